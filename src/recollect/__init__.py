@@ -1,0 +1,59 @@
+"""Perception with an explicit memory.
+
+An encoder turns an input into keys; a memory keeps keys with values; an answer is a weighted
+reading of the nearest rows.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from recollect import errors
+
+if TYPE_CHECKING:
+    from recollect import encoders
+    from recollect.heads.visual_memory import MemoryClassifier, MemoryRegressor
+    from recollect.memory.memory import Memory
+    from recollect.types import Evidence, Explanation, Neighbors, Receipt, Rows, VersionInfo
+
+__version__ = "0.1.0"
+
+# Public name -> module. Imported on first use, so that `import recollect` stays light.
+_HOME = {
+    "Evidence": "recollect.types",
+    "Explanation": "recollect.types",
+    "Memory": "recollect.memory.memory",
+    "MemoryClassifier": "recollect.heads.visual_memory",
+    "MemoryRegressor": "recollect.heads.visual_memory",
+    "Neighbors": "recollect.types",
+    "Receipt": "recollect.types",
+    "Rows": "recollect.types",
+    "VersionInfo": "recollect.types",
+}
+
+__all__ = [
+    "Evidence",
+    "Explanation",
+    "Memory",
+    "MemoryClassifier",
+    "MemoryRegressor",
+    "Neighbors",
+    "Receipt",
+    "Rows",
+    "VersionInfo",
+    "encoders",
+    "errors",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "encoders":
+        return import_module("recollect.encoders")
+    if name not in _HOME:
+        raise AttributeError(f"module 'recollect' has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

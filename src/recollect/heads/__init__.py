@@ -1,0 +1,1 @@
+"""The methods: where memory, index and readout meet."""

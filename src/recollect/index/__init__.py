@@ -1,0 +1,1 @@
+"""Nearest rows: exact search, always rebuildable from the rows."""

@@ -1,0 +1,1 @@
+"""Readout: neighbors -> numbers. Pure functions of arrays."""
