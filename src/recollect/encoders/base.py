@@ -12,25 +12,33 @@ Modality: TypeAlias = Literal["image", "text"]
 
 @runtime_checkable
 class Encoder(Protocol):
-    """Turns inputs into keys. Knows no labels, no memory, and no files but its own weights.
-
-    Attributes:
-        dim: Width of a key.
-        modality: What it reads: ``"image"`` or ``"text"``.
-        fingerprint: Names model, revision, preprocessing and output. Equal fingerprints mean equal
-            keys for equal inputs; a memory refuses keys of another fingerprint.
-        spec: JSON-able recipe from which :func:`recollect.encoders.from_spec` builds the same
-            encoder again, or None if it cannot be described (a module of the user's own).
-    """
+    """Turns inputs into keys. Knows no labels, no memory, and no files but its own weights."""
 
     @property
-    def dim(self) -> int: ...
+    def dim(self) -> int:
+        """Width of a key."""
+        ...
+
     @property
-    def modality(self) -> Modality: ...
+    def modality(self) -> Modality:
+        """What it reads: ``"image"`` or ``"text"``."""
+        ...
+
     @property
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """Names model, revision, preprocessing and output.
+
+        Equal fingerprints mean equal keys for equal inputs; a memory refuses keys of another one.
+        """
+        ...
+
     @property
-    def spec(self) -> dict[str, Any] | None: ...
+    def spec(self) -> dict[str, Any] | None:
+        """JSON-able recipe from which ``recollect.encoders.from_spec`` builds the encoder again.
+
+        None if it cannot be described (a module of the user's own).
+        """
+        ...
 
     def encode(self, inputs: Sequence[Any]) -> Floats:
         """Encode one batch. Returns float32 ``(len(inputs), dim)``, all finite."""
