@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -16,10 +16,10 @@ from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter, MemoryNotFound
 from recollect.heads.copies import InProcessCopy, Reference, describe
 from recollect.heads.inputs import NotFitted, check_features, encode_all
-from recollect.heads.selection import Grid, Scoring, TuningReport, choose, make_grid
+from recollect.heads.selection import Grid, Scoring, TuningReport, choose
 from recollect.memory.memory import RAM, Memory
 from recollect.readout.voting import VoteRule, check_k, distances
-from recollect.types import METRICS, Doubles, Evidence, Ids, Metric, Neighbors, ValueKind
+from recollect.types import Doubles, Ids, Metric, Neighbors, ValueKind
 
 # Rows whose keys are read at once when the memory is asked about itself.
 BLOCK = 4096
@@ -35,7 +35,7 @@ def empty_memory() -> NotFitted:
     )
 
 
-class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
+class MemoryEstimator(BaseEstimator, ABC):
     """An estimator whose whole knowledge is the rows of one memory.
 
     Final classes set ``k``, ``metric``, ``encoder`` and ``memory`` in their constructor.
@@ -47,6 +47,8 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     memory: Memory | str | Path | None
     memory_: Memory
     n_features_in_: int
+    _taught: list[Ids]
+    _given: Memory | str | Path | None
 
     @property
     @abstractmethod
@@ -120,8 +122,11 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     # -- asking --------------------------------------------------------------------------------
 
     def kneighbors(
-        self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True
-    ) -> tuple[Doubles, Ids] | Ids:  # fmt: skip
+        self,
+        X: Any = None,
+        n_neighbors: int | None = None,
+        return_distance: bool = True,  # noqa: FBT001, FBT002 - scikit-learn's signature
+    ) -> tuple[Doubles, Ids] | Ids:
         """Find the nearest rows, in the form of scikit-learn.
 
         Args:
@@ -192,7 +197,7 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         self,
         X: Any,
         y: Any,
-        grid: Mapping[str, Sequence[Any]] | None,
+        grid: Grid,
         scoring: Any,
         allowed: tuple[Scoring, ...],
         *,
@@ -206,12 +211,11 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
                 got=repr(scoring),
                 remedy=f"Leave it out for {allowed[0]!r}.",
             )
-        wanted = make_grid(grid, rule_name=rule_name)
         self._recall()
-        blocks = self._own_answers(wanted) if X is None else self._given_answers(X, y, wanted)
-        report = choose(blocks, wanted, scoring, self.metric)
+        blocks = self._own_answers(grid) if X is None else self._given_answers(X, y, grid)
+        report = choose(blocks, grid, scoring, self.metric)
         best = report.best
-        chosen = {rule_name: best.rule, "k": best.k}
+        chosen: dict[str, Any] = {rule_name: best.rule, "k": best.k}
         if best.parameter is not None:
             chosen[best.parameter] = best.value
         self.set_params(**chosen)

@@ -6,7 +6,7 @@ trained, so rows, labels and whole classes come, change and go with the next ans
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -19,10 +19,11 @@ from recollect.errors import InvalidParameter
 from recollect.heads.base import MemoryEstimator
 from recollect.heads.explanation import explain_means, explain_votes
 from recollect.heads.inputs import check_labels, check_numbers, in_our_words
-from recollect.heads.selection import TuningReport
+from recollect.heads.selection import TuningReport, make_grid
 from recollect.memory.memory import Memory
 from recollect.readout.regression import weighted_mean
 from recollect.readout.voting import (
+    LEAST_ALPHA,
     Rule,
     VoteRule,
     check_k,
@@ -34,8 +35,11 @@ from recollect.readout.voting import (
 )
 from recollect.types import Codes, Doubles, Explanation, Metric, Neighbors, ValueKind
 
+# The reference keeps alpha of a vote at 0.1 or more; a mean may lean on the nearest row alone.
+_LEAST_MEAN_ALPHA = 0.001
 
-class MemoryClassifier(ClassifierMixin, MemoryEstimator):  # type: ignore[misc]
+
+class MemoryClassifier(ClassifierMixin, MemoryEstimator):
     """Name what the nearest rows vote for.
 
     Args:
@@ -264,8 +268,14 @@ class MemoryClassifier(ClassifierMixin, MemoryEstimator):  # type: ignore[misc]
         Raises:
             InvalidParameter: The grid or the scoring cannot be used, or there is only one row.
         """
-        report = self._tuned(X, y, grid, scoring, ("accuracy", "log_loss"), rule_name="vote")
-        return report
+        return self._tuned(
+            X,
+            y,
+            make_grid(grid, rule_name="vote", least_alpha=LEAST_ALPHA),
+            scoring,
+            ("accuracy", "log_loss"),
+            rule_name="vote",
+        )
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -304,14 +314,14 @@ class MemoryClassifier(ClassifierMixin, MemoryEstimator):  # type: ignore[misc]
         return np.array([code.get(label, -2) for label in values.tolist()], np.int64)
 
 
-class MemoryRegressor(RegressorMixin, MemoryEstimator):  # type: ignore[misc]
+class MemoryRegressor(RegressorMixin, MemoryEstimator):
     """Predict the weighted mean of what the nearest rows hold.
 
     Args:
         k: How many rows are averaged; where the memory holds fewer, all of them.
         weighting: ``"rank"``, ``"plurality"`` (equal weights), ``"softmax"`` or ``"distance"``, as
             the votes of ``MemoryClassifier``.
-        alpha: Of ``"rank"``, at least 0.1.
+        alpha: Of ``"rank"``, at least 0.001.
         temperature: Of ``"softmax"``, above 0.
         sharpness: Of ``"distance"``, at least 0.
         metric: As in ``MemoryClassifier``.
@@ -429,8 +439,14 @@ class MemoryRegressor(RegressorMixin, MemoryEstimator):  # type: ignore[misc]
 
         As ``MemoryClassifier.tune``; the score is minus the mean error, so larger is better.
         """
-        allowed = ("squared_error", "absolute_error")
-        return self._tuned(X, y, grid, scoring, allowed, rule_name="weighting")
+        return self._tuned(
+            X,
+            y,
+            make_grid(grid, rule_name="weighting", least_alpha=_LEAST_MEAN_ALPHA),
+            scoring,
+            ("squared_error", "absolute_error"),
+            rule_name="weighting",
+        )
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -445,7 +461,13 @@ class MemoryRegressor(RegressorMixin, MemoryEstimator):  # type: ignore[misc]
         return check_numbers(self, X, y)
 
     def _rule(self) -> VoteRule:
-        return VoteRule(self.weighting, self.alpha, self.temperature, self.sharpness)
+        return VoteRule(
+            self.weighting,
+            self.alpha,
+            self.temperature,
+            self.sharpness,
+            least_alpha=_LEAST_MEAN_ALPHA,
+        )
 
     def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
         return values
