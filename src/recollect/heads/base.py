@@ -11,13 +11,15 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter, MemoryNotFound
 from recollect.heads.copies import InProcessCopy, Reference, describe
-from recollect.heads.inputs import NotFitted, check_features, encode_all
+from recollect.heads.inputs import NotFitted, check_features, check_first_rows, encode_all
 from recollect.heads.selection import Grid, Scoring, TuningReport, choose
 from recollect.memory.memory import RAM, Memory
+from recollect.memory.schema import Configuration
 from recollect.readout.voting import VoteRule, check_k, distances
 from recollect.types import Doubles, Ids, Metric, Neighbors, ValueKind
 
@@ -85,19 +87,19 @@ class MemoryEstimator(BaseEstimator, ABC):
         metadata: Mapping[str, Any] | None,
     ) -> Self:
         self._check_options()
+        columns = {"ids": ids, "weights": weights, "sources": sources, "metadata": metadata}
         known = not anew and self.__sklearn_is_fitted__()
         earlier = self._taught if known else []
         with self._width_unchanged_on_error():
             keys = self._keys(X, reset=not known)
             values = self._check_targets(X, y)
-            with self._memory_to_teach(keys, values, anew=anew) as memory:
+            with self._memory_to_teach(keys, values, columns, anew=anew) as memory:
                 self._check_fits(memory)
                 write = memory.replace if anew else memory.add
-                taught = write(
-                    keys, values, ids=ids, weights=weights, sources=sources, metadata=metadata
-                )
+                taught = write(keys, values, **columns)
                 self._adopt(memory)
-        self._taught = [*earlier, taught]
+        earlier.append(taught)
+        self._taught = earlier
         return self
 
     def forget(self, ids: ArrayLike) -> Self:
@@ -281,8 +283,10 @@ class MemoryEstimator(BaseEstimator, ABC):
     def _adopt(self, memory: Memory) -> None:
         """Answer from this memory from now on."""
         self._check_fits(memory)
-        # A copy that travelled brings its order along; what is unknown comes in order of id.
-        if self.__dict__.get("memory_") is not memory and "_taught" not in self.__dict__:
+        # The same memory opened again, or one that travelled, keeps the order; otherwise by id.
+        if "_taught" not in self.__dict__ or self.__dict__.get("_given", self.memory) is not (
+            self.memory
+        ):
             self._taught = [memory.ids]
         self.memory_, self._given = memory, self.memory
         self.n_features_in_ = memory.dim
@@ -321,7 +325,7 @@ class MemoryEstimator(BaseEstimator, ABC):
 
     @contextmanager
     def _memory_to_teach(
-        self, keys: NDArray[Any], values: NDArray[Any], *, anew: bool
+        self, keys: NDArray[Any], values: NDArray[Any], columns: dict[str, Any], *, anew: bool
     ) -> Iterator[Memory]:
         """The memory to write to; one that was opened for it is closed if the write fails."""
         held = "memory_" in self.__dict__ and not self._is_stale()
@@ -330,29 +334,31 @@ class MemoryEstimator(BaseEstimator, ABC):
         elif held and not (anew and self._lives_here()):
             yield self._writable()
         else:
-            memory = self._open_or_create(keys, values)
+            memory = self._open_or_create(keys, values, columns)
             try:
                 yield memory
             except BaseException:
                 memory.close()
                 raise
 
-    def _open_or_create(self, keys: NDArray[Any], values: NDArray[Any]) -> Memory:
-        uri = RAM if self.memory is None else str(self.memory)
-        if uri != RAM:
-            try:
-                return Memory.open(uri, encoder=self.encoder)
-            except MemoryNotFound:
-                pass
+    def _open_or_create(
+        self, keys: NDArray[Any], values: NDArray[Any], columns: dict[str, Any]
+    ) -> Memory:
         wide = values.shape[1] if values.ndim == 2 else None
-        return Memory.create(
-            uri,
-            dim=keys.shape[1],
-            metric=self.metric,
-            value=self._kind if wide is None else "vector",
-            value_dim=wide,
-            encoder=self.encoder,
-        )
+        options: dict[str, Any] = {
+            "dim": keys.shape[1],
+            "metric": self.metric,
+            "value": self._kind if wide is None else "vector",
+            "value_dim": wide,
+        }
+        if self._lives_here():
+            return Memory.create(RAM, encoder=self.encoder, **options)
+        try:
+            return Memory.open(str(self.memory), encoder=self.encoder)
+        except MemoryNotFound:
+            # Rows that will be refused may not leave an empty memory on the disk.
+            check_first_rows(keys, columns, Configuration(**options))
+            return Memory.create(str(self.memory), encoder=self.encoder, **options)
 
     def _lives_here(self) -> bool:
         return self.memory is None or str(self.memory) == RAM
@@ -378,6 +384,13 @@ class MemoryEstimator(BaseEstimator, ABC):
             self.__dict__.update(before)
             raise
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self.encoder is not None:
+            tags.input_tags.two_d_array = False
+            tags.input_tags.string = self.encoder.modality == "text"
+        return tags
+
     # -- copies --------------------------------------------------------------------------------
 
     def __sklearn_clone__(self) -> Self:
@@ -396,6 +409,8 @@ class MemoryEstimator(BaseEstimator, ABC):
         state = dict(super().__getstate__())
         given, held = state["memory"], state.pop("memory_", None)
         state.pop("_given", None)
+        if held is not None and not held.closed:
+            state["_taught"] = [self.ids_]
         if isinstance(given, Memory):
             state["memory"] = describe(given)
         elif held is not None and self._lives_here():

@@ -6,7 +6,7 @@ library with the same words, so that both kinds of caller recognise it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,8 @@ from recollect.errors import (
     NonFinite,
     RecollectError,
 )
+from recollect.memory import checks
+from recollect.memory.schema import Configuration
 from recollect.types import Doubles
 
 # What scikit-learn says -> what it is here, and what to do about it. The first that fits counts.
@@ -124,6 +126,20 @@ def encode_all(encoder: Encoder, inputs: Any) -> NDArray[np.float32]:
             remedy="Look at the encoder's `encode` and `dim`.",
         )
     return keys
+
+
+def check_first_rows(keys: NDArray[Any], columns: Mapping[str, Any], config: Configuration) -> None:
+    """Refuse what a new memory would refuse, before there is one.
+
+    Raises:
+        InputError: Something cannot be stored.
+    """
+    rows = len(checks.check_keys(keys, config))
+    if columns["ids"] is not None:
+        checks.check_ids(columns["ids"], rows)
+    checks.check_weights(columns["weights"], rows)
+    checks.check_sources(columns["sources"], rows)
+    checks.check_metadata(columns["metadata"], rows, {})
 
 
 def check_labels(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:
