@@ -23,8 +23,10 @@ from recollect.errors import (
     RecollectError,
     UnsupportedFormat,
     WriteFailed,
+    ZeroVector,
 )
-from recollect.memory.interchange import from_arrow, read_parquet, to_arrow, write_parquet
+from recollect.memory.interchange import from_arrow, from_parquet, to_arrow, to_parquet
+from recollect.memory.memory import Memory
 from recollect.types import Rows
 
 pa = pytest.importorskip("pyarrow")
@@ -54,8 +56,8 @@ def same_bits(one, other):
 
 
 def through_parquet(rows, about, folder):
-    write_parquet(to_arrow(rows, about=about), folder / "rows.parquet")
-    return from_arrow(read_parquet(folder / "rows.parquet"))
+    to_parquet(rows, folder / "rows.parquet", about=about)
+    return from_parquet(folder / "rows.parquet")
 
 
 def test_rows_come_back_bit_for_bit(tmp_path):
@@ -156,17 +158,17 @@ def test_a_metadata_column_of_two_types_is_refused():
 
 def test_writing_replaces_the_whole_file_or_nothing(tmp_path):
     """No half file under the final name, and no draft left beside it."""
-    write_parquet(to_arrow(some_rows(), about=ABOUT), tmp_path / "rows.parquet")
-    write_parquet(to_arrow(some_rows(), about=ABOUT).slice(1), tmp_path / "rows.parquet")
+    to_parquet(some_rows(), tmp_path / "rows.parquet", about=ABOUT)
+    to_parquet(some_rows(sources=["b.png", None]), tmp_path / "rows.parquet", about=ABOUT)
 
     assert [file.name for file in tmp_path.iterdir()] == ["rows.parquet"]
-    assert len(from_arrow(read_parquet(tmp_path / "rows.parquet"))[0]) == 1
+    assert from_parquet(tmp_path / "rows.parquet")[0].sources == ["b.png", None]
 
 
 def test_a_folder_that_does_not_exist_is_one_error(tmp_path):
     """The disk's refusal is told with the path."""
     with pytest.raises(WriteFailed, match="cannot be written"):
-        write_parquet(to_arrow(some_rows(), about=ABOUT), tmp_path / "gone" / "rows.parquet")
+        to_parquet(some_rows(), tmp_path / "gone" / "rows.parquet", about=ABOUT)
 
 
 # Damage
@@ -186,6 +188,12 @@ def told(**changes):
         ("dim", 10**12),
         ("dim", True),
         ("dim", "2"),
+        ("dim", None),
+        ("encoder", 5),
+        ("encoder_spec", []),
+        ("metric_weights", [1.0, 1.0]),
+        ("metric_weights", {"a": 1}),
+        ("value_dim", 2),
         ("metric", "taxi"),
         ("metric", ["cosine"]),
         ("value", "number"),
@@ -271,9 +279,9 @@ def test_a_file_that_is_not_there_or_no_parquet_is_refused(tmp_path):
     (tmp_path / "x.parquet").write_bytes(b"PAR1 and nothing else")
 
     with pytest.raises(InputError, match="no file at"):
-        read_parquet(tmp_path / "gone.parquet")
+        from_parquet(tmp_path / "gone.parquet")
     with pytest.raises(InputError, match="no readable Parquet"):
-        read_parquet(tmp_path / "x.parquet")
+        from_parquet(tmp_path / "x.parquet")
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150)
@@ -281,14 +289,14 @@ def test_a_file_that_is_not_there_or_no_parquet_is_refused(tmp_path):
 def test_a_damaged_file_never_raises_anything_foreign(tmp_path, data):
     """A memory may come from anyone; each byte of it may be wrong."""
     file = tmp_path / "rows.parquet"
-    write_parquet(to_arrow(some_rows(), about=ABOUT), file)
+    to_parquet(some_rows(), file, about=ABOUT)
     raw = bytearray(file.read_bytes())
     for _ in range(data.draw(st.integers(1, 4))):
         raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
     file.write_bytes(raw)
 
     with suppress(RecollectError):
-        from_arrow(read_parquet(file))
+        from_parquet(file)
 
 
 BITS = st.integers(0, 2**32 - 1).filter(lambda bits: bits >> 23 & 0xFF != 0xFF)
@@ -327,7 +335,7 @@ def test_any_memory_comes_back_through_a_file_bit_for_bit(tmp_path, rows):
         "dim": 3,
         "metric": "dot",
         "value": "label",
-        "metadata": {kind: kind for kind in CELLS},
+        "metadata": {name: name for name in CELLS},
     }
 
     back, _ = through_parquet(rows, about, tmp_path)
@@ -414,6 +422,7 @@ def test_the_only_column_of_vectors_is_the_key_whatever_its_name():
         (foreign(label=pa.array([1, 2]), id=[3, 3]), DuplicateIds, "twice"),
         (foreign(weight=[1.0, -1.0]), InputError, "from 0"),
         (foreign().slice(0, 0), EmptyBatch, "no rows"),
+        (foreign(embedding=[[1.0, 0.0], [0.0, -0.0]]), ZeroVector, "zeros in row 1"),
     ],
 )
 def test_a_foreign_table_that_cannot_be_used_says_why(table, error, message):
@@ -431,3 +440,26 @@ def test_labels_of_an_unusable_type_are_refused():
 
     with pytest.raises((InputError, InvalidLabel), match="values"):
         from_arrow(table.set_column(at, "label", pa.array([["a"], ["b"]])))
+
+
+def test_a_memory_comes_back_through_a_file(tmp_path):
+    """The way a user goes: export, import, and the same answers with the same ids."""
+    with Memory.create(":memory:", dim=2, encoder="pixels:1") as memory:
+        memory.add([[1, 0], [0, 1]], ["a", "b"], ids=[5, 9], metadata={"year": [2020, None]})
+        memory.to_parquet(tmp_path / "rows.parquet")
+
+    with Memory.from_parquet(tmp_path / "copy", tmp_path / "rows.parquet") as copy:
+        near = copy.search([[0.1, 1]], k=2)
+        rows = copy.rows()
+
+    assert near.ids.tolist() == [[9, 5]]
+    assert rows.metadata == {"year": [2020, None]}
+    assert copy.encoder == "pixels:1"
+
+
+def test_a_foreign_table_becomes_a_memory(tmp_path):
+    """Embeddings from elsewhere can be asked at once."""
+    with Memory.from_arrow(":memory:", foreign(split=["train", "test"])) as memory:
+        near = memory.search([[0.5, 1.0]], k=2, where="split = 'test'")
+
+    assert near.ids.tolist() == [[1, -1]]

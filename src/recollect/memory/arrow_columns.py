@@ -172,7 +172,7 @@ def as_texts(column: Any, name: str) -> list[str | None]:
 
 
 def as_metadata(column: Any, name: str, kind: str) -> list[Any]:
-    """Values of one kind (``str``, ``int``, ``float`` or ``bool``), or None where missing."""
+    """Values of one kind (``str``, ``int``, ``float`` or ``bool``), None where missing or NaN."""
     import pyarrow as pa
 
     if kind == "str":
@@ -189,7 +189,7 @@ def as_metadata(column: Any, name: str, kind: str) -> list[Any]:
         )  # fmt: skip
     target = {"int": pa.int64(), "float": pa.float64(), "bool": pa.bool_()}[kind]
     values: list[Any] = column.cast(target).to_pylist()
-    return values
+    return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN
 
 
 def _refuse_missing(column: Any, name: str) -> None:

@@ -83,6 +83,8 @@ def read(table: Any) -> tuple[Rows, dict[str, Any]]:
         "metric": "cosine",
         "value": kind,
         "metadata": metadata_kinds,
+        "value_dim": None,
+        "metric_weights": None,
         "encoder": None,
         "encoder_spec": None,
     }

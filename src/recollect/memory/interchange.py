@@ -15,6 +15,7 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from recollect.errors import (
     RecollectError,
     UnsupportedFormat,
     WriteFailed,
+    ZeroVector,
 )
 from recollect.memory import foreign
 from recollect.memory.arrow_columns import (
@@ -41,13 +43,15 @@ from recollect.memory.arrow_columns import (
     as_metadata,
     as_texts,
 )
-from recollect.types import METRICS, VALUE_KINDS, Rows
+from recollect.memory.schema import Configuration
+from recollect.types import Rows
 
 FORMAT = 1
 _ABOUT = b"recollect"
 _ABOUT_LIMIT = 16 * 2**20
 _GROUP_BYTES = 64 * 2**20  # of keys in one row group of a Parquet file
-_DIM_LIMIT = 65_536
+# Entries of ``about`` that make a memory; without a default stand those a caller must give.
+_FACTS = tuple(field.name for field in fields(Configuration))
 # A metadata column of such a name would hide a column of the table itself.
 _OWN = frozenset(("id", "key", "label", "value", "weight", "source"))
 _REWRITE = "Export the memory again, and copy the file whole."
@@ -58,9 +62,10 @@ def to_arrow(rows: Rows, *, about: Mapping[str, Any]) -> Any:
 
     Args:
         rows: Rows whose values are labels, numbers or vectors.
-        about: JSON-able facts about the memory. ``dim``, ``metric`` and ``value`` are required;
-            ``metadata`` (column name -> ``"str"``, ``"int"``, ``"float"`` or ``"bool"``) tells the
-            types of columns whose values are all missing. Other entries are carried along.
+        about: JSON-able facts about the memory, named as the fields of its configuration; ``dim``,
+            ``metric`` and ``value`` are required, and ``metadata`` (column name -> ``"str"``,
+            ``"int"``, ``"float"`` or ``"bool"``) tells the types of columns whose values are all
+            missing. Other entries are carried along.
 
     Returns:
         ``pyarrow.Table`` with one row per row, in the order of ``rows``.
@@ -72,7 +77,10 @@ def to_arrow(rows: Rows, *, about: Mapping[str, Any]) -> Any:
     """
     pa = _pyarrow()
     kinds = _metadata_kinds(rows.metadata, about.get("metadata") or {})
-    facts = {**about, "format": FORMAT, "dtype": str(rows.keys.dtype), "metadata": kinds}
+    facts = dict.fromkeys(_FACTS) | dict(about)
+    facts |= {"format": FORMAT, "dtype": rows.keys.dtype.name, "metadata": kinds}
+    if rows.values.ndim == 2:
+        facts["value_dim"] = rows.values.shape[1]
     _check_about(facts, InvalidParameter)
     if facts["value"] == "arrays":
         raise InvalidParameter(
@@ -112,8 +120,8 @@ def from_arrow(table: Any) -> tuple[Rows, dict[str, Any]]:
         table: A ``pyarrow.Table`` of `to_arrow`, or of anyone else: see `recollect.memory.foreign`.
 
     Returns:
-        The rows, and the facts about the memory: ``dim``, ``dtype``, ``metric``, ``value`` and
-        ``metadata`` are always there and agree with the rows.
+        The rows, and the facts about the memory: every field of its configuration and ``metadata``
+        are there and agree with the rows.
 
     Raises:
         CorruptMemory: The table says it is Recollect's, and is not as it was written.
@@ -131,27 +139,30 @@ def from_arrow(table: Any) -> tuple[Rows, dict[str, Any]]:
     error, remedy = (CorruptMemory, _REWRITE) if own else (InputError, "Write the table again.")
     with _translated(error, "the table is malformed", remedy):
         table.validate(full=True)
-        if not own:
-            return foreign.read(table)
-        facts = _about(table.schema.metadata[_ABOUT])
-        return _own_rows(table, facts), facts
+        if own:
+            facts = _about(table.schema.metadata[_ABOUT])
+            rows = _own_rows(table, facts)
+        else:
+            rows, facts = foreign.read(table)
+        _refuse_zeros(rows, facts)
+        return rows, facts
 
 
-def write_parquet(table: Any, path: str | os.PathLike[str]) -> None:
-    """Write a table to a Parquet file in one step: the whole file appears, or none.
+def to_parquet(rows: Rows, path: str | os.PathLike[str], *, about: Mapping[str, Any]) -> None:
+    """Write rows to a Parquet file in one step: the whole file appears, or none.
+
+    Arguments as in `to_arrow`.
 
     Raises:
         WriteFailed: The disk refused; a file that was there before is as it was.
     """
-    _pyarrow()
+    table = to_arrow(rows, about=about)
     from pyarrow import parquet
 
     target = Path(path)
     draft = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     # Dictionaries are for text: floats shall pass through untouched.
     texts = [field.name for field in table.schema if str(field.type) == "string"]
-    keys = table.schema.field("key").type
-    bytes_per_row = keys.list_size * keys.value_type.bit_width // 8
     try:
         try:
             with draft.open("xb") as stream:
@@ -160,7 +171,9 @@ def write_parquet(table: Any, path: str | os.PathLike[str]) -> None:
                     stream,
                     compression="zstd",
                     use_dictionary=texts,
-                    row_group_size=max(1, _GROUP_BYTES // bytes_per_row),
+                    row_group_size=max(
+                        1, _GROUP_BYTES // (rows.keys.shape[1] * rows.keys.itemsize)
+                    ),
                 )
                 stream.flush()
                 os.fsync(stream.fileno())
@@ -177,8 +190,8 @@ def write_parquet(table: Any, path: str | os.PathLike[str]) -> None:
         ) from error
 
 
-def read_parquet(path: str | os.PathLike[str]) -> Any:
-    """Read a Parquet file as an Arrow table, for `from_arrow`.
+def from_parquet(path: str | os.PathLike[str]) -> tuple[Rows, dict[str, Any]]:
+    """Read a Parquet file of `to_parquet`, or of anyone else; see `from_arrow`.
 
     Raises:
         InputError: There is no such file, or it is no readable Parquet file.
@@ -189,8 +202,10 @@ def read_parquet(path: str | os.PathLike[str]) -> Any:
     file = Path(path)
     if not file.is_file():
         raise InputError(f"there is no file at {file}", remedy="Check the path.")
-    with _translated(InputError, f"{file} is no readable Parquet file", _REWRITE):
-        return parquet.ParquetFile(file).read()
+    problem = f"{file} is no readable Parquet file"
+    with _translated(InputError, problem, _REWRITE), parquet.ParquetFile(file) as opened:
+        table = opened.read()
+    return from_arrow(table)
 
 
 # Facts about the memory
@@ -218,35 +233,45 @@ def _about(raw: bytes) -> dict[str, Any]:
 
 
 def _check_about(facts: Mapping[str, Any], error: type[RecollectError]) -> None:
-    def refuse(name: str, expected: str) -> RecollectError:
-        return error(
-            f"the memory is described by an impossible {name!r}",
-            expected=expected,
-            got=repr(facts.get(name))[:80],
-            remedy=_REWRITE,
-        )
-
+    """Refuse facts that describe no memory, before anything is built from them."""
     number = facts.get("format")
-    if type(number) is not int or number < 1:
-        raise refuse("format", "an integer from 1")
-    if number > FORMAT:
+    if type(number) is int and number > FORMAT:
         raise UnsupportedFormat(
             "a newer version wrote this table", expected=f"format 1 to {FORMAT}", got=number,
-            remedy="Update recollect: pip install -U recollect.",
+            remedy="Update recollect: pip install --upgrade recollect.",
         )  # fmt: skip
-    if type(facts.get("dim")) is not int or not 1 <= facts["dim"] <= _DIM_LIMIT:
-        raise refuse("dim", f"an integer from 1 to {_DIM_LIMIT}")
-    choices = {"metric": METRICS, "value": VALUE_KINDS, "dtype": tuple(KEY_TYPES)}
-    for name, allowed in choices.items():
-        if facts.get(name) not in allowed:
-            raise refuse(name, f"one of {', '.join(allowed)}")
     kinds = facts.get("metadata")
-    names = {"str", "int", "float", "bool"}
-    # A list among the values cannot be looked up in a set, so each is asked for its type first.
-    if not isinstance(kinds, dict) or not all(
-        isinstance(kind, str) and kind in names for kind in kinds.values()
+    spec, encoder = facts.get("encoder_spec"), facts.get("encoder")
+    for name, sound, expected in (
+        ("format", type(number) is int and number >= 1, f"an integer from 1 to {FORMAT}"),
+        ("metadata", _are_kinds(kinds), "column names with str, int, float or bool"),
+        ("encoder_spec", spec is None or isinstance(spec, dict), "an object or null"),
+        ("encoder", encoder is None or isinstance(encoder, str), "text or null"),
     ):
-        raise refuse("metadata", "column names with str, int, float or bool")
+        if not sound:
+            raise error(
+                f"the memory is described by an impossible {name!r}",
+                expected=expected,
+                got=repr(facts.get(name))[:80],
+                remedy=_REWRITE,
+            )
+    weights = facts.get("metric_weights")
+    try:
+        told = {name: facts.get(name) for name in _FACTS}
+        if isinstance(weights, list):
+            told["metric_weights"] = tuple(weights)
+        Configuration(**told)  # type: ignore[arg-type]
+    except (InputError, TypeError, ValueError, OverflowError) as found:
+        raise error(
+            "the memory is described as none can be", got=str(found)[:200], remedy=_REWRITE
+        ) from found
+
+
+def _are_kinds(kinds: object) -> bool:
+    # A list among the values cannot be looked up in a set, so each is asked for its type first.
+    return isinstance(kinds, dict) and all(
+        isinstance(kind, str) and kind in {"str", "int", "float", "bool"} for kind in kinds.values()
+    )
 
 
 def _metadata_kinds(
@@ -320,6 +345,13 @@ def _own_rows(table: Any, facts: dict[str, Any]) -> Rows:
         values = as_doubles(column, name)
     else:
         values = as_matrix(column, name)
+        if values.shape[1] != facts["value_dim"]:
+            raise CorruptMemory(
+                "the values are not as the memory is described",
+                expected=f"vectors of width {facts['value_dim']}",
+                got=f"width {values.shape[1]}",
+                remedy=_REWRITE,
+            )
     return Rows(
         as_ids(table.column("id")),
         keys,
@@ -331,6 +363,15 @@ def _own_rows(table: Any, facts: dict[str, Any]) -> Rows:
             for column, kind in facts["metadata"].items()
         },
     )
+
+
+def _refuse_zeros(rows: Rows, facts: dict[str, Any]) -> None:
+    zero = ~rows.keys.any(axis=1)
+    if facts["metric"] == "cosine" and zero.any():
+        raise ZeroVector(
+            "a key is zero and has no direction", expected="keys that cosine can compare",
+            got=f"zeros in row {int(zero.argmax())}", remedy="Take such rows out.",
+        )  # fmt: skip
 
 
 # Surroundings
