@@ -6,13 +6,13 @@ No window is opened and ``pyplot`` is never imported, so they work on a server a
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from recollect.encoders.images import decode_image
 from recollect.errors import EmptyBatch, InvalidParameter, LengthMismatch, MissingExtra
 from recollect.evaluation.metrics import Confusion, Reliability
 from recollect.types import Doubles, Evidence, Explanation
@@ -263,7 +263,7 @@ def _draw_picture(axes: Axes, picture: Picture, color: str) -> None:
         axes.text(0.5, 0.5, "no picture", ha="center", va="center", color=QUIET, fontsize=8)
     else:
         pixels = _pixels(picture)
-        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(pixels, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_color(color)
@@ -271,11 +271,8 @@ def _draw_picture(axes: Axes, picture: Picture, color: str) -> None:
 
 
 def _pixels(picture: NDArray[Any] | bytes) -> NDArray[Any]:
-    if isinstance(picture, bytes):
-        from matplotlib.image import imread
-
-        return np.asarray(imread(io.BytesIO(picture)))
-    return np.asarray(picture)
+    # Thumbnails come out of a memory that anyone may have sent: they are decoded like any file.
+    return decode_image(picture)
 
 
 def _draw_votes(axes: Axes, explanation: Explanation) -> None:
