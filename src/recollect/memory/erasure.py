@@ -1,0 +1,354 @@
+"""Erasing rows down to the bytes on disk, and proving it.
+
+Removal ends a row's life in the newest version; erasure takes it out of all of them. The files
+that held it are written anew without it, the catalog commits once, the old files, the log and
+the caches go, and then every byte of the folder is searched for what the rows consisted of. Only
+when nothing is found is a receipt issued. A kill at any moment leaves either the old memory or
+one whose next writer finishes the work.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import ErasureIncomplete, UnknownIds
+from recollect.memory.bytescan import Hit, Needle, scan
+from recollect.memory.schema import STATE_COLUMNS
+from recollect.memory.segments import Segment, sync_folder
+from recollect.memory.store import ALIVE, CATALOG, LOCK, SEGMENTS, Store
+from recollect.memory.writes import active_segment, extend_segment
+from recollect.types import Ids, Receipt
+
+SHORT_TEXT, LONG_TEXT = 5, 8
+"""Text of fewer bytes than the first is not searched for, of fewer than the second only in the
+catalog: shorter strings turn up in floating-point numbers by chance."""
+
+
+LONG_CONTENT, PIECE = 256, 64
+
+
+def erase(store: Store, ids: Ids) -> Receipt:
+    """Erase rows of any version and return the receipt; see ``Memory.erase``."""
+    if store.read_only:
+        store.refuse_write()
+    states = _states_of(store, ids)
+    needles, digests = _describe(store, ids, states)
+    wanted = json.dumps(ids.tolist())
+    with store.write() as version:
+        db = store.db
+        for table in ("rows", "thumbnails"):
+            db.execute(
+                f"DELETE FROM {table} WHERE id IN (SELECT value FROM json_each(?))",
+                (wanted,),
+            )
+        db.executemany("INSERT INTO retired VALUES (?)", [(row,) for row in ids.tolist()])
+        touched = {state[name] for state in states for name in ("segment", "value_segment")}
+        rewritten = _rewrite(store, touched - {None})
+        _drop_unused_labels(store)
+        _recount_history(store, states)
+        store.record_version(version, "erase", grown=0, changed=len(ids))
+        db.execute("INSERT OR REPLACE INTO about VALUES ('erasing', '1')")
+    moment = store.versions()[-1].time
+    _finish(store, rewritten)
+    scanned, shared = _prove(store, needles)
+    store.db.execute("DELETE FROM about WHERE name = 'erasing'")
+    return Receipt(
+        ids=tuple(ids.tolist()),
+        digests=tuple(digests),
+        version=version,
+        time=moment,
+        scanned=scanned,
+        rewritten=(*(segment.file for segment in rewritten), CATALOG),
+        needles=len(needles),
+        shared=shared,
+    )
+
+
+def compact(store: Store) -> None:
+    """Drop removed rows and the versions before this one, and rewrite the files without them."""
+    if store.read_only:
+        store.refuse_write()
+    with store.write() as version:
+        db = store.db
+        db.execute(
+            "INSERT OR IGNORE INTO retired SELECT DISTINCT id FROM rows WHERE died IS NOT NULL "
+            f"AND id NOT IN (SELECT id FROM rows WHERE {ALIVE})"
+        )
+        db.execute("DELETE FROM rows WHERE died IS NOT NULL")
+        db.execute("DELETE FROM thumbnails WHERE id NOT IN (SELECT id FROM rows)")
+        rewritten = _rewrite(store, set(store.segments))
+        _drop_unused_labels(store)
+        store.record_version(version, "compact", grown=0, changed=0)
+        db.execute("INSERT OR REPLACE INTO about VALUES ('oldest', ?)", (str(version),))
+        db.execute("INSERT OR REPLACE INTO about VALUES ('erasing', '1')")
+    _finish(store, rewritten)
+    store.scrub()
+    store.db.execute("DELETE FROM about WHERE name = 'erasing'")
+
+
+def _states_of(store: Store, ids: Ids) -> list[dict[str, Any]]:
+    names = [*STATE_COLUMNS, *store.columns]
+    columns = ", ".join([*STATE_COLUMNS, *(place for _, place in store.columns.values())])
+    states = [
+        dict(zip(names, cells, strict=True))
+        for cells in store.db.execute(
+            f"SELECT {columns} FROM rows WHERE id IN (SELECT value FROM json_each(?))",
+            (json.dumps(ids.tolist()),),
+        )
+    ]
+    missing = sorted(set(ids.tolist()) - {state["id"] for state in states})
+    if missing or not len(ids):
+        raise UnknownIds(
+            "no such row in any version",
+            expected="ids of rows that are alive or were removed",
+            got=", ".join(map(str, missing[:5])) or "none",
+            remedy="A row that was erased before is gone; see its receipt.",
+        )
+    return states
+
+
+def _describe(
+    store: Store, ids: Ids, states: list[dict[str, Any]]
+) -> tuple[list[Needle], list[str]]:
+    """List the byte strings that must be gone, and a digest of each row."""
+    size = store.config.record_bytes
+    needles: dict[tuple[bytes, str], Needle] = {}
+    digests: dict[int, str] = {}
+    labels = dict(store.db.execute("SELECT code, label FROM labels"))
+
+    def note(content: bytes, kind: str, row: int) -> None:
+        for piece in _pieces(content) if kind in {"text", "label", "thumbnail"} else [content]:
+            needles.setdefault((piece, kind), Needle(piece, kind, row))
+
+    for state in states:
+        row = state["id"]
+        start = state["record"] * size
+        key = store.bytes_of(state["segment"])[start : start + size].tobytes()
+        value: bytes = repr(labels.get(state["code"], state["number"])).encode()
+        note(key, "key", row)
+        if state["value_segment"] is not None:
+            start = state["value_start"]
+            content = store.bytes_of(state["value_segment"])
+            value = content[start : start + state["value_bytes"]].tobytes()
+            note(value, "value", row)
+        digests[row] = hashlib.sha256(key + value).hexdigest()
+        texts = {"label": labels.get(state["code"]), "source": state["source"]}
+        texts |= {name: state[name] for name in store.columns}
+        for kind, text in texts.items():
+            if isinstance(text, str):
+                note(text.encode(), "label" if kind == "label" else "text", row)
+    for row, picture in store.db.execute(
+        "SELECT id, picture FROM thumbnails WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(ids.tolist()),),
+    ):
+        note(bytes(picture), "thumbnail", row)
+    return list(needles.values()), [digests[row] for row in ids.tolist()]
+
+
+def _pieces(content: bytes) -> list[bytes]:
+    """What to search for: SQLite spreads long content over pages, so parts of it."""
+    if len(content) <= LONG_CONTENT:
+        return [content] if content else []
+    middle = len(content) // 2
+    return [content[middle : middle + PIECE], content[-PIECE:]]
+
+
+def _rewrite(store: Store, numbers: Iterable[int]) -> list[Segment]:
+    """Write segments anew with only the bytes that rows still refer to; returns the old ones."""
+    old = [store.segments[number] for number in sorted(numbers)]
+    # New bytes must not go to the end of a file that is about to be deleted.
+    kept = {segment.number: store.segments.pop(segment.number) for segment in old}
+    highest = max(kept, default=0)
+    for segment in old:
+        names = ("segment", "record", None) if segment.kind == "keys" else (
+            "value_segment", "value_start", "value_bytes",
+        )  # fmt: skip
+        _move(store, segment, highest, *names)
+        store.db.execute("DELETE FROM segments WHERE segment = ?", (segment.number,))
+    return old
+
+
+def _move(
+    store: Store, segment: Segment, highest: int, number: str, place: str, length: str | None
+) -> None:
+    size = store.config.record_bytes
+    extents = np.array(
+        store.db.execute(
+            f"SELECT state, {place}, {length or size} FROM rows WHERE {number} = ?",
+            (segment.number,),
+        ).fetchall(),
+        np.int64,
+    ).reshape(-1, 3)
+    if not len(extents):
+        return
+    if length is None:
+        extents[:, 1] *= size
+    starts, first, inverse = np.unique(extents[:, 1], return_index=True, return_inverse=True)
+    sizes = extents[first, 2]
+    content = store.files.read(segment.file, segment.size)
+    target = active_segment(store, segment.kind, own=True, above=highest)
+    moved = np.cumsum(sizes) - sizes
+    extend_segment(store, target, _gather(content, starts, sizes))
+    unit = size if length is None else 1
+    store.db.executemany(
+        f"UPDATE rows SET {number} = ?, {place} = ? WHERE state = ?",
+        zip(
+            [target.number] * len(extents),
+            (moved[inverse] // unit).tolist(),
+            extents[:, 0].tolist(),
+            strict=True,
+        ),
+    )
+
+
+def _gather(
+    content: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> NDArray[np.uint8]:
+    """Join parts of a file, run by run, so that a large file is copied and not walked."""
+    breaks = np.flatnonzero(starts[1:] != starts[:-1] + sizes[:-1]) + 1
+    runs = np.split(np.arange(len(starts)), breaks)
+    return np.concatenate([
+        content[starts[run[0]] : starts[run[-1]] + sizes[run[-1]]] for run in runs
+    ])  # fmt: skip
+
+
+def _drop_unused_labels(store: Store) -> None:
+    store.db.execute(
+        "DELETE FROM labels WHERE code NOT IN (SELECT code FROM rows WHERE code IS NOT NULL)"
+    )
+
+
+def _recount_history(store: Store, states: list[dict[str, Any]]) -> None:
+    """Past versions no longer hold the erased rows."""
+    change = np.zeros(store.version + 2, np.int64)
+    for state in states:
+        change[state["born"]] += 1
+        if state["died"] is not None:
+            change[state["died"]] -= 1
+    gone = np.cumsum(change)[: store.version + 1]
+    store.db.executemany(
+        "UPDATE versions SET rows = rows - ? WHERE version = ?",
+        [(count, version) for version, count in enumerate(gone.tolist()) if count],
+    )
+
+
+def _finish(store: Store, rewritten: list[Segment]) -> None:
+    """Delete what the catalog no longer names. Readers keep what they have mapped."""
+    store.rewrites += 1
+    store.forget_mapped()
+    for segment in rewritten:
+        store.files.delete(segment.file)
+    store.drop_cache()
+    if store.folder is not None:
+        for segment in store.segments.values():
+            # Bytes behind the committed end are those of a write that failed.
+            store.files.truncate(segment.file, segment.size)
+        sync_folder(store.folder / SEGMENTS)
+
+
+def _prove(
+    store: Store, needles: list[Needle]
+) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
+    """Search every byte of the folder; returns the files and what could not be told apart.
+
+    Raises:
+        ErasureIncomplete: Something was found that no remaining row explains.
+    """
+    if store.folder is None:
+        return (), ()
+    if not store.checkpoint():
+        raise _incomplete("the catalog's log is in use by a reader", "an empty log")
+    wanted, shared = _searchable(needles)
+    found = _search(store, wanted, shared)
+    if found:
+        # Freed pages are overwritten with zeros; should that ever fail, build the file anew.
+        store.db.execute("VACUUM")
+        if not store.checkpoint():
+            raise _incomplete("the catalog's log is in use by a reader", "an empty log")
+        found = _search(store, wanted, shared)
+    if found:
+        where = ", ".join(sorted({f"{hit.needle.kind} in {hit.file}" for hit in found}))
+        raise _incomplete(f"bytes of erased rows are still on disk: {where}", None)
+    files = sorted(path for path in store.folder.rglob("*") if path.is_file())
+    scanned = tuple((str(path.relative_to(store.folder)), path.stat().st_size) for path in files)
+    return scanned, tuple(dict.fromkeys(shared))
+
+
+def _incomplete(problem: str, expected: str | None) -> ErasureIncomplete:
+    return ErasureIncomplete(
+        problem,
+        expected=expected,
+        remedy="The rows are gone from every version. Close all readers and open the memory for "
+        "writing: that finishes the cleaning, and `recollect verify` tells the state.",
+    )
+
+
+def _searchable(needles: list[Needle]) -> tuple[list[Needle], list[str]]:
+    wanted, shared = [], []
+    for needle in needles:
+        text = needle.kind in {"label", "text"}
+        if len(needle.content) < SHORT_TEXT or len(set(needle.content)) == 1:
+            shared.append(f"{needle.kind} of row {needle.row}: too short to be told from chance")
+        elif text and len(needle.content) < LONG_TEXT:
+            wanted.append(Needle(needle.content, needle.kind, needle.row, CATALOG))
+        else:
+            wanted.append(needle)
+    return wanted, shared
+
+
+def _search(store: Store, wanted: list[Needle], shared: list[str]) -> list[Hit]:
+    """Search the folder; what remaining rows explain is noted in ``shared``, the rest returned."""
+    assert store.folder is not None
+    unexplained = []
+    for hit in scan(store.folder, wanted):
+        explained = _explain(store, hit)
+        if explained is None:
+            unexplained.append(hit)
+        elif explained:
+            shared.append(f"{hit.needle.kind} of row {hit.needle.row}: {explained}")
+    return unexplained
+
+
+def _explain(store: Store, hit: Hit) -> str | None:
+    """Say which remaining rows hold the same bytes; empty for chance, None for nothing."""
+    needle = hit.needle
+    segment = next((s for s in store.segments.values() if hit.file == f"{SEGMENTS}/{s.file}"), None)
+    if segment is not None and needle.kind in {"key", "value"}:
+        # The file was cut to its committed length and every byte of it belongs to a row that
+        # stays; so a match is a row with the same bytes, or runs across two of them.
+        unit = store.config.record_bytes if segment.kind == "keys" else 1
+        return "a row that stays holds the same bytes" if hit.offset % unit == 0 else ""
+    if hit.file == LOCK:
+        return ""  # it holds the name of its holder and nothing of a row
+    if needle.kind in {"label", "text"} and _text_remains(store, needle.content):
+        return "a row that stays holds this text"
+    if needle.kind == "thumbnail" and _picture_remains(store, needle.content):
+        return "a row that stays holds the same picture"
+    return None
+
+
+def _text_remains(store: Store, content: bytes) -> bool:
+    text = content.decode(errors="ignore")  # a piece may begin or end inside a character
+    places = ["source", *(place for kind, place in store.columns.values() if kind == "str")]
+    conditions = " OR ".join(f"instr({place}, ?1)" for place in places)
+    queries = (
+        f"SELECT 1 FROM rows WHERE {conditions} LIMIT 1",
+        "SELECT 1 FROM labels WHERE instr(label, ?1) LIMIT 1",
+        "SELECT 1 FROM sqlite_master WHERE instr(sql, ?1) LIMIT 1",
+        "SELECT 1 FROM columns WHERE instr(name, ?1) OR instr(kind, ?1) LIMIT 1",
+        "SELECT 1 FROM versions WHERE instr(operation, ?1) LIMIT 1",
+        "SELECT 1 FROM about WHERE instr(name, ?1) OR instr(value, ?1) LIMIT 1",
+        "SELECT 1 FROM segments WHERE instr(file, ?1) OR instr(kind, ?1) LIMIT 1",
+    )
+    return any(store.db.execute(query, (text,)).fetchone() for query in queries)
+
+
+def _picture_remains(store: Store, piece: bytes) -> bool:
+    query = "SELECT 1 FROM thumbnails WHERE instr(picture, ?) LIMIT 1"
+    return store.db.execute(query, (piece,)).fetchone() is not None

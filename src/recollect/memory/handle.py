@@ -1,0 +1,241 @@
+"""An open memory: what it is, and how its calls see one version of the rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recollect.errors import Closed, CorruptMemory, EncoderMismatch, InvalidParameter
+from recollect.memory import checks, reading
+from recollect.memory.recall import View
+from recollect.memory.schema import describe_encoder
+from recollect.memory.store import Store
+from recollect.types import Ids, Label, Metric, ValueKind
+
+READ_ATTEMPTS = 5
+
+
+@dataclass(slots=True)
+class Write:
+    """A write under way: the rows before it, its version, and how the view takes it in."""
+
+    view: View
+    version: int
+    then: Callable[[], None] | None = None
+
+
+class Handle:
+    """What :class:`~recollect.memory.memory.Memory` is built on; it has no verbs of its own."""
+
+    def __init__(self, store: Store, *, uri: str, pinned: int | None = None) -> None:
+        self._store, self._uri, self._pinned = store, uri, pinned
+        self._view: View | None = None
+        self._closed = False
+        self._seen_rewrites = store.rewrites
+
+    # -- what it is ----------------------------------------------------------------------------
+
+    @property
+    def uri(self) -> str:
+        """Where it is."""
+        return self._uri
+
+    @property
+    def dim(self) -> int:
+        """Width of a key."""
+        return self._store.config.dim
+
+    @property
+    def metric(self) -> Metric:
+        """How keys are compared."""
+        return self._store.config.metric
+
+    @property
+    def metric_weights(self) -> NDArray[np.float64] | None:
+        """Factors of the Manhattan metric, ``(dim,)``, or None."""
+        weights = self._store.config.metric_weights
+        return None if weights is None else np.array(weights)
+
+    @property
+    def value(self) -> ValueKind:
+        """What a row answers with."""
+        return self._store.config.value
+
+    @property
+    def value_dim(self) -> int | None:
+        """Width of vector values, or None."""
+        return self._store.config.value_dim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """How keys are stored."""
+        return np.dtype(self._store.config.dtype)
+
+    @property
+    def encoder(self) -> str | None:
+        """Fingerprint of the encoder that makes the keys, or None."""
+        return self._store.config.encoder
+
+    @property
+    def encoder_spec(self) -> dict[str, Any] | None:
+        """Recipe for ``recollect.encoders.from_spec``, or None."""
+        return self._store.config.encoder_spec
+
+    @property
+    def version(self) -> int:
+        """The version that answers come from; counts up by one with every write."""
+        with self._reading():
+            return self._store.version if self._pinned is None else self._pinned
+
+    @property
+    def read_only(self) -> bool:
+        """True if this handle refuses writes."""
+        return self._store.read_only or self._pinned is not None
+
+    @property
+    def closed(self) -> bool:
+        """True after :meth:`close`."""
+        return self._closed
+
+    @property
+    def ids(self) -> Ids:
+        """int64, sorted: ids of all rows."""
+        with self._reading() as view:
+            return view.table.ids
+
+    @property
+    def labels(self) -> NDArray[Any]:
+        """Labels that rows have now, sorted: object array of str, or int64."""
+        self._require_labels()
+        with self._reading() as view:
+            return view.book.classes.copy()
+
+    def label_counts(self) -> dict[Label, int]:
+        """Rows of each label, in order of label."""
+        self._require_labels()
+        with self._reading() as view:
+            return view.book.counts()
+
+    def __len__(self) -> int:
+        with self._reading() as view:
+            return view.table.rows
+
+    def __repr__(self) -> str:
+        if self._closed:
+            return f"<Memory {self._uri!r}, closed>"
+        return (
+            f"<Memory {self._uri!r}: {len(self)} rows, {self.dim}-d {self.metric} keys -> "
+            f"{self.value}s, version {self.version}>"
+        )
+
+    def check_encoder(self, encoder: Any) -> None:
+        """Raise ``EncoderMismatch`` unless keys of this encoder belong here.
+
+        Args:
+            encoder: An encoder or a fingerprint. None, or a memory that records no encoder, pass.
+        """
+        fingerprint, _ = describe_encoder(encoder)
+        recorded = self._store.config.encoder
+        if fingerprint is not None and recorded is not None and fingerprint != recorded:
+            raise EncoderMismatch(
+                "the keys of this memory come from another encoder",
+                expected=repr(recorded),
+                got=repr(fingerprint),
+                remedy="Use the recorded encoder, or teach a new memory with this one.",
+            )
+
+    def close(self) -> None:
+        """Release the files and the writer's lock; harmless when called again."""
+        self._closed = True
+        self._view = None
+        if self._pinned is None or self._store.read_only:
+            self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # -- inside --------------------------------------------------------------------------------
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise Closed(
+                "the memory is closed", remedy="Open it again with Memory.open, or use `with`."
+            )
+
+    def _require_labels(self) -> None:
+        if self.value != "label":
+            raise InvalidParameter(
+                "this memory holds no labels", expected="value='label'", got=f"value={self.value!r}"
+            )
+
+    @contextmanager
+    def _reading(self) -> Iterator[View]:
+        """The rows of one version, with writers of this process kept out."""
+        with self._store.mutex:
+            self._require_open()
+            for attempt in range(READ_ATTEMPTS):
+                try:
+                    view = self._current()
+                    break
+                except CorruptMemory:
+                    # An erasure elsewhere may have replaced files between catalog and segment.
+                    if attempt == READ_ATTEMPTS - 1 or not self._store.changed_elsewhere():
+                        raise
+            yield view
+
+    def _current(self) -> View:
+        store = self._store
+        with store.guarded():
+            if store.changed_elsewhere():
+                store.load_head()
+                self._view = None
+            if self._seen_rewrites != store.rewrites:
+                self._seen_rewrites, self._view = store.rewrites, None
+            if self._view is None:
+                if self._pinned is not None:
+                    store.check_version(self._pinned)
+                self._view = View(store, self._pinned)
+            return self._view
+
+    @contextmanager
+    def _writing(self) -> Iterator[Write]:
+        """One atomic version; what is in memory follows once it is committed."""
+        with self._store.mutex:
+            self._require_open()
+            if self._pinned is not None:
+                self._store.refuse_write()
+            with self._store.write() as version:
+                write = Write(self._current(), version)
+                yield write
+            view, self._view = self._view, None  # read anew if the step below is interrupted
+            if write.then is not None:
+                write.then()
+                self._view = view
+
+    def _resolve(self, view: View, ids: ArrayLike | None, where: str | None) -> Ids:
+        if (ids is None) == (where is None):
+            raise InvalidParameter(
+                "rows are named by ids or by a filter",
+                expected="ids= or where=",
+                got="neither" if ids is None else "both",
+                remedy="Pass exactly one of them.",
+            )
+        if where is not None:
+            return reading.matching(self._store, where, self._pinned)
+        wanted = np.sort(checks.check_ids(ids))
+        view.table.find(wanted)
+        return wanted

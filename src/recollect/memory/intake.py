@@ -1,0 +1,99 @@
+"""What comes into a memory, judged whole before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import InvalidLabel
+from recollect.index.scoring import row_norms
+from recollect.memory import checks
+from recollect.memory.arrays import pack_arrays, unpack_arrays
+from recollect.memory.schema import Configuration
+from recollect.memory.store import Store
+from recollect.memory.table import LabelBook
+from recollect.memory.writes import Batch, Change, check_unused
+
+
+def judge_rows(
+    store: Store, keys: NDArray[Any], values: Any, book: LabelBook | None, columns: dict[str, Any]
+) -> Batch:
+    """Judge new rows.
+
+    Args:
+        store: The memory they are for.
+        keys: ``(rows, dim)``, judged already.
+        values: One per row.
+        book: Labels that new ones must agree with in type, or None.
+        columns: ``ids``, ``weights``, ``sources``, ``metadata`` and ``thumbnails`` as given.
+
+    Raises:
+        InputError: Something cannot be stored.
+    """
+    rows = len(keys)
+    metadata, fresh = checks.check_metadata(columns["metadata"], rows, column_kinds(store))
+    batch = Batch(
+        ids=np.arange(store.next_id, store.next_id + rows)
+        if columns["ids"] is None
+        else checks.check_ids(columns["ids"], rows),
+        keys=keys,
+        norms=row_norms(keys),
+        values=check_values(store.config, values, rows, book),
+        weights=checks.check_weights(columns["weights"], rows),
+        sources=checks.check_sources(columns["sources"], rows),
+        metadata=metadata,
+        fresh=fresh,
+        thumbnails=checks.check_thumbnails(columns["thumbnails"], rows),
+    )
+    check_unused(store, batch.ids)
+    return batch
+
+
+def judge_change(
+    store: Store, rows: int, values: Any, weights: Any, metadata: Any, book: LabelBook
+) -> Change:
+    """Judge what should change in rows that exist; arguments as in :func:`judge_rows`."""
+    columns, fresh = checks.check_metadata(metadata, rows, column_kinds(store))
+    return Change(
+        values=None if values is None else check_values(store.config, values, rows, book),
+        weights=None if weights is None else checks.check_weights(weights, rows),
+        metadata=columns,
+        fresh=fresh,
+    )
+
+
+def column_kinds(store: Store) -> dict[str, str]:
+    """Kind of every metadata column."""
+    return {name: kind for name, (kind, _) in store.columns.items()}
+
+
+def check_values(config: Configuration, values: Any, rows: int, book: LabelBook | None) -> Any:
+    """Judge values by the memory's kind; ``book`` holds the labels they must agree with.
+
+    Raises:
+        InvalidLabel: Labels of another type than those in the memory.
+        InputError: They cannot be stored.
+    """
+    if config.value == "number":
+        return checks.check_numbers(values, rows)
+    if config.value == "vector":
+        assert config.value_dim is not None
+        return checks.check_vectors(values, rows, config.value_dim)
+    if config.value == "arrays":
+        packed = [pack_arrays(value) for value in checks.check_mappings(values, rows)]
+        for content in packed:
+            unpack_arrays(content)
+        return packed
+    labels = checks.check_labels(values, rows)
+    if book is not None and len(book.classes):
+        expected = "str" if book.classes.dtype == object else "int"
+        if type(labels[0]).__name__ != expected:
+            raise InvalidLabel(
+                "labels of one memory are all text or all integers",
+                expected=f"{expected}, as the {len(book.classes)} labels it holds",
+                got=type(labels[0]).__name__,
+                remedy=f"Convert them with [{expected}(label) for label in labels].",
+            )
+    return labels

@@ -1,0 +1,179 @@
+"""The rows of one version as columns in memory: what a search needs to read its answer out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import UnknownIds
+from recollect.types import Codes, Ids, Mask
+
+STATE = np.dtype([
+    ("id", "i8"), ("segment", "i4"), ("record", "i8"), ("key_sum", "u4"), ("norm", "f8"),
+    ("weight", "f8"), ("code", "i8"), ("number", "f8"), ("value_segment", "i4"),
+    ("value_start", "i8"), ("value_bytes", "i8"),
+])  # fmt: skip
+"""One row as it stands now: where its key and value lie, and what it weighs."""
+
+States = NDArray[np.void]
+
+
+class RowTable:
+    """Rows in order of id, with a flag for those that were taken out since it was loaded.
+
+    Args:
+        states: ``(rows,)`` of dtype :data:`STATE`, any order, distinct ids.
+    """
+
+    def __init__(self, states: States) -> None:
+        ids = states["id"]
+        if (ids[1:] < ids[:-1]).any():
+            states = states[np.argsort(ids)]
+        self._count = len(states)
+        self._states = states
+        self._ids: Ids = states["id"].copy()
+        self._alive: Mask = np.ones(len(states), bool)
+        # An answer never names a row whose key was not compared with its checksum since opening.
+        self.checked: Mask = np.zeros(len(states), bool)
+        self.rows = len(states)
+
+    @property
+    def states(self) -> States:
+        """All states, of rows alive and gone, in order of id."""
+        return self._states[: self._count]
+
+    @property
+    def alive(self) -> Mask:
+        """Bool, one per state."""
+        return self._alive[: self._count]
+
+    @property
+    def ids(self) -> Ids:
+        """int64, sorted: ids of the rows that are alive."""
+        ids = self._ids[: self._count]
+        return ids.copy() if self.rows == self._count else ids[self.alive]
+
+    def lookup(self, ids: Ids) -> NDArray[np.intp]:
+        """Positions of ids that are in the table; a wrong id gives some position."""
+        if self._count and self._ids[0] == 0 and self._ids[self._count - 1] == self._count - 1:
+            return ids  # counted from 0 without a gap: an id is its position
+        return np.searchsorted(self._ids[: self._count], ids)
+
+    def find(self, ids: Ids) -> NDArray[np.intp]:
+        """Positions of rows that are alive.
+
+        Raises:
+            UnknownIds: One of them is not; the message names the first few.
+        """
+        if self._count == 0:
+            missing = ids
+        else:
+            place = np.clip(self.lookup(ids), 0, self._count - 1)
+            missing = ids[(self._ids[place] != ids) | ~self._alive[place]]
+            if not len(missing):
+                return place
+        if not len(missing):
+            return np.zeros(0, np.intp)
+        raise UnknownIds(
+            "no such row in this version",
+            expected=f"ids among the {self.rows} rows alive",
+            got=", ".join(map(str, missing[:5])) + (" ..." if len(missing) > 5 else ""),
+            remedy="See Memory.ids; a removed row comes back with Memory.restore(version).",
+        )
+
+    def append(self, states: States) -> None:
+        """Take new rows in; ids that follow the last one cost no reordering."""
+        order = np.argsort(states["id"], kind="stable")
+        states = states[order]
+        known = self.states[self.alive] if self._count and self.rows < self._count // 2 else None
+        if known is not None or (self._count and states["id"][0] <= self._ids[self._count - 1]):
+            base = self.states[self.alive] if known is None else known
+            self.__init__(np.concatenate([base, states]))  # type: ignore[misc]
+            return
+        start, end = self._count, self._count + len(states)
+        self._states = _grow(self._states, start, end)
+        self._ids = _grow(self._ids, start, end)
+        self._alive = _grow(self._alive, start, end)
+        self._states[start:end] = states
+        self._ids[start:end] = states["id"]
+        self._alive[start:end] = True
+        self.checked = _grow(self.checked, start, end)
+        self.checked[start:end] = False
+        self._count = end
+        self.rows += len(states)
+
+    def remove(self, positions: NDArray[np.intp]) -> None:
+        """Take rows out that are alive."""
+        self._alive[positions] = False
+        self.rows -= len(positions)
+
+    def change(self, positions: NDArray[np.intp], states: States) -> None:
+        """Put other states in the place of rows that are alive, keeping their ids."""
+        self._states[positions] = states
+
+
+def _grow(array: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
+    if needed <= len(array) and array.flags.writeable:
+        return array
+    grown = np.empty(max(needed, 2 * len(array), 1024), array.dtype)
+    grown[:used] = array[:used]
+    return grown
+
+
+class LabelBook:
+    """Which labels exist, by code, and which of them are alive.
+
+    Attributes:
+        labels: Label of each code; None where a code is unused.
+    """
+
+    def __init__(self, labels: dict[int, str | int], codes: Codes) -> None:
+        self.labels: list[str | int | None] = [None] * (max(labels, default=-1) + 1)
+        self.code_of: dict[str | int, int] = {}
+        for code, label in labels.items():
+            self.learn(code, label)
+        self._counts = np.bincount(codes, minlength=len(self.labels)).astype(np.int64)
+        self._classes: NDArray[Any] | None = None
+        self._index: Codes = np.zeros(0, np.int64)
+
+    def learn(self, code: int, label: str | int) -> None:
+        """Note the label of a code."""
+        self.labels.extend([None] * (code + 1 - len(self.labels)))
+        self.labels[code] = label
+        self.code_of[label] = code
+
+    def count(self, codes: Codes, sign: int) -> None:
+        """Note that rows of these codes came (+1) or went (-1)."""
+        change = np.bincount(codes, minlength=len(self.labels))
+        self._counts = np.concatenate(
+            [self._counts, np.zeros(len(change) - len(self._counts), np.int64)]
+        )
+        before = self._counts > 0
+        self._counts += sign * change
+        if not np.array_equal(before, self._counts > 0):
+            self._classes = None
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        """Labels alive now, sorted: object array of str, or int64."""
+        if self._classes is None:
+            alive = np.flatnonzero(self._counts).tolist()
+            pairs = sorted((self.labels[code], code) for code in alive)
+            text = bool(pairs) and isinstance(pairs[0][0], str)
+            classes = np.empty(len(pairs), object if text else np.int64)
+            classes[:] = [label for label, _ in pairs]
+            self._index = np.full(len(self.labels) + 1, -1, np.int64)
+            self._index[[code for _, code in pairs]] = np.arange(len(pairs))
+            self._classes = classes
+        return self._classes
+
+    def index(self, codes: Codes) -> Codes:
+        """Place of each code's label among :attr:`classes`; -1 for -1."""
+        assert self.classes is not None
+        return self._index[codes]
+
+    def counts(self) -> dict[str | int, int]:
+        """Rows of each label alive now, in order of label."""
+        return {label: int(self._counts[self.code_of[label]]) for label in self.classes.tolist()}

@@ -1,0 +1,352 @@
+"""What the writes do to the catalog and the segments, inside one transaction of the store."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import DuplicateIds
+from recollect.memory.schema import STATE_COLUMNS
+from recollect.memory.segments import SEGMENT_BYTES, Segment, as_bytes
+from recollect.memory.store import ALIVE, ALIVE_AT, Store
+from recollect.memory.table import STATE, LabelBook, States
+from recollect.types import Doubles, Ids
+
+OWN_SEGMENT_ROWS = 4096
+"""In RAM a batch this large keeps its own array, so that the index can share it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Rows that were judged and may be written.
+
+    Attributes:
+        ids: int64 ``(rows,)``.
+        keys: ``(rows, dim)`` in the memory's dtype.
+        norms: float64 ``(rows,)``: Euclidean length of each key.
+        values: Labels, float64 numbers, float32 vectors ``(rows, width)``, or packed arrays.
+        weights: float64 ``(rows,)``.
+        sources: Text or None for each row.
+        metadata: Column -> one value per row.
+        fresh: Kind of every column that does not exist yet.
+        thumbnails: Encoded picture or None for each row.
+    """
+
+    ids: Ids
+    keys: NDArray[Any]
+    norms: Doubles
+    values: Any
+    weights: Doubles
+    sources: Sequence[str | None]
+    metadata: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    fresh: Mapping[str, str] = field(default_factory=dict)
+    thumbnails: Sequence[bytes | None] = ()
+
+
+def row_sum(
+    row: int, weight: float, value: object, source: str | None, metadata: Iterable[tuple[str, Any]]
+) -> int:
+    """Checksum of what the catalog says of a row: id, weight, value, source, metadata."""
+    # The catalog keeps True as 1; both must give the same sum.
+    named = tuple(
+        sorted(
+            (name, +cell if isinstance(cell, bool) else cell)
+            for name, cell in metadata
+            if cell is not None
+        )
+    )
+    return zlib.crc32(repr((row, weight, value, source, named)).encode())
+
+
+def check_unused(store: Store, ids: Ids) -> None:
+    """Raise ``DuplicateIds`` if an id was ever used in this memory."""
+    if not len(ids) or ids.min() >= store.next_id:
+        return
+    wanted = json.dumps(ids[ids < store.next_id].tolist())
+    for table in ("rows", "retired"):
+        used = store.db.execute(
+            f"SELECT MIN(id) FROM {table} WHERE id IN (SELECT value FROM json_each(?))",
+            (wanted,),
+        ).fetchone()[0]
+        if used is not None:
+            raise DuplicateIds(
+                "an id was used before",
+                expected="ids that this memory never held: they are never reused",
+                got=f"id {used}",
+                remedy=f"Leave `ids` out, or start at {store.next_id}; update() changes a row, "
+                "restore() brings a removed one back.",
+            )
+
+
+def add_rows(
+    store: Store, version: int, batch: Batch, book: LabelBook
+) -> tuple[States, dict[int, str | int]]:
+    """Write rows; returns their states and the labels that are new, by code."""
+    states = np.zeros(len(batch.ids), STATE)
+    states["id"], states["weight"], states["norm"] = batch.ids, batch.weights, batch.norms
+    _append_keys(store, batch.keys, states)
+    states["key_sum"] = checksums(as_bytes(batch.keys), len(batch.ids))
+    new_labels: dict[int, str | int] = {}
+    kind = store.config.value
+    plain: Sequence[Any]
+    value_sums: Sequence[int | None] = [None] * len(batch.ids)
+    states["code"], states["value_segment"] = -1, -1
+    if kind == "label":
+        states["code"], new_labels = encode_labels(store, batch.values, book)
+        plain = batch.values
+    elif kind == "number":
+        states["number"] = batch.values
+        plain = batch.values.tolist()
+    else:
+        plain = value_sums = append_values(store, batch.values, states)
+    _add_columns(store, batch.fresh)
+    _insert(store, version, states, plain, value_sums, batch)
+    pictures = [
+        (row, picture)
+        for row, picture in zip(batch.ids.tolist(), batch.thumbnails, strict=False)
+        if picture is not None
+    ]
+    store.db.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
+    return states, new_labels
+
+
+def _insert(
+    store: Store,
+    version: int,
+    states: States,
+    plain: Sequence[Any],
+    value_sums: Sequence[int | None],
+    batch: Batch,
+) -> None:
+    rows = len(states)
+    kind = store.config.value
+    names = list(batch.metadata)
+    cells = list(zip(*batch.metadata.values(), strict=True)) if names else [()] * rows
+    ids, weights = states["id"].tolist(), states["weight"].tolist()
+    sums = [
+        row_sum(row, weight, value, source, zip(names, cell, strict=True))
+        for row, weight, value, source, cell in zip(
+            ids, weights, plain, batch.sources, cells, strict=True
+        )
+    ]
+    none = [None] * rows
+    stored = kind in {"vector", "arrays"}
+    columns = (
+        ids, [version] * rows, none, states["segment"].tolist(), states["record"].tolist(),
+        states["key_sum"].tolist(), states["norm"].tolist(),
+        states["code"].tolist() if kind == "label" else none,
+        states["number"].tolist() if kind == "number" else none,
+        *(states[name].tolist() if stored else none
+          for name in ("value_segment", "value_start", "value_bytes")),
+        value_sums, weights, batch.sources, sums,
+    )  # fmt: skip
+    places = [store.columns[name][1] for name in names]
+    insert_states(
+        store,
+        places,
+        (row + cell for row, cell in zip(zip(*columns, strict=True), cells, strict=True)),
+    )
+
+
+def insert_states(store: Store, places: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
+    """Insert rows of the catalog: the columns of ``STATE_COLUMNS``, then metadata at ``places``."""
+    names = ", ".join([*STATE_COLUMNS, *places])
+    marks = ", ".join("?" * (len(STATE_COLUMNS) + len(places)))
+    store.db.executemany(f"INSERT INTO rows ({names}) VALUES ({marks})", rows)
+
+
+def encode_labels(
+    store: Store, labels: Sequence[str | int], book: LabelBook
+) -> tuple[NDArray[np.int64], dict[int, str | int]]:
+    """Return the code of each label, giving new labels the next codes."""
+    fresh = [label for label in dict.fromkeys(labels) if label not in book.code_of]
+    new = dict(enumerate(fresh, start=len(book.labels)))
+    store.db.executemany("INSERT INTO labels VALUES (?, ?)", new.items())
+    codes = book.code_of | {label: code for code, label in new.items()} if new else book.code_of
+    return np.fromiter((codes[label] for label in labels), np.int64, len(labels)), new
+
+
+def _add_columns(store: Store, fresh: Mapping[str, str]) -> None:
+    for name, kind in fresh.items():
+        place = f"m{len(store.columns)}"
+        store.db.execute(f"ALTER TABLE rows ADD COLUMN {place}")
+        store.db.execute("INSERT INTO columns VALUES (?, ?, ?)", (name, kind, place))
+        store.columns[name] = (kind, place)
+
+
+def _append_keys(store: Store, keys: NDArray[Any], states: States) -> None:
+    size = store.config.record_bytes
+    done = 0
+    while done < len(keys):
+        own = store.folder is None and len(keys) >= OWN_SEGMENT_ROWS
+        segment = active_segment(store, "keys", own=own)
+        room = max(1, (SEGMENT_BYTES - segment.size) // size)
+        part = slice(done, min(len(keys), done + room))
+        extend_segment(store, segment, as_bytes(keys[part]))
+        first = segment.size // size
+        states["segment"][part] = segment.number
+        states["record"][part] = np.arange(first, first + part.stop - part.start)
+        done = part.stop
+
+
+def append_values(store: Store, values: Any, states: States) -> list[int]:
+    """Append one value of bytes per row; returns their checksums."""
+    parts = [value if isinstance(value, bytes) else value.tobytes() for value in values]
+    segment = active_segment(store, "values")
+    sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+    states["value_segment"] = segment.number
+    states["value_bytes"] = sizes
+    states["value_start"] = segment.size + np.cumsum(sizes) - sizes
+    extend_segment(store, segment, np.frombuffer(b"".join(parts), np.uint8))
+    return [zlib.crc32(part) for part in parts]
+
+
+def active_segment(store: Store, kind: str, *, own: bool = False, above: int = 0) -> Segment:
+    """Return the segment of this kind that still grows, or begin one.
+
+    Args:
+        store: The store that is being written.
+        kind: ``keys`` or ``values``.
+        own: Begin one in any case.
+        above: A new segment's number is larger than this.
+    """
+    newest = max(
+        (segment for segment in store.segments.values() if segment.kind == kind),
+        key=lambda segment: segment.number,
+        default=None,
+    )
+    if newest is not None and newest.size < SEGMENT_BYTES and not own:
+        return newest
+    number = 1 + max(above, *store.segments, 0)
+    suffix = store.config.dtype if kind == "keys" else "bin"
+    segment = Segment(number, kind, f"{kind}-{number:06d}.{suffix}", 0)
+    store.db.execute("INSERT INTO segments VALUES (?, ?, ?, 0)", (number, kind, segment.file))
+    store.segments[number] = segment
+    return segment
+
+
+def extend_segment(store: Store, segment: Segment, content: NDArray[np.uint8]) -> None:
+    """Append bytes to a segment; they count once the catalog commits."""
+    store.files.write(segment.file, segment.size, content)
+    size = segment.size + len(content)
+    store.db.execute("UPDATE segments SET bytes = ? WHERE segment = ?", (size, segment.number))
+    store.segments[segment.number] = Segment(segment.number, segment.kind, segment.file, size)
+
+
+def checksums(content: NDArray[np.uint8], rows: int) -> list[int]:
+    """CRC-32 of each of ``rows`` equal parts."""
+    raw, size = memoryview(content.data), len(content) // rows
+    crc32 = zlib.crc32
+    return [crc32(raw[start : start + size]) for start in range(0, rows * size, size)]
+
+
+def end_rows(store: Store, version: int, ids: Ids) -> None:
+    """Let rows end with this version."""
+    store.db.executemany(
+        f"UPDATE rows SET died = ? WHERE id = ? AND {ALIVE}",
+        [(version, row) for row in ids.tolist()],
+    )
+
+
+def end_all(store: Store, version: int) -> None:
+    """Let every row end with this version."""
+    store.db.execute(f"UPDATE rows SET died = ? WHERE {ALIVE}", (version,))
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New values of some columns of rows that exist; None leaves a column as it is."""
+
+    values: Any = None
+    weights: Doubles | None = None
+    metadata: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    fresh: Mapping[str, str] = field(default_factory=dict)
+
+
+def change_rows(
+    store: Store, version: int, ids: Ids, states: States, change: Change, book: LabelBook
+) -> tuple[States, dict[int, str | int]]:
+    """Begin new states of rows with some columns changed; returns them and new labels."""
+    states = states.copy()
+    kind = store.config.value
+    new_labels: dict[int, str | int] = {}
+    value_sums: dict[int, int] = {}
+    if change.weights is not None:
+        states["weight"] = change.weights
+    if change.values is not None:
+        if kind == "label":
+            states["code"], new_labels = encode_labels(store, change.values, book)
+        elif kind == "number":
+            states["number"] = change.values
+        else:
+            sums = append_values(store, change.values, states)
+            value_sums = dict(zip(ids.tolist(), sums, strict=True))
+    _add_columns(store, change.fresh)
+    labels = dict(store.db.execute("SELECT code, label FROM labels")) if kind == "label" else {}
+    places = {name: place for name, (_, place) in store.columns.items()}
+    changed = []
+    for at, (row, old) in enumerate(_read(store, ids, places)):
+        state = {name: states[name][at].item() for name in STATE.names or () if name != "id"}
+        if kind != "label":
+            state["code"] = None
+        if kind != "number":
+            state["number"] = None
+        if kind in {"label", "number"}:
+            state |= {"value_segment": None, "value_start": None, "value_bytes": None}
+        cells = {name: old[name] for name in places} | {
+            name: values[at] for name, values in change.metadata.items()
+        }
+        total = value_sums.get(row, old["value_sum"])
+        value = {"label": labels.get(state["code"]), "number": state["number"]}.get(kind, total)
+        state |= {
+            "id": row, "born": version, "died": None, "value_sum": total, "source": old["source"],
+            "row_sum": row_sum(row, state["weight"], value, old["source"], cells.items()),
+        }  # fmt: skip
+        changed.append((*(state[name] for name in STATE_COLUMNS), *cells.values()))
+    end_rows(store, version, ids)
+    insert_states(store, list(places.values()), changed)
+    return states, new_labels
+
+
+def _read(
+    store: Store, ids: Ids, places: Mapping[str, str]
+) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Value checksum, source and metadata of rows alive, in the order of ``ids``."""
+    names = ["value_sum", "source", *places]
+    columns = ", ".join(["id", "value_sum", "source", *places.values()])
+    found = {
+        row: dict(zip(names, rest, strict=True))
+        for row, *rest in store.db.execute(
+            f"SELECT {columns} FROM rows WHERE {ALIVE} AND id IN (SELECT value FROM json_each(?))",
+            (json.dumps(ids.tolist()),),
+        )
+    }
+    return [(row, found[row]) for row in ids.tolist()]
+
+
+def restore_rows(store: Store, version: int, target: int) -> tuple[int, int]:
+    """Bring the rows of a past version back; returns how many more rows, and how many changed."""
+    names = ", ".join(name for name in STATE_COLUMNS if name not in {"born", "died"})
+    places = "".join(f", {place}" for _, place in store.columns.values())
+    at = {"v": target, "new": version}
+    db = store.db
+    # States that were alive then and are not now begin again; those alive now only, end.
+    began = db.execute(
+        f"INSERT INTO rows (born, died, {names}{places}) SELECT :new, NULL, {names}{places} "
+        f"FROM rows WHERE {ALIVE_AT} AND died IS NOT NULL ORDER BY state",
+        at,
+    ).rowcount
+    ended = db.execute(
+        f"UPDATE rows SET died = :new WHERE {ALIVE} AND born > :v AND born < :new",
+        at,
+    ).rowcount
+    changed = db.execute(
+        "SELECT COUNT(DISTINCT id) FROM rows WHERE born = :new OR died = :new", at
+    ).fetchone()[0]
+    return began - ended, changed
