@@ -281,6 +281,22 @@ def _walk_together(codes: Codes, weights: Doubles, classes: int) -> Codes:
     return winners.T
 
 
+def check_k(k: object) -> int:
+    """Return a neighborhood size as an int of at least 1.
+
+    Raises:
+        InvalidParameter: Another type, or less than 1.
+    """
+    if isinstance(k, int | np.integer) and not isinstance(k, bool) and k >= 1:
+        return int(k)
+    raise InvalidParameter(
+        "k is out of range",
+        expected="an integer of at least 1",
+        got=repr(k),
+        remedy="Ask for one neighbor or more; more than there are is fine.",
+    )
+
+
 def _check_number(
     name: str, value: object, *, at_least: float | None = None, above: float | None = None
 ) -> None:
