@@ -59,8 +59,8 @@ def test_the_page_loads_nothing_from_outside(page):
 
 def test_each_row_is_shown_with_its_similarity_and_its_vote(page):
     """The page is an explanation, not an illustration."""
-    assert "row 3, similarity 0.91<br>75.0 % of the vote" in page
-    assert "row 8, similarity 0.90<br>25.0 % of the vote" in page
+    assert "row 3<br>similarity 0.91<br>vote 75.0 %" in page
+    assert "row 8<br>similarity 0.90<br>vote 25.0 %" in page
 
 
 def test_a_row_without_a_picture_says_so(page):

@@ -28,6 +28,7 @@ from recollect.evaluation.story import STEPS, Story
 if TYPE_CHECKING:
     from recollect.encoders.base import Encoder
 
+DIGIT_PIXELS = 8
 CIFAR10_ROWS, CIFAR10_QUERIES, CIFAR10_PIXELS = 10_000, 1_000, 96
 FACTS, PICTURE, PAGE = "facts.json", "answer.png", "story.html"
 OURS = ("pictures", "memory", FACTS, PICTURE, PAGE)
@@ -115,9 +116,10 @@ def _folder(given: Path | None, variable: str, default: str) -> Path:
 
 
 def _digit_encoder() -> Encoder:
-    from recollect.encoders import HogEncoder
+    from recollect.encoders import PixelEncoder
 
-    return HogEncoder()
+    # The pictures are aligned and this small: their pixels are a good key as they are.
+    return PixelEncoder(size=DIGIT_PIXELS, color=False)
 
 
 def _photograph_encoder(models: Path | None) -> Encoder:

@@ -119,8 +119,9 @@ def _answer(answer: Answer) -> str:
     )
     bars = "\n".join(_bar(label, share, why) for label, share in why.shares.items())
     query = _picture(answer.query, "the query")
+    count = f"{min(answer.shown, len(why.evidence))} of {len(why.evidence)} rows shown."
     return (
-        f'<p class="quiet">{escape(answer.caption)}</p>\n<div class="answer">\n'
+        f'<p class="quiet">{escape(answer.caption)} {count}</p>\n<div class="answer">\n'
         f'<figure class="query">{query}<figcaption>answer <b>{escape(str(why.prediction))}</b>'
         f'</figcaption></figure>\n<div class="rows">\n{rows}\n</div>\n</div>\n'
         f"<table><caption hidden>Share of the vote of each label</caption>\n{bars}\n</table>"
@@ -131,8 +132,8 @@ def _row(row: Evidence, why: Explanation, picture: bytes | None) -> str:
     label = escape(str(row.value))
     return (
         f'<figure class="{_side(row.value, why)}">{_picture(picture, f"row {row.id}")}'
-        f"<figcaption><b>{label}</b><br>row {row.id}, similarity {row.similarity:.2f}<br>"
-        f"{100 * float(row.contribution):.1f} % of the vote</figcaption></figure>"
+        f"<figcaption><b>{label}</b><br>row {row.id}<br>similarity {row.similarity:.2f}<br>"
+        f"vote {100 * float(row.contribution):.1f} %</figcaption></figure>"
     )
 
 

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import UnknownIds
 from recollect.evaluation import metrics
 from recollect.evaluation.page import Answer, Step
 from recollect.evaluation.pictures import Pictures
@@ -29,6 +29,9 @@ EXAMPLES = 5
 
 CLOSE_CALLS = 25
 """Among how many of the least sure answers a close call is looked for."""
+
+
+LINE_WIDTH = 92
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +128,8 @@ class Story:
         self.echo("")
         self.echo(f"{len(self.steps)}  {title}")
         for line in lines:
-            self.echo(f"   {line}")
+            for part in wrap(line, LINE_WIDTH, subsequent_indent="  " if line[0] == " " else ""):
+                self.echo(f"   {part}")
 
     def accuracy(self, which: Mask) -> float:
         """Accuracy on some of the questions, now."""
@@ -247,7 +251,7 @@ def correct(story: Story) -> None:
     lines = [
         f"Somebody labels row {row} '{wrong}' instead of '{true_label}'. Now {story.name(query)} "
         f"is answered '{why.prediction}', which is wrong.",
-        f"Ask each of the {len(why.evidence)} rows behind that answer about itself, without "
+        f"Each row behind that answer that says '{why.prediction}' is asked about itself, without "
         f"itself: row {suspect} has the least support for its label, {_percent(own_share)}.",
     ]
     if suspect != row:
@@ -332,6 +336,8 @@ def erase(story: Story) -> None:
             f"Asked for its own picture, the memory named row {int(before.ids[0, 0])} (similarity "
             f"{float(before.similarity[0, 0]):.3f}); now it names row {int(after.ids[0, 0])} "
             f"({float(after.similarity[0, 0]):.3f}). {_gone_in_words(story, row.id)}",
+            "The receipt covers the memory's folder. The picture file itself, and the pages of "
+            "this story, lie outside it: delete them yourself.",
         ],
         erased_row=row.id,
         erase_seconds=round(seconds, 3),
@@ -399,8 +405,9 @@ def _plant_mistake(story: Story) -> tuple[int, int, Any]:
 
 
 def _suspect(story: Story, why: Explanation) -> tuple[int, float]:
-    """The row of an answer whose own label gets the smallest share when it is left out."""
-    rows = story.memory.rows([row.id for row in why.evidence])
+    """Of the rows that voted for an answer, the one whose label its own neighbors support least."""
+    voters = [row.id for row in why.evidence if row.value == why.prediction]
+    rows = story.memory.rows(voters)
     near = story.memory.search(rows.keys, story.classifier.k, exclude=rows.ids)
     assert near.classes is not None
     assert near.codes is not None
@@ -445,11 +452,11 @@ def _flip_in_words(why: Explanation) -> str:
 
 
 def _gone_in_words(story: Story, row: int) -> str:
-    try:
-        story.memory.rows([row])
-    except UnknownIds:
-        return f"Row {row} is gone from every version."
-    return f"Row {row} is still there."
+    memory = story.memory
+    held = [info.version for info in memory.versions() if row in memory.at(info.version).ids]
+    if held:
+        return f"Row {row} is still in versions {held}."
+    return f"Row {row} is in none of the {len(memory.versions())} versions."
 
 
 def _percent(share: float) -> str:
