@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -11,15 +11,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils import Tags
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter, MemoryNotFound
 from recollect.heads.copies import InProcessCopy, Reference, describe
-from recollect.heads.inputs import NotFitted, check_features, encode_all
-from recollect.heads.selection import Grid, Scoring, TuningReport, choose, make_grid
+from recollect.heads.inputs import NotFitted, check_features, check_first_rows, encode_all
+from recollect.heads.selection import Grid, Scoring, TuningReport, choose
 from recollect.memory.memory import RAM, Memory
+from recollect.memory.schema import Configuration
 from recollect.readout.voting import VoteRule, check_k, distances
-from recollect.types import METRICS, Doubles, Evidence, Ids, Metric, Neighbors, ValueKind
+from recollect.types import Doubles, Ids, Metric, Neighbors, ValueKind
 
 # Rows whose keys are read at once when the memory is asked about itself.
 BLOCK = 4096
@@ -35,7 +37,7 @@ def empty_memory() -> NotFitted:
     )
 
 
-class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
+class MemoryEstimator(BaseEstimator, ABC):
     """An estimator whose whole knowledge is the rows of one memory.
 
     Final classes set ``k``, ``metric``, ``encoder`` and ``memory`` in their constructor.
@@ -47,6 +49,8 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     memory: Memory | str | Path | None
     memory_: Memory
     n_features_in_: int
+    _taught: list[Ids]
+    _given: Memory | str | Path | None
 
     @property
     @abstractmethod
@@ -83,19 +87,19 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         metadata: Mapping[str, Any] | None,
     ) -> Self:
         self._check_options()
+        columns = {"ids": ids, "weights": weights, "sources": sources, "metadata": metadata}
         known = not anew and self.__sklearn_is_fitted__()
         earlier = self._taught if known else []
         with self._width_unchanged_on_error():
             keys = self._keys(X, reset=not known)
             values = self._check_targets(X, y)
-            with self._memory_to_teach(keys, values, anew=anew) as memory:
+            with self._memory_to_teach(keys, values, columns, anew=anew) as memory:
                 self._check_fits(memory)
                 write = memory.replace if anew else memory.add
-                taught = write(
-                    keys, values, ids=ids, weights=weights, sources=sources, metadata=metadata
-                )
+                taught = write(keys, values, **columns)
                 self._adopt(memory)
-        self._taught = [*earlier, taught]
+        earlier.append(taught)
+        self._taught = earlier
         return self
 
     def forget(self, ids: ArrayLike) -> Self:
@@ -120,8 +124,11 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     # -- asking --------------------------------------------------------------------------------
 
     def kneighbors(
-        self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True
-    ) -> tuple[Doubles, Ids] | Ids:  # fmt: skip
+        self,
+        X: Any = None,
+        n_neighbors: int | None = None,
+        return_distance: bool = True,  # noqa: FBT001, FBT002 - scikit-learn's signature
+    ) -> tuple[Doubles, Ids] | Ids:
         """Find the nearest rows, in the form of scikit-learn.
 
         Args:
@@ -192,7 +199,7 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         self,
         X: Any,
         y: Any,
-        grid: Mapping[str, Sequence[Any]] | None,
+        grid: Grid,
         scoring: Any,
         allowed: tuple[Scoring, ...],
         *,
@@ -206,12 +213,11 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
                 got=repr(scoring),
                 remedy=f"Leave it out for {allowed[0]!r}.",
             )
-        wanted = make_grid(grid, rule_name=rule_name)
         self._recall()
-        blocks = self._own_answers(wanted) if X is None else self._given_answers(X, y, wanted)
-        report = choose(blocks, wanted, scoring, self.metric)
+        blocks = self._own_answers(grid) if X is None else self._given_answers(X, y, grid)
+        report = choose(blocks, grid, scoring, self.metric)
         best = report.best
-        chosen = {rule_name: best.rule, "k": best.k}
+        chosen: dict[str, Any] = {rule_name: best.rule, "k": best.k}
         if best.parameter is not None:
             chosen[best.parameter] = best.value
         self.set_params(**chosen)
@@ -277,8 +283,10 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
     def _adopt(self, memory: Memory) -> None:
         """Answer from this memory from now on."""
         self._check_fits(memory)
-        # A copy that travelled brings its order along; what is unknown comes in order of id.
-        if self.__dict__.get("memory_") is not memory and "_taught" not in self.__dict__:
+        # The same memory opened again, or one that travelled, keeps the order; otherwise by id.
+        if "_taught" not in self.__dict__ or self.__dict__.get("_given", self.memory) is not (
+            self.memory
+        ):
             self._taught = [memory.ids]
         self.memory_, self._given = memory, self.memory
         self.n_features_in_ = memory.dim
@@ -317,7 +325,7 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
 
     @contextmanager
     def _memory_to_teach(
-        self, keys: NDArray[Any], values: NDArray[Any], *, anew: bool
+        self, keys: NDArray[Any], values: NDArray[Any], columns: dict[str, Any], *, anew: bool
     ) -> Iterator[Memory]:
         """The memory to write to; one that was opened for it is closed if the write fails."""
         held = "memory_" in self.__dict__ and not self._is_stale()
@@ -326,29 +334,31 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         elif held and not (anew and self._lives_here()):
             yield self._writable()
         else:
-            memory = self._open_or_create(keys, values)
+            memory = self._open_or_create(keys, values, columns)
             try:
                 yield memory
             except BaseException:
                 memory.close()
                 raise
 
-    def _open_or_create(self, keys: NDArray[Any], values: NDArray[Any]) -> Memory:
-        uri = RAM if self.memory is None else str(self.memory)
-        if uri != RAM:
-            try:
-                return Memory.open(uri, encoder=self.encoder)
-            except MemoryNotFound:
-                pass
+    def _open_or_create(
+        self, keys: NDArray[Any], values: NDArray[Any], columns: dict[str, Any]
+    ) -> Memory:
         wide = values.shape[1] if values.ndim == 2 else None
-        return Memory.create(
-            uri,
-            dim=keys.shape[1],
-            metric=self.metric,
-            value=self._kind if wide is None else "vector",
-            value_dim=wide,
-            encoder=self.encoder,
-        )
+        options: dict[str, Any] = {
+            "dim": keys.shape[1],
+            "metric": self.metric,
+            "value": self._kind if wide is None else "vector",
+            "value_dim": wide,
+        }
+        if self._lives_here():
+            return Memory.create(RAM, encoder=self.encoder, **options)
+        try:
+            return Memory.open(str(self.memory), encoder=self.encoder)
+        except MemoryNotFound:
+            # Rows that will be refused may not leave an empty memory on the disk.
+            check_first_rows(keys, columns, Configuration(**options))
+            return Memory.create(str(self.memory), encoder=self.encoder, **options)
 
     def _lives_here(self) -> bool:
         return self.memory is None or str(self.memory) == RAM
@@ -374,6 +384,13 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
             self.__dict__.update(before)
             raise
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        if self.encoder is not None:
+            tags.input_tags.two_d_array = False
+            tags.input_tags.string = self.encoder.modality == "text"
+        return tags
+
     # -- copies --------------------------------------------------------------------------------
 
     def __sklearn_clone__(self) -> Self:
@@ -392,6 +409,8 @@ class MemoryEstimator(BaseEstimator, ABC):  # type: ignore[misc]
         state = dict(super().__getstate__())
         given, held = state["memory"], state.pop("memory_", None)
         state.pop("_given", None)
+        if held is not None and not held.closed:
+            state["_taught"] = [self.ids_]
         if isinstance(given, Memory):
             state["memory"] = describe(given)
         elif held is not None and self._lives_here():

@@ -6,7 +6,7 @@ library with the same words, so that both kinds of caller recognise it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,6 +30,8 @@ from recollect.errors import (
     NonFinite,
     RecollectError,
 )
+from recollect.memory import checks
+from recollect.memory.schema import Configuration
 from recollect.types import Doubles
 
 # What scikit-learn says -> what it is here, and what to do about it. The first that fits counts.
@@ -69,8 +71,8 @@ def in_our_words() -> Iterator[None]:
         raise InputError(said, remedy="Pass plain numbers, one row for each item.") from error
 
 
-def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
-    """Return float32 or float64 features ``(rows, dim)``; ``reset`` learns their width and names."""
+def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
+    """Return float32 or float64 features ``(rows, dim)``; ``reset`` learns width and names."""
     if not reset and _plain(estimator, X):
         return np.asarray(X)  # the memory itself judges width and values
     with in_our_words():
@@ -78,7 +80,7 @@ def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[
         return np.asarray(validate_data(estimator, X, reset=reset, dtype=kinds))
 
 
-def _plain(estimator: BaseEstimator, X: Any) -> bool:  # noqa: N803 - scikit-learn's name
+def _plain(estimator: BaseEstimator, X: Any) -> bool:
     return (
         type(X) is np.ndarray
         and X.dtype in (np.float32, np.float64)
@@ -112,7 +114,7 @@ def encode_all(encoder: Encoder, inputs: Any) -> NDArray[np.float32]:
             remedy="Leave the call out when there is nothing to do.",
         )
     batches = [
-        encoder.encode(inputs[start : start + _ENCODER_BATCH])
+        encoder.encode(list(inputs[start : start + _ENCODER_BATCH]))
         for start in range(0, len(inputs), _ENCODER_BATCH)
     ]
     keys = np.concatenate(batches).astype(np.float32, copy=False)
@@ -126,7 +128,21 @@ def encode_all(encoder: Encoder, inputs: Any) -> NDArray[np.float32]:
     return keys
 
 
-def check_labels(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
+def check_first_rows(keys: NDArray[Any], columns: Mapping[str, Any], config: Configuration) -> None:
+    """Refuse what a new memory would refuse, before there is one.
+
+    Raises:
+        InputError: Something cannot be stored.
+    """
+    rows = len(checks.check_keys(keys, config))
+    if columns["ids"] is not None:
+        checks.check_ids(columns["ids"], rows)
+    checks.check_weights(columns["weights"], rows)
+    checks.check_sources(columns["sources"], rows)
+    checks.check_metadata(columns["metadata"], rows, {})
+
+
+def check_labels(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:
     """Return labels, one per row of X: int64, or an object array of str.
 
     Booleans and floats without a fraction are integers.
@@ -153,7 +169,7 @@ def check_labels(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:  # n
     return np.array(labels, object)
 
 
-def check_numbers(estimator: BaseEstimator, X: Any, y: Any) -> Doubles:  # noqa: N803 - scikit-learn's name
+def check_numbers(estimator: BaseEstimator, X: Any, y: Any) -> Doubles:
     """Return float64 targets, one per row of X: ``(rows,)`` or ``(rows, width)``.
 
     Raises:
@@ -172,7 +188,7 @@ def check_numbers(estimator: BaseEstimator, X: Any, y: Any) -> Doubles:  # noqa:
     return np.asarray(targets)
 
 
-def _column(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:  # noqa: N803 - scikit-learn's name
+def _column(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:
     _require_target(estimator, y)
     with in_our_words():
         # A list of mixed types would silently become text.

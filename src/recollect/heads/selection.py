@@ -78,13 +78,16 @@ class Grid:
     ks: tuple[int, ...]
 
 
-def make_grid(given: Mapping[str, Sequence[Any]] | None, *, rule_name: str) -> Grid:
+def make_grid(
+    given: Mapping[str, Sequence[Any]] | None, *, rule_name: str, least_alpha: float
+) -> Grid:
     """Lay out the settings to try.
 
     Args:
         given: Values to try for ``rule_name``, ``"k"``, ``"alpha"``, ``"temperature"`` and
             ``"sharpness"``; what is left out keeps the default.
         rule_name: What the estimator calls its rule: ``"vote"`` or ``"weighting"``.
+        least_alpha: As in ``VoteRule``.
 
     Raises:
         InvalidParameter: An unknown name, nothing to try, or a value out of range.
@@ -101,7 +104,7 @@ def make_grid(given: Mapping[str, Sequence[Any]] | None, *, rule_name: str) -> G
             )
         chosen[name] = tuple(values)
     rules = [
-        VoteRule(rule, **({PARAMETER[rule]: value} if rule in PARAMETER else {}))
+        _rule(rule, value, least_alpha)
         for rule in chosen[rule_name]
         for value in (chosen[PARAMETER[rule]] if rule in PARAMETER else (None,))
     ]
@@ -147,12 +150,12 @@ def _points(near: Neighbors, weights: Doubles, truth: NDArray[Any], scoring: Sco
     if scoring in ("accuracy", "log_loss"):
         assert near.codes is not None
         if scoring == "accuracy":
-            return (vote_all_k(near.codes, weights) == truth[:, None]).astype(np.float64)
+            return np.asarray(vote_all_k(near.codes, weights) == truth[:, None], np.float64)
         return _log_shares(near.codes, weights, truth)
     missed = np.abs(means_all_k(near.values, weights) - truth[:, None])
     if scoring == "squared_error":
         missed **= 2
-    return -(missed if missed.ndim == 2 else missed.mean(axis=2))
+    return np.asarray(-(missed if missed.ndim == 2 else missed.mean(axis=2)))
 
 
 def _log_shares(codes: Codes, weights: Doubles, truth: Codes) -> Doubles:
@@ -160,7 +163,12 @@ def _log_shares(codes: Codes, weights: Doubles, truth: Codes) -> Doubles:
     total = np.cumsum(weights, axis=1)
     share = np.divide(right, total, out=np.zeros_like(total), where=total > 0)
     # A label nobody voted for would cost infinitely much; scikit-learn's log_loss stops here too.
-    return np.log(np.clip(share, np.finfo(np.float64).eps, 1.0))
+    return np.asarray(np.log(np.clip(share, np.finfo(np.float64).eps, 1.0)))
+
+
+def _rule(name: Any, value: Any, least_alpha: float) -> VoteRule:
+    parameter = {PARAMETER[name]: value} if name in PARAMETER else {}
+    return VoteRule(name, least_alpha=least_alpha, **parameter)
 
 
 def _parameter(rule: VoteRule) -> tuple[str | None, float | None]:

@@ -1,4 +1,4 @@
-"""Classify and regress by what the nearest rows of a memory hold.
+"""Classify by what the nearest rows of a memory vote for.
 
 After Geirhos et al., "Towards flexible perception with visual memory" (ICML 2025): nothing is
 trained, so rows, labels and whole classes come, change and go with the next answer.
@@ -6,23 +6,23 @@ trained, so rows, labels and whole classes come, change and go with the next ans
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
 from recollect.heads.base import MemoryEstimator
-from recollect.heads.explanation import explain_means, explain_votes
-from recollect.heads.inputs import check_labels, check_numbers, in_our_words
-from recollect.heads.selection import TuningReport
+from recollect.heads.explanation import explain_votes
+from recollect.heads.inputs import check_labels, in_our_words
+from recollect.heads.selection import TuningReport, make_grid
 from recollect.memory.memory import Memory
-from recollect.readout.regression import weighted_mean
 from recollect.readout.voting import (
+    LEAST_ALPHA,
     Rule,
     VoteRule,
     check_k,
@@ -35,7 +35,7 @@ from recollect.readout.voting import (
 from recollect.types import Codes, Doubles, Explanation, Metric, Neighbors, ValueKind
 
 
-class MemoryClassifier(ClassifierMixin, MemoryEstimator):  # type: ignore[misc]
+class MemoryClassifier(ClassifierMixin, MemoryEstimator):
     """Name what the nearest rows vote for.
 
     Args:
@@ -264,8 +264,14 @@ class MemoryClassifier(ClassifierMixin, MemoryEstimator):  # type: ignore[misc]
         Raises:
             InvalidParameter: The grid or the scoring cannot be used, or there is only one row.
         """
-        report = self._tuned(X, y, grid, scoring, ("accuracy", "log_loss"), rule_name="vote")
-        return report
+        return self._tuned(
+            X,
+            y,
+            make_grid(grid, rule_name="vote", least_alpha=LEAST_ALPHA),
+            scoring,
+            ("accuracy", "log_loss"),
+            rule_name="vote",
+        )
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -302,153 +308,6 @@ class MemoryClassifier(ClassifierMixin, MemoryEstimator):  # type: ignore[misc]
     def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
         code = {label: code for code, label in enumerate(self.memory_.labels.tolist())}
         return np.array([code.get(label, -2) for label in values.tolist()], np.int64)
-
-
-class MemoryRegressor(RegressorMixin, MemoryEstimator):  # type: ignore[misc]
-    """Predict the weighted mean of what the nearest rows hold.
-
-    Args:
-        k: How many rows are averaged; where the memory holds fewer, all of them.
-        weighting: ``"rank"``, ``"plurality"`` (equal weights), ``"softmax"`` or ``"distance"``, as
-            the votes of ``MemoryClassifier``.
-        alpha: Of ``"rank"``, at least 0.1.
-        temperature: Of ``"softmax"``, above 0.
-        sharpness: Of ``"distance"``, at least 0.
-        metric: As in ``MemoryClassifier``.
-        encoder: As in ``MemoryClassifier``.
-        memory: As in ``MemoryClassifier``; of numbers or of vectors.
-
-    Attributes:
-        ids_: Row ids in the order in which the rows were given, forgotten ones left out.
-        memory_: The memory.
-        n_features_in_: Width of a key.
-
-    Example:
-        >>> head = MemoryRegressor(k=2, weighting="plurality")
-        >>> head.fit([[1, 0], [1, 0.1], [0, 1]], [10, 20, 90]).predict([[1, 0.05]]).tolist()
-        [15.0]
-    """
-
-    def __init__(
-        self,
-        k: int = 20,
-        weighting: Rule = "rank",
-        alpha: float = 2.0,
-        temperature: float = 0.07,
-        sharpness: float = 1.0,
-        metric: Metric = "cosine",
-        encoder: Encoder | None = None,
-        memory: Memory | str | Path | None = None,
-    ) -> None:
-        self.k = k
-        self.weighting = weighting
-        self.alpha = alpha
-        self.temperature = temperature
-        self.sharpness = sharpness
-        self.metric = metric
-        self.encoder = encoder
-        self.memory = memory
-
-    # -- teaching ------------------------------------------------------------------------------
-
-    def fit(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        ids: ArrayLike | None = None,
-        weights: ArrayLike | None = None,
-        sources: Sequence[str | None] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Teach these rows and no others; see ``MemoryClassifier.fit``.
-
-        Args:
-            X: Features ``(rows, dim)``, or with an encoder a sequence of its inputs.
-            y: Numbers ``(rows,)``, kept as float64, or vectors ``(rows, width)``, kept as float32.
-            ids: Row ids, never used before in this memory; counted up when None.
-            weights: Weight of each row in the mean, finite and >= 0; 1 when None.
-            sources: Where each row came from, text or None.
-            metadata: Column name -> one value per row, or one for all.
-
-        Returns:
-            The estimator.
-        """
-        return self._teach(
-            X, y, anew=True, ids=ids, weights=weights, sources=sources, metadata=metadata
-        )
-
-    def partial_fit(
-        self,
-        X: Any,
-        y: Any,
-        *,
-        ids: ArrayLike | None = None,
-        weights: ArrayLike | None = None,
-        sources: Sequence[str | None] | None = None,
-        metadata: Mapping[str, Any] | None = None,
-    ) -> Self:
-        """Teach these rows too. Arguments as in ``fit``."""
-        return self._teach(
-            X, y, anew=False, ids=ids, weights=weights, sources=sources, metadata=metadata
-        )
-
-    # -- asking --------------------------------------------------------------------------------
-
-    def predict(self, X: Any) -> Doubles:
-        """Return float64 ``(queries,)``, or ``(queries, width)`` where the rows hold vectors.
-
-        Where all neighbors weigh 0 the nearest row's value is the answer.
-        """
-        self._check_options()
-        near = self._search(X, self.k)
-        return weighted_mean(near.values, vote_shares(weigh(near, self._rule(), self.metric)))
-
-    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Return R squared on these queries; 1 is perfect, 0 no better than the mean."""
-        with in_our_words():
-            return float(super().score(X, y, sample_weight=sample_weight))
-
-    def explain(self, X: Any) -> list[Explanation]:
-        """Say for each query which rows answered; their contributions add up to the prediction.
-
-        A number has no removal that "changes" it, so ``counterfactual`` is empty.
-        """
-        memory, keys = self._asked(X)
-        return explain_means(memory, keys, self._rule(), self.metric, check_k(self.k))
-
-    def tune(
-        self,
-        X: Any = None,
-        y: Any = None,
-        *,
-        grid: Mapping[str, Sequence[Any]] | None = None,
-        scoring: Literal["squared_error", "absolute_error"] = "squared_error",
-    ) -> TuningReport:
-        """Choose weighting, k and the weighting's parameter, and set them.
-
-        As ``MemoryClassifier.tune``; the score is minus the mean error, so larger is better.
-        """
-        allowed = ("squared_error", "absolute_error")
-        return self._tuned(X, y, grid, scoring, allowed, rule_name="weighting")
-
-    # -- inside --------------------------------------------------------------------------------
-
-    @property
-    def _kind(self) -> ValueKind:
-        return "number"
-
-    def _check_options(self) -> None:
-        self._rule()
-
-    def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
-        return check_numbers(self, X, y)
-
-    def _rule(self) -> VoteRule:
-        return VoteRule(self.weighting, self.alpha, self.temperature, self.sharpness)
-
-    def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
-        return values
 
 
 def _codes(near: Neighbors) -> Codes:

@@ -28,6 +28,7 @@ from recollect.types import Codes, Doubles, Floats, Mask, Metric, Neighbors
 Rule: TypeAlias = Literal["plurality", "distance", "softmax", "rank"]
 RULES: tuple[Rule, ...] = get_args(Rule)
 
+LEAST_ALPHA = 0.1
 # Up to this many queries a plain loop over the neighbors beats a round of array calls per rank.
 _FEW = 24
 # Cells of running totals held at once (32 MiB), whatever the number of queries and classes.
@@ -40,9 +41,10 @@ class VoteRule:
 
     Args:
         name: ``"plurality"``, ``"distance"``, ``"softmax"`` or ``"rank"``.
-        alpha: Of ``"rank"``; at least 0.1. Larger is flatter. The paper's default is 2.
+        alpha: Of ``"rank"``; at least ``least_alpha``. Larger is flatter. The paper's default is 2.
         temperature: Of ``"softmax"``; above 0. Smaller is sharper. The paper's default is 0.07.
         sharpness: Of ``"distance"``; at least 0, which equals plurality. The paper's default is 1.
+        least_alpha: The smallest alpha allowed; 0.1 in the reference.
 
     Raises:
         InvalidParameter: An option lies outside its range.
@@ -56,6 +58,7 @@ class VoteRule:
     alpha: float = 2.0
     temperature: float = 0.07
     sharpness: float = 1.0
+    least_alpha: float = LEAST_ALPHA
 
     def __post_init__(self) -> None:
         if self.name not in RULES:
@@ -65,7 +68,7 @@ class VoteRule:
                 got=repr(self.name),
                 remedy="`rank` is the default and the paper's best rule.",
             )
-        _check_number("alpha", self.alpha, at_least=0.1)
+        _check_number("alpha", self.alpha, at_least=self.least_alpha)
         _check_number("temperature", self.temperature, above=0.0)
         _check_number("sharpness", self.sharpness, at_least=0.0)
 
