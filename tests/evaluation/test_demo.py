@@ -55,15 +55,15 @@ def test_a_corrected_label_corrects_the_answer(told):
     """Before, the answer was wrong; after, it is the truth."""
     _, facts, _ = told
 
-    assert facts["answer_before_correction"] != facts["truth_of_corrected"]
-    assert facts["answer_after_correction"] == facts["truth_of_corrected"]
+    assert facts["answer_before"] != facts["mistaken_truth"]
+    assert facts["answer_after"] == facts["mistaken_truth"]
 
 
 def test_the_planted_mistake_is_found_by_asking_the_rows_about_themselves(told):
     """The search for it does not know where it was planted."""
     _, facts, _ = told
 
-    assert facts["suspect_row"] == facts["corrected_row"]
+    assert facts["suspect_row"] == facts["mistaken_row"]
 
 
 def test_the_erased_row_is_no_longer_found_by_its_own_picture(told):
@@ -97,7 +97,7 @@ def test_a_demo_replaces_an_earlier_one(told, tmp_path):
 
     run_demo(out=tmp_path, echo=lambda line: None)
 
-    assert "old" != (tmp_path / "story.html").read_text(encoding="utf-8")
+    assert (tmp_path / "story.html").read_text(encoding="utf-8") != "old"
 
 
 def test_a_folder_with_other_things_in_it_is_left_alone(tmp_path):
@@ -131,5 +131,5 @@ def test_the_same_story_is_told_with_photographs(tmp_path):
     )
 
     assert facts["new_after"] > facts["new_before"]
-    assert facts["answer_after_correction"] == facts["truth_of_corrected"]
+    assert facts["answer_after"] == facts["mistaken_truth"]
     assert facts["same_answers"] == facts["queries"]

@@ -23,7 +23,8 @@ from recollect.evaluation.pictures import (
     write_digits,
 )
 from recollect.evaluation.plots import plot_explanation
-from recollect.evaluation.story import STEPS, Story
+from recollect.evaluation.steps import STEPS
+from recollect.evaluation.story import Story
 
 if TYPE_CHECKING:
     from recollect.encoders.base import Encoder

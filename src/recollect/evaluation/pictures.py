@@ -87,7 +87,7 @@ def read_cifar10(data: Path, split: str, count: int) -> tuple[list[bytes], list[
     path = data / CIFAR10 / f"{split}.parquet"
     check_there(path, "the pictures of CIFAR-10", "RECOLLECT_DATA")
     try:
-        import pyarrow.parquet as parquet
+        from pyarrow import parquet
     except ImportError as missing:
         raise MissingExtra(
             "reading Parquet files needs pyarrow", remedy="pip install 'recollect[arrow]'"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROWS, QUERIES = 10_000, 2_000
 KS = (1, 10, 50, 100)
 HELD_OUT = 0.2
-PROBE_C = (0.001, 0.01, 0.1, 1.0, 10.0)
+PROBE_C = (1.0, 3.0, 10.0, 30.0, 100.0)
 PROBE_ITERATIONS = 1000
 STEM = "visual-memory"
 LEVELS = ("1-NN", "linear probe")
@@ -125,9 +125,7 @@ def measure(split: Split) -> dict[str, Any]:
 
     most = min(max(KS), len(split.keys))
     classifier = MemoryClassifier(k=most).fit(split.keys, split.labels)
-    curves = {
-        rule: classifier.set_params(vote=rule).predict_all_k(split.queries) for rule in RULES
-    }
+    curves = {rule: classifier.set_params(vote=rule).predict_all_k(split.queries) for rule in RULES}
     near = classifier.memory_.search(split.queries, most)
     tuned, honest = _tuned(split)
     answers = [
@@ -139,7 +137,9 @@ def measure(split: Split) -> dict[str, Any]:
     ]
     return {
         "votes": [_by_k(rule, split.truth, curves[rule]) for rule in RULES],
-        "scikit_learn": [_scikit_learn(split, weights, most) for weights in ("uniform", "distance")],
+        "scikit_learn": [
+            _scikit_learn(split, weights, most) for weights in ("uniform", "distance")
+        ],
         "settings": [answer.line(split.truth) for answer in answers],
         "leave_one_out": tuned,
         "differences": [_difference(split.truth, honest, other) for other in answers[1:]],
@@ -228,11 +228,11 @@ def _probe(split: Split) -> _Answers:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import train_test_split
     from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    from sklearn.preprocessing import Normalizer
 
     def fitted(keys: Floats, labels: NDArray[Any], strength: float) -> Any:
         regression = LogisticRegression(C=strength, max_iter=PROBE_ITERATIONS)
-        return make_pipeline(StandardScaler(), regression).fit(keys, labels)
+        return make_pipeline(Normalizer(), regression).fit(keys, labels)
 
     labels = split.labels.astype(str)
     begun = time.perf_counter()
@@ -244,7 +244,7 @@ def _probe(split: Split) -> _Answers:
     probe = fitted(split.keys, labels, best)
     seconds = time.perf_counter() - begun
     shares = probe.predict_proba(split.queries).max(axis=1)
-    words = f"logistic regression on standardized features, C = {best:g}"
+    words = f"logistic regression on keys of length 1, C = {best:g}"
     predicted = probe.predict(split.queries).astype(object)
     return _Answers("linear probe", words, predicted, shares, seconds)
 

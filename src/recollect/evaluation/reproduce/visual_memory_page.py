@@ -27,20 +27,28 @@ def page(report: Mapping[str, Any]) -> str:
     seconds = report["seconds"]
     parts = [
         "# Reproduction: visual memory",
-        "Geirhos et al., *Towards flexible perception with visual memory*, ICML 2025 (arXiv "
-        "2408.08172). This page is the output of",
+        (
+            "Geirhos et al., *Towards flexible perception with visual memory*, ICML 2025 (arXiv "
+            "2408.08172). This page is the output of"
+        ),
         f"```sh\n{command}\n```",
-        f"which took {seconds['encoding']:.0f} s to encode the images (less where they are cached) "
-        f"and {seconds['measuring']:.0f} s to measure, on {protocol['cores']} cores.",
+        (
+            f"which took {seconds['encoding']:.0f} s to encode the images (less where they are cached) "
+            f"and {seconds['measuring']:.0f} s to measure, on {protocol['cores']} cores."
+        ),
         "## Protocol",
         _protocol(protocol),
         "## The four votes",
-        "Accuracy in percent, ± one standard error. The last column is the best k from 1 to "
-        f"{len(report['curves']['rank'])}, chosen on the questions themselves, as in the paper's "
-        "tables 1 and 9: an oracle.",
+        (
+            "Accuracy in percent, ± one standard error. The last column is the best k from 1 to "
+            f"{len(report['curves']['rank'])}, chosen on the questions themselves, as in the paper's "
+            "tables 1 and 9: an oracle."
+        ),
         _votes(report),
-        f"The true label is among the first {len(report['hit_rate'])} neighbors of "
-        f"{100 * report['hit_rate'][-1]:.1f} % of the questions: no vote over them can do better.",
+        (
+            f"The true label is among the first {len(report['hit_rate'])} neighbors of "
+            f"{100 * report['hit_rate'][-1]:.1f} % of the questions: no vote over them can do better."
+        ),
         "![Accuracy by number of neighbors](visual-memory-by-k.png)",
         "## Settings",
         _settings(report),
@@ -54,16 +62,24 @@ def page(report: Mapping[str, Any]) -> str:
 
 def _protocol(protocol: Mapping[str, Any]) -> str:
     lines = [
-        f"Memory: the first {protocol['rows']:,} pictures of the training file of "
-        f"{protocol['data']}. Questions: the first {protocol['queries']:,} of the test file. "
-        f"{protocol['classes']} classes.",
-        f"Keys: {protocol['encoder']}, {protocol['dim']} numbers, pictures enlarged to "
-        f"{protocol['size']} x {protocol['size']}; `{protocol['fingerprint']}`.",
-        "Similarity: cosine. Search: exact. Parameters of the votes: the paper's defaults (alpha 2, "
-        "temperature 0.07, sharpness 1), except where leave-one-out chose them.",
+        (
+            f"Memory: the first {protocol['rows']:,} pictures of the training file of "
+            f"{protocol['data']}. Questions: the first {protocol['queries']:,} of the test file. "
+            f"{protocol['classes']} classes."
+        ),
+        (
+            f"Keys: {protocol['encoder']}, {protocol['dim']} numbers, pictures enlarged to "
+            f"{protocol['size']} x {protocol['size']}; `{protocol['fingerprint']}`."
+        ),
+        (
+            "Similarity: cosine. Search: exact. Parameters of the votes: the paper's defaults (alpha 2, "
+            "temperature 0.07, sharpness 1), except where leave-one-out chose them."
+        ),
         "Nothing was chosen on the questions, except where it says *oracle*.",
-        f"Versions: recollect {protocol['recollect']}, scikit-learn {protocol['scikit_learn']}, "
-        f"Python {protocol['python']}.",
+        (
+            f"Versions: recollect {protocol['recollect']}, scikit-learn {protocol['scikit_learn']}, "
+            f"Python {protocol['python']}."
+        ),
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -97,7 +113,7 @@ def _settings(report: Mapping[str, Any]) -> str:
             "" if calibration is None else f"{100 * calibration:.1f}",
             "" if ready is None else f"{ready:.1f} s",
         ])  # fmt: skip
-    return _table(head, lines)
+    return _table(head, lines, texts=2)
 
 
 def _honesty(report: Mapping[str, Any]) -> str:
@@ -122,7 +138,13 @@ def _beside(report: Mapping[str, Any]) -> str:
     for line in report["votes"]:
         ours = dict(zip(line["k"], line["accuracy"], strict=True))
         ten, fifty, hundred, best = PAPER[line["rule"]]
-        cells = [f"{ten:.1f}", f"{fifty:.1f}", f"{hundred:.1f}", f"{best:.1f}", f"{hundred - ten:+.1f}"]
+        cells = [
+            f"{ten:.1f}",
+            f"{fifty:.1f}",
+            f"{hundred:.1f}",
+            f"{best:.1f}",
+            f"{hundred - ten:+.1f}",
+        ]
         cells += [f"{100 * ours[k]:.1f}" if k in ours else "" for k in (10, 50, 100)]
         cells.append(f"{100 * line['oracle']['accuracy']:.1f}")
         drop = 100 * (ours[100] - ours[10]) if 100 in ours else None
@@ -160,6 +182,6 @@ def _figure(share: float, error: float) -> str:
     return f"{100 * share:.1f} ± {100 * error:.1f}"
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(head) - 1)]
+def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, texts: int = 1) -> str:
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
