@@ -10,8 +10,8 @@ import re
 
 import numpy as np
 import pytest
-
 from places import golden
+
 from recollect import MemoryClassifier
 from recollect.readout.voting import VoteRule, vote_all_k, weigh
 from recollect.types import Neighbors

@@ -56,8 +56,7 @@ def test_a_memory_of_one_label_has_no_other_answer():
     """No removal that leaves a row can change the answer."""
     flip = smallest_flip(labeled([1, 1, 1]), VoteRule("rank"), "cosine", 2, whole=True)
 
-    assert flip.ranks == ()
-    assert flip.code == -1
+    assert flip == Flip(ranks=(), code=-1, minimal=True, tried=2)
 
 
 def test_rows_beyond_those_read_are_never_assumed():

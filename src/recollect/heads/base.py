@@ -87,6 +87,7 @@ class MemoryEstimator(BaseEstimator, ABC):
         metadata: Mapping[str, Any] | None,
     ) -> Self:
         self._check_options()
+        check_k(self.k)
         columns = {"ids": ids, "weights": weights, "sources": sources, "metadata": metadata}
         known = not anew and self.__sklearn_is_fitted__()
         earlier = self._taught if known else []

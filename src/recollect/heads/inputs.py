@@ -42,6 +42,7 @@ _MEANINGS: tuple[tuple[str, type[InputError], str], ...] = (
     ("0 sample(s)", EmptyBatch, "Leave the call out when there is nothing to do."),
     ("0 feature(s)", DimensionMismatch, "Pass features of shape (rows, dim), dim at least 1."),
     ("features, but", DimensionMismatch, "Use the features the estimator was taught with."),
+    ("array=[].", EmptyBatch, "Leave the call out when there is nothing to do."),
     ("Expected 2D array", DimensionMismatch, "Pass features of shape (rows, dim)."),
     ("feature names", DimensionMismatch, "Use the features the estimator was taught with."),
 )
@@ -159,6 +160,8 @@ def check_labels(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:
         return _whole_numbers(column)
     labels = [_plain_label(label) for label in column.tolist()]
     kinds = {type(label) for label in labels}
+    if float in kinds and kinds <= {int, float}:
+        return _whole_numbers(np.array(labels, np.float64))
     if kinds not in ({str}, {int}):
         raise InvalidLabel(
             "Unknown label type: labels must be all text or all integers",

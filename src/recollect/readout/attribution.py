@@ -30,7 +30,8 @@ class Flip:
     Attributes:
         ranks: Positions in the neighbor list that are removed, ascending; empty if none was found.
         code: The new answer's class index, or -1.
-        minimal: True when every smaller set of rows was tried and leaves the answer as it is.
+        minimal: True when no smaller set of rows changes the answer; without ranks, when no set
+            at all does.
         tried: All sets of up to this many rows were tried.
     """
 
@@ -86,6 +87,8 @@ def smallest_flip(
     """
     ballot = _ballot(near, rule, metric, k)
     answer = int(ballot.without(np.empty((1, 0), np.int64))[0])
+    if whole and (ballot.codes == answer).all():
+        return Flip((), -1, minimal=True, tried=ballot.rows - 1)
     most = ballot.rows - 1 if whole else ballot.rows - k
     spent = 0
     for size in range(tried + 1, most + 1):
