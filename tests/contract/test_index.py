@@ -263,7 +263,7 @@ def test_keys_are_copied(make_index):
 @pytest.mark.parametrize("width", [1, 3])
 def test_keys_of_another_width_are_refused(make_index, width):
     """Vectors of another encoder."""
-    with pytest.raises(DimensionMismatch, match="expected .*2"):
+    with pytest.raises(DimensionMismatch, match=r"expected .*2"):
         make_index(2).add(np.array([1]), np.ones((1, width), np.float32))
 
 

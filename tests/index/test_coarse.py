@@ -50,7 +50,9 @@ def test_no_error_exceeds_its_bound(metric, case, queries):
     assert excess(Coarse(metric, hard_rows.DIM), rows, asked) <= 0
 
 
-@pytest.mark.parametrize("weights", [[1e-30] * 20, [1e30] * 20, [0.0] * 20, [1e-12, 1, 1e12, 0] * 5])
+@pytest.mark.parametrize(
+    "weights", [[1e-30] * 20, [1e30] * 20, [0.0] * 20, [1e-12, 1, 1e12, 0] * 5]
+)
 @pytest.mark.parametrize("case", ["clustered", "offset", "outliers", "integers"])
 def test_no_error_exceeds_its_bound_whatever_the_weights(weights, case):
     """Weights are scaled for the first pass."""

@@ -87,7 +87,9 @@ def test_a_table_of_pairs_has_the_bits_of_the_pairs(metric):
     hnp.arrays(
         np.float32,
         st.tuples(st.just(2), st.integers(1, 40)),
-        elements=st.floats(-(2.0**60), 2.0**60, width=32).filter(lambda x: x == 0 or abs(x) > 1e-18),
+        elements=st.floats(-(2.0**60), 2.0**60, width=32).filter(
+            lambda x: x == 0 or abs(x) > 1e-18
+        ),
     )
 )
 def test_the_dot_product_is_within_one_float32_step_of_the_true_one(vectors):
