@@ -392,7 +392,9 @@ class Memory(Handle):
             with self._reading() as view:
                 moment, index = view.moment, view.index
                 allowed = (
-                    None if where is None else reading.matching(self._store, where, self._pinned)
+                    None
+                    if where is None
+                    else reading.matching(self._store, view, where, self._pinned)
                 )
                 if attempt == READ_ATTEMPTS - 1:
                     # Writers were quicker every time: let them wait once.
@@ -440,7 +442,7 @@ class Memory(Handle):
         """Return a read-only view of a past version; it shares this memory's files."""
         with self._reading():
             self._store.check_version(version)
-            return type(self)(self._store, uri=self._uri, pinned=version)
+            return type(self)(self._store, uri=self._uri, pinned=version, owner=False)
 
     # -- in and out ----------------------------------------------------------------------------
 
