@@ -44,10 +44,15 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("demo", showcase.demo),
+    ("reproduce visual-memory", showcase.visual_memory),
+)
+_reproduce = typer.Typer(
+    name="reproduce", help="Measure again what a paper reports.", no_args_is_help=True
 )
 for _name, _command in COMMANDS:
-    app.command(_name)(_command)
-app.add_typer(showcase.reproduce)
+    _group, _, _last = _name.rpartition(" ")
+    (_reproduce if _group else app).command(_last)(_command)
+app.add_typer(_reproduce)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature

@@ -11,12 +11,6 @@ import typer
 from recollect.cli import options
 from recollect.cli.screen import Screen
 
-reproduce = typer.Typer(
-    name="reproduce",
-    help="Measure again what a paper reports, on the data and models of this project.",
-    no_args_is_help=True,
-)
-
 
 def demo(
     *,
@@ -42,7 +36,6 @@ def demo(
         screen.result(facts, lambda: None)
 
 
-@reproduce.command("visual-memory")
 def visual_memory(
     *,
     data: Annotated[
@@ -72,6 +65,10 @@ def visual_memory(
     queries: Annotated[
         int | None, typer.Option("--queries", help="Questions.", min=1, show_default=False)
     ] = None,
+    size: Annotated[
+        int,
+        typer.Option("--size", help="Side to which pictures are enlarged, a multiple of 32."),
+    ] = 160,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -83,7 +80,7 @@ def visual_memory(
             facts = run(
                 data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
                 models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
-                out=out, rows=rows, queries=queries, progress=bar,
+                out=out, rows=rows, queries=queries, size=size, progress=bar,
             )  # fmt: skip
         screen.result(facts, lambda: _show(screen, facts))
 
