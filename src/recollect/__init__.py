@@ -13,7 +13,8 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
-    from recollect.heads.visual_memory import MemoryClassifier, MemoryRegressor
+    from recollect.heads.visual_memory import MemoryClassifier
+    from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
     from recollect.types import Evidence, Explanation, Neighbors, Receipt, Rows, VersionInfo
 
@@ -25,7 +26,7 @@ _HOME = {
     "Explanation": "recollect.types",
     "Memory": "recollect.memory.memory",
     "MemoryClassifier": "recollect.heads.visual_memory",
-    "MemoryRegressor": "recollect.heads.visual_memory",
+    "MemoryRegressor": "recollect.heads.visual_regression",
     "Neighbors": "recollect.types",
     "Receipt": "recollect.types",
     "Rows": "recollect.types",

@@ -12,6 +12,7 @@
     │   ├── DuplicateIds                     an id given twice, or used before
     │   ├── InvalidFilter                    a `where` that cannot be read
     │   ├── InvalidMetadata                  a column of another type
+    │   ├── InvalidType (TypeError)          something that cannot be read as an array
     │   └── BadImage                         an image file that cannot be decoded safely
     ├── UnknownIds (KeyError)                no such row now
     ├── UnknownVersion (KeyError)            no such version
@@ -130,6 +131,10 @@ class InvalidFilter(InputError):
 
 class InvalidMetadata(InputError):
     """A metadata column has another type than before, or an unusable name."""
+
+
+class InvalidType(InputError, TypeError):
+    """An input is of a type that cannot be read, such as a sparse matrix."""
 
 
 class BadImage(InputError):

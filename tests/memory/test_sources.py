@@ -337,6 +337,14 @@ def test_an_integer_beyond_64_bits_is_refused_as_metadata(tmp_path):
         read_parquet(tmp_path / "x.parquet")
 
 
+def test_nan_is_a_missing_number(tmp_path):
+    """Tables of numbers write missing cells so; a memory keeps finite numbers or none."""
+    columns = {"text": ["a", "b"], "label": ["x", "y"], "score": [0.5, float("nan")]}
+    pq.write_table(pa.table(columns), tmp_path / "x.parquet")
+
+    assert read_parquet(tmp_path / "x.parquet").metadata == {"score": [0.5, None]}
+
+
 def test_a_missing_text_is_refused_with_its_row(tmp_path):
     """There is nothing to encode."""
     pq.write_table(pa.table({"text": ["a", None], "label": [1, 2]}), tmp_path / "x.parquet")

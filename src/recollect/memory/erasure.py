@@ -89,7 +89,6 @@ def compact(store: Store) -> None:
         db.execute("INSERT OR REPLACE INTO about VALUES ('erasing', '1')")
     _finish(store, rewritten)
     store.scrub()
-    store.db.execute("DELETE FROM about WHERE name = 'erasing'")
 
 
 def _states_of(store: Store, ids: Ids) -> list[dict[str, Any]]:

@@ -33,8 +33,10 @@ class Write:
 class Handle:
     """What :class:`~recollect.memory.memory.Memory` is built on; it has no verbs of its own."""
 
-    def __init__(self, store: Store, *, uri: str, pinned: int | None = None) -> None:
-        self._store, self._uri, self._pinned = store, uri, pinned
+    def __init__(
+        self, store: Store, *, uri: str, pinned: int | None = None, owner: bool = True
+    ) -> None:
+        self._store, self._uri, self._pinned, self._owner = store, uri, pinned, owner
         self._view: View | None = None
         self._closed = False
         self._seen_rewrites = store.rewrites
@@ -154,7 +156,7 @@ class Handle:
         """Release the files and the writer's lock; harmless when called again."""
         self._closed = True
         self._view = None
-        if self._pinned is None or self._store.read_only:
+        if self._owner:
             self._store.close()
 
     def __enter__(self) -> Self:
@@ -205,6 +207,8 @@ class Handle:
                 self._view = None
             if self._seen_rewrites != store.rewrites:
                 self._seen_rewrites, self._view = store.rewrites, None
+            if self._pinned is None and self._view and self._view.version != store.version:
+                self._view = None
             if self._view is None:
                 if self._pinned is not None:
                     store.check_version(self._pinned)
@@ -221,10 +225,10 @@ class Handle:
             with self._store.write() as version:
                 write = Write(self._current(), version)
                 yield write
-            view, self._view = self._view, None  # read anew if the step below is interrupted
             if write.then is not None:
                 write.then()
-                self._view = view
+                # Only now is the view whole; without this line it is read anew.
+                write.view.version = self._store.version
 
     def _resolve(self, view: View, ids: ArrayLike | None, where: str | None) -> Ids:
         if (ids is None) == (where is None):
@@ -235,7 +239,7 @@ class Handle:
                 remedy="Pass exactly one of them.",
             )
         if where is not None:
-            return reading.matching(self._store, where, self._pinned)
+            return reading.matching(self._store, view, where, self._pinned)
         wanted = np.sort(checks.check_ids(ids))
         view.table.find(wanted)
         return wanted

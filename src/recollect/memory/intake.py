@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidLabel
-from recollect.index.scoring import row_norms
+from recollect.index.scoring import measure
 from recollect.memory import checks
 from recollect.memory.arrays import pack_arrays, unpack_arrays
 from recollect.memory.schema import Configuration
@@ -39,7 +39,7 @@ def judge_rows(
         if columns["ids"] is None
         else checks.check_ids(columns["ids"], rows),
         keys=keys,
-        norms=row_norms(keys),
+        norms=measure(keys),
         values=check_values(store.config, values, rows, book),
         weights=checks.check_weights(columns["weights"], rows),
         sources=checks.check_sources(columns["sources"], rows),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -19,13 +19,13 @@ from recollect.types import Ids, Rows
 _ALIVE_AT = ALIVE_AT.replace(":v", "?")
 
 
-def matching(store: Store, where: str, version: int | None) -> Ids:
+def matching(store: Store, view: View, where: str, version: int | None) -> Ids:
     """Return the ids of the rows alive in a version that pass a filter, sorted.
 
     Raises:
         InvalidFilter: The filter cannot be read, or names an unknown column.
     """
-    condition, values = compile_filter(where, _filter_columns(store))
+    condition, values = compile_filter(where, _filter_columns(store, view))
     alive, at = (ALIVE, []) if version is None else (_ALIVE_AT, [version, version])
     with store.guarded():
         cursor = store.db.execute(
@@ -36,20 +36,19 @@ def matching(store: Store, where: str, version: int | None) -> Ids:
         return np.fromiter((row for (row,) in cursor), np.int64)
 
 
-def _filter_columns(store: Store) -> dict[str, Column]:
+def _filter_columns(store: Store, view: View) -> dict[str, Column]:
     columns = {
         "id": Column("id", "int"),
         "weight": Column("weight", "float"),
         "source": Column("source", "str"),
     }
     if store.config.value == "label":
-        one = store.db.execute("SELECT label FROM labels LIMIT 1").fetchone()
-        kind: ColumnKind = "int" if one and isinstance(one[0], int) else "str"
-        columns["label"] = columns["value"] = Column("label", kind)
+        text = view.book.classes.dtype == object
+        columns["label"] = columns["value"] = Column("label", "str" if text else "int")
     elif store.config.value == "number":
         columns["value"] = Column("number", "float")
     for name, (kind, place) in store.columns.items():
-        columns[name] = Column(place, kind)
+        columns[name] = Column(place, cast("ColumnKind", kind))
     return columns
 
 

@@ -25,11 +25,16 @@ class View:
     Args:
         store: Where the rows are.
         version: A past version, or None for the newest.
+
+    Attributes:
+        version: The version these rows are of.
+        moment: Counts the changes made in place, so that a reader can tell whether one happened.
     """
 
     def __init__(self, store: Store, version: int | None) -> None:
         self.store = store
         self.table, self.book = store.load_table(version)
+        self.version = store.version if version is None else version
         self.moment = 0
         self._index: ExactIndex | None = None
 

@@ -164,17 +164,21 @@ class Store:
                 self.files.delete(name)
         if self.db.execute("SELECT 1 FROM about WHERE name = 'erasing'").fetchone():
             self.scrub()
-            self.db.execute("DELETE FROM about WHERE name = 'erasing'")
 
-    def scrub(self) -> None:
-        """Bring deletions down to the bytes: empty the log, rebuild the catalog, drop caches."""
+    def scrub(self) -> bool:
+        """Bring deletions down to the bytes: drop caches, empty the log, rebuild the catalog.
+
+        Returns:
+            False if a reader stands in the way; the next writer to open the memory tries again.
+        """
         self.drop_cache()
-        if self.folder is None:
-            return
-        self.checkpoint()
-        self.db.execute("VACUUM")
-        self.checkpoint()
-        sync_folder(self.folder)
+        if self.folder is not None:
+            self.db.execute("VACUUM")
+            if not self.checkpoint():
+                return False
+            sync_folder(self.folder)
+        self.db.execute("DELETE FROM about WHERE name = 'erasing'")
+        return True
 
     def checkpoint(self) -> bool:
         """Move the log into the catalog and empty it; False if a reader stands in the way."""
@@ -266,20 +270,18 @@ class Store:
             db = self.db
             try:
                 db.execute("BEGIN IMMEDIATE")
+                if db.execute("SELECT MAX(version) FROM versions").fetchone()[0] != self.version:
+                    self.load_head()  # an interrupt came between a commit and reading it back
                 yield self.version + 1
                 self.files.sync()
                 db.execute("COMMIT")
             except BaseException as error:
-                self._roll_back()
-                if isinstance(error, sqlite3.Error | OSError) and not isinstance(
-                    error, RecollectError
-                ):
-                    raise WriteFailed(
-                        "the write could not be made durable",
-                        got=str(error),
-                        remedy="Nothing was changed. Make room on the disk or mend it, then retry.",
-                    ) from error
-                raise
+                with self.guarded():
+                    self._roll_back()
+                refusal = _refusal(error)
+                if refusal is error:
+                    raise
+                raise refusal from error
             self.load_head()
 
     def _roll_back(self) -> None:
@@ -386,6 +388,19 @@ def _connect(place: str | Path, *, read_only: bool = False) -> sqlite3.Connectio
     db.execute("PRAGMA temp_store = MEMORY")  # nothing of a row is ever written elsewhere
     db.execute("PRAGMA trusted_schema = OFF")  # a foreign catalog runs no functions
     return db
+
+
+def _refusal(error: BaseException) -> BaseException:
+    """Say in the library's own words why a write did not happen."""
+    if isinstance(error, RecollectError) or not isinstance(error, sqlite3.Error | OSError):
+        return error
+    if type(error) is sqlite3.DatabaseError:  # its subclasses do not speak of damaged bytes
+        return CorruptMemory(f"the catalog is damaged: {error}")
+    return WriteFailed(
+        "the write could not be made durable",
+        got=str(error),
+        remedy="Nothing was changed. Make room on the disk or mend it, then retry.",
+    )
 
 
 @contextmanager

@@ -252,11 +252,12 @@ def _as_int(value: Any, row: int, file: str) -> int:
     )  # fmt: skip
 
 
-def check_integers(values: Sequence[Any], name: str, file: str) -> None:
-    """Integers are kept in 64 bits; an unsigned column may hold larger ones."""
+def clean_column(values: Sequence[Any], name: str, file: str) -> list[Any]:
+    """Integers of 64 bits at most; NaN, which stands for a missing number, as None."""
     for row, value in enumerate(values):
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
             _refuse_integer(name, file, row, value)
+    return [None if value != value else value for value in values]  # noqa: PLR0124 - NaN
 
 
 def _refuse_integer(name: str, file: str, row: int, value: int) -> NoReturn:

@@ -11,8 +11,8 @@ from recollect.errors import EmptyBatch, InputError, InvalidLabel, MissingExtra
 from recollect.memory.sources.columns import (
     ColumnOptions,
     Kind,
-    check_integers,
     choose,
+    clean_column,
     clean_labels,
 )
 from recollect.memory.sources.labelled import LabelledInputs
@@ -132,8 +132,7 @@ def _column(dataset: Any, column: str, kind: Kind, name: str) -> list[Any]:
         return [_class_name(feature, value, row, name) for row, value in enumerate(values)]
     if kind == "time":
         return [None if value is None else str(value) for value in values]
-    check_integers(values, column, name)
-    return values
+    return clean_column(values, column, name)
 
 
 def _class_name(feature: Any, code: int | None, row: int, name: str) -> str | None:

@@ -14,8 +14,8 @@ from recollect.errors import EmptyBatch, InputError, MissingExtra
 from recollect.memory.sources.columns import (
     ColumnOptions,
     Kind,
-    check_integers,
     choose,
+    clean_column,
     clean_labels,
 )
 from recollect.memory.sources.labelled import LabelledInputs
@@ -56,8 +56,7 @@ def read_parquet(path: str | os.PathLike[str], **options: Unpack[ColumnOptions])
         if choice.modality == "text":
             eager.append(choice.input)
         columns = _columns(parquet, eager, kinds)
-    for name, column in columns.items():
-        check_integers(column, name, file.name)
+    columns = {name: clean_column(cells, name, file.name) for name, cells in columns.items()}
     labels = None
     if choice.label is not None:
         labels = clean_labels(columns[choice.label], file.name, options)

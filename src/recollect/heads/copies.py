@@ -1,0 +1,72 @@
+"""How a memory travels inside a copied estimator: as plain arrays, or as the path of its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from recollect.memory.memory import RAM, Memory
+from recollect.types import Rows
+
+
+@dataclass(frozen=True, slots=True)
+class InProcessCopy:
+    """All that answers depend on of a memory that lives in the process.
+
+    Attributes:
+        options: Keyword arguments of ``Memory.create``.
+        rows: All rows, or None if there are none.
+    """
+
+    options: dict[str, Any]
+    rows: Rows | None
+
+    def build(self) -> Memory:
+        """Make a memory of its own from the copy. Its history starts anew."""
+        memory = Memory.create(RAM, **self.options)
+        if self.rows is not None:
+            memory.add(
+                self.rows.keys,
+                self.rows.values,
+                ids=self.rows.ids,
+                weights=self.rows.weights,
+                sources=self.rows.sources,
+                metadata=self.rows.metadata,
+            )
+        return memory
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """Where a durable memory is; the copy opens it there.
+
+    Attributes:
+        uri: Its folder.
+        version: A past version that was looked at, or None for the newest.
+    """
+
+    uri: str
+    version: int | None
+
+    def build(self) -> Memory:
+        """Open it for reading; a write opens it for writing."""
+        return Memory.open(self.uri, self.version, read_only=True)
+
+
+def describe(memory: Memory) -> InProcessCopy | Reference:
+    """Take down what is needed to have this memory elsewhere."""
+    if memory.uri != RAM:
+        newest = memory.versions()[-1].version
+        past = memory.read_only and memory.version != newest
+        return Reference(memory.uri, memory.version if past else None)
+    options = {
+        "dim": memory.dim,
+        "metric": memory.metric,
+        "value": memory.value,
+        "value_dim": memory.value_dim,
+        "metric_weights": memory.metric_weights,
+        "dtype": memory.dtype.name,
+        "encoder": SimpleNamespace(fingerprint=memory.encoder, spec=memory.encoder_spec),
+    }
+    return InProcessCopy(options, memory.rows() if len(memory) else None)

@@ -1,0 +1,177 @@
+"""The first pass: fast float32 scores, and a proof of how far they can be from the truth.
+
+Every metric is turned into a *coarse score* s, larger is nearer, together with a bound e such that
+
+    |s - g(c)| <= e,        c: the similarity of ``scoring.similarity``, g: increasing
+
+where g may depend on the query but not on the row. Let t be the k-th largest s - e. At least k rows
+have g(c) >= t, so a row with s + e < t is beaten by k rows and can be left out; ties included,
+because a row that ties with the k-th has g(c) >= t as well. What remains is scored again, pair by
+pair, so the bound costs time when it is loose and never an answer.
+
+The bounds. Let u = 2^-24 and gamma(n) = n u / (1 - n u). Whatever the order of its additions, with
+or without fused multiply-add, a float32 dot product errs by at most gamma(dim) |a| |b| (Higham,
+Accuracy and Stability of Numerical Algorithms, 2nd ed., section 3.1); so BLAS may block and thread
+as it likes. Writing |x| for the size of a row and |q| for that of a query:
+
+cosine      s = (x . q') / |x| with q' = q / |q| rounded, g(c) = c. The product errs by gamma(dim),
+            the roundings of q', of 1/|x|, of its product and of c by u each: gamma(dim + 4). Rows
+            whose norm is 1 to within 2^-20 are not divided, which adds 2^-20.
+dot         s = x . q', g(c) = c / |q|: gamma(dim + 4) |x|.
+euclidean   s = x . 2q - |x|^2, g(c) = |q|^2 - c^2. The product errs by gamma(dim) 2|q||x|, the
+            rounding of |x|^2 and the subtraction by u (2|q||x| + 2|x|^2), the rounding of c moves
+            c^2 by at most 2.1 u (|q| + |x|)^2: gamma(dim + 6) (2|q||x| + |x|^2) + 4 u |q|^2.
+manhattan   s = -sum w |x - q| with weights scaled to at most 1; the size is the weighted sum of
+            magnitudes. Subtraction, weight and rounding of c add u each:
+            gamma(dim + 4) (|x| + |q|).
+
+All use gamma(dim + 16): the rest covers the few roundings made in forming s - e and s + e. A floor
+of 1e-30 covers underflow, also where subnormal numbers are flushed to zero. Nothing overflows, and
+no rounded c is saturated, while sizes are at most 1e15; cosine also asks for rows of at least
+1e-15, so that 1/|x| is a normal float32. Other rows and queries are *irregular*: they skip the
+first pass and are scored pair by pair.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.index import scoring
+from recollect.types import Doubles, Floats, Mask, Metric
+
+UNIT = 2.0**-24  # the largest relative error of one float32 rounding
+NEARLY_ONE = 2.0**-20  # norms this close to 1 count as 1: rows that were normalized in float32
+FLOOR = 1e-30
+LARGEST_SIZE = 1e15
+SMALLEST_SIZE = 1e-15
+# A weight below 2^-40 of the largest counts as that when a row is measured, so that the bound
+# covers a weight that float32 flushes to zero.
+SMALLEST_WEIGHT = 2.0**-40
+# From this width on, one dot product a row reads memory faster than BLAS' matrix times vector.
+WIDE = 64
+# Up to this many queries, one dot product a pair beats a matrix product.
+FEW = 3
+DIFFERENCES = 1 << 16  # terms of the Manhattan pass worked on at a time: 256 KiB
+
+
+class Coarse:
+    """The first pass of one metric, and its error bound.
+
+    Args:
+        metric: One of ``types.METRICS``.
+        dim: Width of a key.
+        weights: float64 ``(dim,)``, finite and not negative, for Manhattan; None weighs all alike.
+    """
+
+    def __init__(self, metric: Metric, dim: int, weights: Doubles | None = None) -> None:
+        self.metric, self.dim, self.weights = metric, dim, weights
+        weights = np.ones(dim) if weights is None else weights
+        self._heaviest = float(weights.max()) or 1.0
+        self._weights = (weights / -self._heaviest).astype(np.float32)  # minus: larger is nearer
+        self._measuring = np.maximum(weights / self._heaviest, SMALLEST_WEIGHT)
+        steps = dim + 16
+        self._gamma = steps * UNIT / (1.0 - steps * UNIT)
+
+    def measure(self, rows: NDArray[Any]) -> Doubles:
+        """Measure rows or queries: float64 ``(n,)``, not finite exactly where a row is not."""
+        return scoring.measure(rows, metric=self.metric, weights=self._measuring)
+
+    def regular_rows(self, sizes: Doubles) -> Mask:
+        """Tell which rows the bound covers, by their sizes. Bool ``(n,)``."""
+        regular = self._small_enough(sizes)
+        if self.metric == "cosine":
+            regular &= sizes >= SMALLEST_SIZE
+        return regular
+
+    def regular_queries(self, sizes: Doubles) -> Mask:
+        """Tell which queries the bound covers, by their sizes. Bool ``(n,)``."""
+        if self.metric == "cosine":
+            return np.ones(len(sizes), bool)  # scaled in float64, so any size does
+        regular = self._small_enough(sizes)
+        if self.metric == "dot":
+            regular &= sizes >= SMALLEST_SIZE
+        return regular
+
+    def _small_enough(self, sizes: Doubles) -> Mask:
+        limit = LARGEST_SIZE
+        if self.metric == "manhattan":
+            limit = min(limit, LARGEST_SIZE * LARGEST_SIZE / self._heaviest)
+        return sizes <= limit
+
+    def terms(self, sizes: Doubles) -> Floats | None:
+        """Derive what each row adds to its score besides the product.
+
+        Returns:
+            float32 ``(n,)``: for cosine the factor ``1 / |x|``, for Euclidean ``|x|^2``. None where
+            the product needs nothing. Irregular rows get some number.
+        """
+        with np.errstate(over="ignore", divide="ignore"):
+            if self.metric == "cosine" and np.any(np.abs(sizes - 1.0) > NEARLY_ONE):
+                return (1.0 / sizes).astype(np.float32)
+            if self.metric == "euclidean":
+                return (sizes * sizes).astype(np.float32)
+        return None
+
+    def prepare(self, queries: Floats, sizes: Doubles) -> Floats:
+        """Scale regular queries for the product: float32 ``(queries, dim)``."""
+        if self.metric in {"cosine", "dot"}:
+            return (queries / sizes[:, None]).astype(np.float32)
+        if self.metric == "euclidean":
+            return queries * np.float32(2.0)
+        return queries
+
+    def bound(self, row_sizes: Doubles | float, query_sizes: Doubles) -> Doubles | float:
+        """Bound the error of the scores of regular rows and queries; the arguments broadcast."""
+        if self.metric == "cosine":
+            return self._gamma + NEARLY_ONE
+        if self.metric == "dot":
+            return self._gamma * row_sizes + FLOOR
+        if self.metric == "euclidean":
+            product = row_sizes * (2.0 * query_sizes + row_sizes)
+            return self._gamma * product + 4.0 * UNIT * query_sizes * query_sizes + FLOOR
+        floor = FLOOR + 2.0**-149 / self._heaviest
+        return self._gamma * (row_sizes + query_sizes) + floor
+
+    def by_rows(self, queries: int) -> bool:
+        """Tell whether ``score`` runs on one core, so that threads should share the rows."""
+        return self.metric == "manhattan" or (queries <= FEW and self.dim >= WIDE)
+
+    def score(
+        self, rows: NDArray[Any], terms: Floats | None, prepared: Floats, out: Floats
+    ) -> None:
+        """Write the coarse scores of ``rows`` for all prepared queries.
+
+        Args:
+            rows: float32, float16 or uint8 ``(n, dim)``, C-contiguous.
+            terms: What ``terms`` gave for these rows.
+            prepared: float32 ``(queries, dim)``, what ``prepare`` gave.
+            out: float32 ``(n, queries)``; C-contiguous but for Manhattan.
+        """
+        # Irregular rows may overflow here; their scores are overwritten.
+        with np.errstate(all="ignore"):
+            if rows.dtype != np.float32:
+                rows = rows.astype(np.float32)
+            if self.metric == "manhattan":
+                self._distances(rows, prepared, out)
+            elif self.by_rows(len(prepared)):
+                np.vecdot(rows[:, None], prepared, out=out)
+            else:
+                np.dot(rows, prepared.T, out=out)
+            if terms is not None and self.metric == "cosine":
+                np.multiply(out, terms[:, None], out=out)
+            elif terms is not None:
+                np.subtract(out, terms[:, None], out=out)
+
+    def _distances(self, rows: Floats, prepared: Floats, out: Floats) -> None:
+        step = max(1, DIFFERENCES // self.dim)
+        scratch = np.empty((min(step, len(rows)), self.dim), np.float32)
+        for start in range(0, len(rows), step):
+            part = rows[start : start + step]
+            terms = scratch[: len(part)]
+            for query, vector in enumerate(prepared):
+                np.subtract(part, vector, out=terms)
+                np.abs(terms, out=terms)
+                out[start : start + step, query] = np.vecdot(terms, self._weights)

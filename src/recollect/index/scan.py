@@ -1,0 +1,428 @@
+"""Exact search over one snapshot: fast scores, a proof of what they may drop, a fixed last word.
+
+Queries are worked on in blocks and rows in tiles, so that memory stays bounded whatever is asked.
+For each tile ``Coarse.score`` writes a table of scores. Only the best score of each group of rows
+is compared with the threshold of its query; groups that reach it are opened, and rows that reach it
+become candidates (``Shortlist``). What is left at the end is scored by ``scoring.similarity`` and
+sorted by similarity, then id. Rows and queries that the error bound does not cover, and queries
+with more candidates than there is room for, are scored pair by pair from the start.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.index import scoring
+from recollect.index.blocks import Snapshot
+from recollect.index.coarse import Coarse
+from recollect.index.shortlist import Shortlist
+from recollect.types import Doubles, Floats, Ids, Mask
+
+Places: TypeAlias = NDArray[np.int64]
+Shares: TypeAlias = deque[Callable[[], None]]
+
+GROUP = 32  # rows in a group, at most
+SPARSE = 4  # copy the rows that take part if fewer than one in this many does
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How much a search works on at a time. No answer depends on it, only memory and speed.
+
+    Attributes:
+        batch: Queries in a block.
+        query_numbers: Numbers of queries in a block: 16 MiB as float32.
+        table: Scores in the table of a tile: 8 MiB, which a third-level cache holds.
+        keys: Numbers of keys copied out at a time: 4 MiB as float32.
+        share: Numbers of keys that a thread takes at a time: 2 MiB as float32.
+        room: Candidates kept for one block of queries.
+        opened: Groups opened at a time.
+        window: Rows scored pair by pair before the best are sorted out.
+        cores: Threads that share work which BLAS does not spread.
+    """
+
+    batch: int = 1024
+    query_numbers: int = 1 << 22
+    table: int = 1 << 21
+    keys: int = 1 << 20
+    share: int = 1 << 19
+    room: int = 1 << 19
+    opened: int = 1 << 14
+    window: int = 1 << 12
+    cores: int = CORES
+
+
+@dataclass(frozen=True, eq=False)
+class Scope:
+    """The rows that take part in a search.
+
+    The first pass goes through *places*: the slots that take part if these are few (``chosen``),
+    else all slots.
+
+    Attributes:
+        snapshot: The rows.
+        places: How many places there are.
+        chosen: Slots that take part, ascending, or None where a place is a slot.
+        banned: Bool ``(places,)``, True where a place takes no part; None where all do.
+        irregular: Slots that take part and are left out of the first pass, ascending.
+        count: Rows that take part.
+    """
+
+    snapshot: Snapshot
+    places: int
+    chosen: Places | None
+    banned: Mask | None
+    irregular: Places
+    count: int
+
+    def slots(self, places: Places) -> Places:
+        """Turn places into slots."""
+        return places if self.chosen is None else self.chosen[places]
+
+    def only(self, slots: Places) -> Scope:
+        """Return the scope of these slots, as if each was regular."""
+        return Scope(self.snapshot, len(slots), slots, None, slots[:0], len(slots))
+
+    def windows(self, rows: int) -> Iterator[Places]:
+        """Go through the slots that take part in the first pass, at most ``rows`` at a time."""
+        for start in range(0, self.places, rows):
+            places = np.arange(start, min(start + rows, self.places))
+            if self.banned is not None:
+                places = places[~self.banned[places]]
+            yield self.slots(places)
+
+
+def make_scope(snapshot: Snapshot, allowed: Ids | None) -> Scope:
+    """Find the rows that take part: live, and allowed if only some are."""
+    banned = _lacking([block.live for block in snapshot.blocks], snapshot)
+    if allowed is not None:
+        slots = snapshot.locate(allowed)  # live ones only
+        banned = np.ones(snapshot.slots, bool)
+        banned[slots[slots >= 0]] = False
+    irregular = _lacking([block.regular for block in snapshot.blocks], snapshot)
+    odd = np.empty(0, np.int64)
+    count = snapshot.slots if banned is None else int(np.count_nonzero(~banned))
+    if irregular is not None:
+        odd = np.flatnonzero(irregular if banned is None else irregular & ~banned)
+        banned = irregular if banned is None else irregular | banned
+    if banned is not None and SPARSE * (count - len(odd)) < snapshot.slots:
+        chosen = np.flatnonzero(~banned)
+        return Scope(snapshot, len(chosen), chosen, None, odd, count)
+    return Scope(snapshot, snapshot.slots, None, banned, odd, count)
+
+
+def _lacking(flags: list[Mask | None], snapshot: Snapshot) -> Mask | None:
+    """Mark the slots whose flag is not set; None where all flags are."""
+    if all(flag is None for flag in flags):
+        return None
+    lacking = np.zeros(snapshot.slots, bool)
+    for start, flag in zip(snapshot.starts, flags, strict=False):
+        if flag is not None:
+            np.logical_not(flag, out=lacking[start : start + len(flag)])
+    return lacking
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """A block of queries.
+
+    Attributes:
+        queries: float32 ``(queries, dim)``.
+        sizes: float64 ``(queries,)``, as ``Coarse.measure`` gives them.
+        barred: int64 ``(2, n)``: pairs of a query and a slot that it must not be given.
+    """
+
+    queries: Floats
+    sizes: Doubles
+    barred: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def take(self, which: NDArray[np.intp]) -> Batch:
+        """Return some of the queries, in the order of ``which``."""
+        number = np.full(len(self), -1)
+        number[which] = np.arange(len(which))
+        query, slot = number[self.barred[0]], self.barred[1]
+        barred = np.stack([query[query >= 0], slot[query >= 0]])
+        return Batch(self.queries[which], self.sizes[which], barred)
+
+
+class Search:
+    """Answers blocks of queries over the rows of one scope.
+
+    Args:
+        coarse: The metric.
+        scope: The rows.
+        k: Rows wanted by each query.
+        limits: How much to work on at a time.
+    """
+
+    def __init__(self, coarse: Coarse, scope: Scope, k: int, limits: Limits) -> None:
+        self._coarse, self._scope, self._limits = coarse, scope, limits
+        self._snapshot = scope.snapshot
+        self._k = min(k, scope.count)
+
+    def run(self, batch: Batch, ids: Ids, similarity: Floats) -> None:
+        """Write the answers into ``ids`` and ``similarity``, filled with -1 / -inf before.
+
+        Args:
+            batch: At most ``limits.batch`` queries.
+            ids: int64 ``(queries, k)``.
+            similarity: float32 ``(queries, k)``.
+        """
+        if not self._k:
+            return
+        ids, similarity, scope = ids[:, : self._k], similarity[:, : self._k], self._scope
+        regular = self._coarse.regular_queries(batch.sizes)
+        if scope.places <= max(2 * self._k, GROUP) or 4 * self._k > self._limits.room:
+            regular[:] = False  # nearly every row would be a candidate
+        exhaustive = [np.flatnonzero(~regular)]
+        waiting = _split(np.flatnonzero(regular), max(1, self._limits.room // (8 * self._k)))
+        while waiting:
+            which = waiting.pop()
+            given_up = self._certified(batch.take(which), which, ids, similarity)
+            if len(which) == 1:
+                exhaustive.append(given_up)
+            else:
+                waiting += _split(given_up, max(1, len(which) // 16))
+        self._exhaustive(batch, np.concatenate(exhaustive), scope, ids, similarity)
+        if len(scope.irregular):
+            self._exhaustive(
+                batch, np.arange(len(batch)), scope.only(scope.irregular), ids, similarity
+            )
+
+    def _certified(
+        self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats
+    ) -> NDArray[np.intp]:
+        """Answer regular queries; return those that have too many candidates."""
+        shortlist = Shortlist(len(batch), self._k, self._limits.room)
+        prepared = self._coarse.prepare(batch.queries, batch.sizes)
+        places, query = self._barred_places(batch)
+        rows = self._tile_rows(len(batch))
+        table = self._table(rows, len(batch))
+        for start in range(0, self._scope.places, rows):
+            stop = min(start + rows, self._scope.places)
+            scores = table[: _padded(stop - start)]
+            sizes = self._fill(scores, start, stop, prepared)
+            first, last = np.searchsorted(places, (start, stop))
+            scores[places[first:last] - start, query[first:last]] = -np.inf
+            # A bound may be infinite, if all weights are tiny; rows that are out stay out.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._select(shortlist, scores, sizes, batch.sizes, start)
+        query, places = shortlist.finish()
+        found = self._rescored(batch, query, self._scope.slots(places))
+        ids[which[found[0]], found[1]] = found[2]
+        similarity[which[found[0]], found[1]] = found[3]
+        return which[shortlist.given_up]
+
+    def _tile_rows(self, queries: int) -> int:
+        rows = max(self._limits.table // queries, GROUP)
+        if self._scope.chosen is not None:
+            rows = min(rows, max(self._limits.keys // self._coarse.dim, GROUP))
+        return min(_padded(rows), _padded(self._scope.places))
+
+    def _table(self, rows: int, queries: int) -> Floats:
+        if self._coarse.metric == "manhattan":  # written query by query
+            return np.empty((queries, rows), np.float32).T
+        return np.empty((rows, queries), np.float32)
+
+    def _fill(self, scores: Floats, start: int, stop: int, prepared: Floats) -> Doubles:
+        """Score the places from ``start`` to ``stop``; return the sizes of their rows, padded."""
+        coarse, scope = self._coarse, self._scope
+        sizes = np.zeros(len(scores))
+        shares: Shares = deque()
+
+        def share(keys: NDArray[Any], terms: Floats | None, out: Floats) -> None:
+            by_rows = coarse.by_rows(len(prepared))
+            whole = not by_rows and keys.dtype == np.float32
+            step = len(keys) if whole else max(1, self._limits.share // coarse.dim)
+            for at in range(0, len(keys), step):
+                rows = slice(at, at + step)
+                some = None if terms is None else terms[rows]
+                shares.append(partial(coarse.score, keys[rows], some, prepared, out[rows]))
+
+        if scope.chosen is not None:
+            keys, sizes[: stop - start] = self._snapshot.gather(scope.chosen[start:stop])
+            share(keys, coarse.terms(sizes[: stop - start]), scores[: stop - start])
+        else:
+            for block, rows, at in self._snapshot.pieces(start, stop):
+                sizes[at] = block.sizes[rows]
+                terms = None if block.terms is None else block.terms[rows]
+                share(block.keys[rows], terms, scores[at])
+        _work_off(shares, self._limits.cores if coarse.by_rows(len(prepared)) else 1)
+        scores[stop - start :] = -np.inf
+        if scope.banned is not None:
+            out = np.flatnonzero(scope.banned[start:stop])
+            scores[out], sizes[out] = -np.inf, 0.0
+        return sizes
+
+    def _select(
+        self,
+        shortlist: Shortlist,
+        scores: Floats,
+        row_sizes: Doubles,
+        query_sizes: Doubles,
+        start: int,
+    ) -> None:
+        """Offer every row of a tile that can be among the k nearest."""
+        # Row g of each of these parts is in group g, so that the maximum runs along memory.
+        parts = scores.reshape(_group(len(scores), self._k), -1, len(query_sizes))
+        groups = parts.shape[1]
+        best = parts.max(axis=0)
+        largest = row_sizes.reshape(-1, groups).max(axis=0)
+        error = self._error(largest[:, None], query_sizes)
+        if not start and groups >= self._k:
+            # The best rows of k groups are k rows.
+            lower = np.partition(best - error, groups - self._k, axis=0)[groups - self._k]
+            shortlist.raise_threshold(lower)
+        best += error
+        hits = np.flatnonzero(best >= shortlist.threshold)
+        error = np.broadcast_to(error, best.shape)
+        for at in range(0, len(hits), self._limits.opened):
+            group, query = np.divmod(hits[at : at + self._limits.opened], len(query_sizes))
+            found = parts[:, group, query]
+            reach = found + error[group, query] >= shortlist.threshold[query]
+            part, hit = np.divmod(np.flatnonzero(reach), len(group))
+            place, query = part * groups + group[hit], query[hit]
+            found = found[part, hit]
+            shortlist.offer(
+                query, start + place, found, self._error(row_sizes[place], query_sizes[query])
+            )
+
+    def _error(self, row_sizes: Doubles, query_sizes: Doubles) -> Floats:
+        return np.asarray(self._coarse.bound(row_sizes, query_sizes)).astype(np.float32)
+
+    def _barred_places(self, batch: Batch) -> tuple[Places, NDArray[np.int64]]:
+        """Return the places barred, ascending, and for which query."""
+        query, slots = batch.barred
+        places = slots
+        if self._scope.chosen is not None:
+            places = np.searchsorted(self._scope.chosen, slots)
+            here = places < self._scope.places
+            here[here] = self._scope.chosen[places[here]] == slots[here]
+            query, places = query[here], places[here]
+        order = np.argsort(places)
+        return places[order], query[order]
+
+    def _rescored(
+        self, batch: Batch, query: Ids, slots: Places
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], Ids, Floats]:
+        """Give candidates their similarity; return query, rank, id and similarity of the best."""
+        similarity = np.empty(len(slots), np.float32)
+        step = max(1, scoring.CHUNK // self._coarse.dim)
+
+        def score(part: slice) -> None:
+            keys, sizes = self._snapshot.gather(slots[part])
+            similarity[part] = self._pairs(
+                batch.queries[query[part]], batch.sizes[query[part]], keys, sizes
+            )
+
+        starts = range(0, len(slots), step)
+        shares: Shares = deque(partial(score, slice(at, at + step)) for at in starts)
+        _work_off(shares, self._limits.cores)
+        ids = self._snapshot.ids(slots)
+        order = np.lexsort((ids, -similarity, query))
+        query = query[order]
+        rank = np.arange(len(query)) - np.searchsorted(query, query)
+        best = np.flatnonzero(rank < self._k)
+        return query[best], rank[best], ids[order[best]], similarity[order[best]]
+
+    def _pairs(self, queries: Floats, query_sizes: Doubles, keys: Floats, sizes: Doubles) -> Floats:
+        return scoring.similarity(
+            self._coarse.metric,
+            queries,
+            keys,
+            query_sizes=query_sizes,
+            row_sizes=sizes,
+            weights=self._coarse.weights,
+        )
+
+    def _exhaustive(
+        self,
+        batch: Batch,
+        which: NDArray[np.intp],
+        scope: Scope,
+        ids: Ids,
+        similarity: Floats,
+    ) -> None:
+        """Score every regular row of the scope pair by pair; keep the best so far."""
+        window = max(self._k // 4, self._limits.window)
+        for part in _split(which, max(1, self._limits.room // window)):
+            some = batch.take(part)
+            for slots in scope.windows(window):
+                scores = self._scored(some, slots)
+                every = np.concatenate([similarity[part], scores], axis=1)
+                known = np.broadcast_to(self._snapshot.ids(slots), scores.shape)
+                known = np.concatenate([ids[part], known], axis=1)
+                best = np.lexsort((known, -every), axis=-1)[:, : self._k]
+                similarity[part] = np.take_along_axis(every, best, axis=1)
+                ids[part] = np.take_along_axis(known, best, axis=1)
+            ids[part] = np.where(similarity[part] == -np.inf, -1, ids[part])
+
+    def _scored(self, batch: Batch, slots: Places) -> Floats:
+        scores = np.empty((len(batch), len(slots)), np.float32)
+        rows = max(1, scoring.CHUNK // self._coarse.dim)
+        queries = max(1, rows // max(1, len(slots)))
+        for start in range(0, len(slots), rows):
+            keys, sizes = self._snapshot.gather(slots[start : start + rows])
+            for first in range(0, len(batch), queries):
+                part = slice(first, first + queries)
+                scores[part, start : start + rows] = self._pairs(
+                    batch.queries[part, None], batch.sizes[part, None], keys, sizes
+                )
+        query, barred = batch.barred
+        at = np.searchsorted(slots, barred)
+        here = at < len(slots)
+        here[here] = slots[at[here]] == barred[here]
+        scores[query[here], at[here]] = -np.inf
+        return scores
+
+
+def _split(which: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
+    return [which[start : start + size] for start in range(0, len(which), size)]
+
+
+def _padded(rows: int) -> int:
+    """Round up to whole groups."""
+    return -(-rows // GROUP) * GROUP
+
+
+def _group(rows: int, k: int) -> int:
+    """Choose how many rows make a group, so that there are several groups for each wanted row."""
+    size = GROUP
+    while size > 1 and rows < 4 * k * size:
+        size //= 2
+    return size
+
+
+def _work_off(shares: Shares, cores: int) -> None:
+    """Run everything in ``shares``, each core taking the next one when it is done."""
+
+    def work() -> None:
+        while shares:
+            try:
+                share = shares.popleft()
+            except IndexError:  # another thread took the last one
+                return
+            share()
+
+    helpers = min(len(shares), cores) - 1
+    if helpers <= 0:
+        work()
+        return
+    with ThreadPoolExecutor(helpers) as pool:
+        others = [pool.submit(work) for _ in range(helpers)]
+        work()
+        for other in others:
+            other.result()

@@ -1,0 +1,69 @@
+"""The documentation runs: a page that is not tested describes last month's library."""
+
+from __future__ import annotations
+
+import doctest
+
+import doc_pages
+import pytest
+
+import recollect
+from recollect import errors
+
+WITH_CODE = [page for page in doc_pages.PAGES if doc_pages.blocks(page, "python")]
+
+
+@pytest.mark.parametrize("page", WITH_CODE, ids=doc_pages.name)
+def test_every_python_block_runs_and_prints_what_the_page_says(page, tmp_path, monkeypatch):
+    """A page is read top to bottom, so its blocks share one namespace and one folder."""
+    monkeypatch.chdir(tmp_path)
+    shared = {"__name__": "__main__"}
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+
+    for line, code in doc_pages.blocks(page, "python"):
+        example = doctest.DocTestParser().get_doctest(
+            code, shared, doc_pages.name(page), None, line
+        )
+        if example.examples:
+            runner.run(example, clear_globs=False)
+            shared = example.globs
+        else:
+            exec(compile("\n" * (line - 1) + code, str(page), "exec"), shared)  # noqa: S102
+
+    assert runner.summarize(verbose=False).failed == 0
+
+
+@pytest.mark.parametrize("page", doc_pages.PAGES, ids=doc_pages.name)
+def test_every_link_to_a_file_leads_somewhere(page):
+    """Files move; links do not follow by themselves."""
+    missing = [link for link in doc_pages.local_links(page) if not (page.parent / link).exists()]
+
+    assert missing == []
+
+
+def test_the_reference_lists_exactly_the_public_names():
+    """What is not on the list may change tomorrow; what is on it must exist."""
+    text = (doc_pages.DOCS / "reference.md").read_text(encoding="utf-8")
+    section = text.split("## `recollect`\n")[1].split("\n## ")[0]
+    listed = [row.split("`")[1] for row in section.splitlines() if row.startswith("| `")]
+
+    assert listed == sorted(recollect.__all__)
+
+
+def test_every_error_is_documented():
+    """Whoever meets an error will search for its name."""
+    text = (doc_pages.DOCS / "errors.md").read_text(encoding="utf-8")
+    tree = [errors.RecollectError]
+    for kind in tree:
+        tree.extend(kind.__subclasses__())
+
+    assert [kind.__name__ for kind in tree if f"`{kind.__name__}`" not in text] == []
+
+
+def test_every_page_is_reachable_from_the_readme():
+    """A page that nothing links to is not read."""
+    reached = [doc_pages.ROOT / "README.md"]
+    for page in reached:
+        reached += [found for found in doc_pages.linked_pages(page) if found not in reached]
+
+    assert [doc_pages.name(page) for page in doc_pages.PAGES if page not in reached] == []
