@@ -47,7 +47,7 @@ class TrappedFiles(FolderFiles):
 
     def names(self) -> list[str]:
         # The first call of all: the catalog is open, and what a kill left is about to be swept.
-        self.catalogs[-1].set_trace_callback(lambda statement: self.trap.step(statement[:60]))
+        self.catalogs[0].set_trace_callback(lambda statement: self.trap.step(statement[:60]))
         return super().names()
 
     def write(self, name: str, start: int, content: Any) -> None:

@@ -14,11 +14,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from plain_memory import (
     PlainMemory,
     PlainRow,
+    answer,
     contents,
     contents_of,
     count_labels,
     history_of,
-    search,
 )
 
 from recollect import Memory
@@ -225,7 +225,7 @@ class MemoryAgainstDict(RuleBasedStateMachine):
             for row, state in self.plain.rows.items()
             if state.metadata["nr"] == number and row not in out
         }
-        expected = search(some, QUERIES, k, self.metric)
+        expected = answer(some, QUERIES, k, self.metric)
         assert (near.ids.tolist(), near.similarity.tolist()) == expected
 
     @rule(data=st.data())
@@ -248,7 +248,7 @@ class MemoryAgainstDict(RuleBasedStateMachine):
 
     def compare_answers(self, memory, rows, k):
         near = memory.search(QUERIES, k)
-        expected = search(rows, QUERIES, k, self.metric)
+        expected = answer(rows, QUERIES, k, self.metric)
         assert (near.ids.tolist(), near.similarity.tolist()) == expected
         for row, value, weight in zip(
             near.ids[near.found], near.values[near.found], near.weights[near.found], strict=True
@@ -273,8 +273,8 @@ class MemoryAgainstDict(RuleBasedStateMachine):
 
 
 FEW = settings(
-    max_examples=20,
-    stateful_step_count=25,
+    max_examples=100,
+    stateful_step_count=30,
     deadline=None,
     derandomize=True,
     database=None,
@@ -288,4 +288,4 @@ TestShortHistories.settings = FEW
 class TestManyHistories(MemoryAgainstDict.TestCase):
     """The same with new histories every time."""
 
-    settings = settings(FEW, max_examples=400, stateful_step_count=40, derandomize=False)
+    settings = settings(FEW, max_examples=1500, stateful_step_count=50, derandomize=False)
