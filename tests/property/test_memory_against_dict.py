@@ -23,6 +23,8 @@ from plain_memory import (
 
 from recollect import Memory
 from recollect.errors import DuplicateIds, UnknownIds, UnknownVersion
+from recollect.memory.segments import SEGMENT_BYTES
+from recollect.memory.store import Store
 from recollect.types import METRICS
 
 DIM, WIDTH = 3, 2
@@ -58,10 +60,12 @@ class MemoryAgainstDict(RuleBasedStateMachine):
         metric=st.sampled_from(METRICS),
         dtype=st.sampled_from(["float32", "float16"]),
         on_disk=st.booleans(),
+        segment_bytes=st.sampled_from([1, 50, SEGMENT_BYTES]),
     )
-    def create(self, kind, metric, dtype, on_disk):
+    def create(self, kind, metric, dtype, on_disk, segment_bytes):
         self.folder = Path(tempfile.mkdtemp())
         self.on_disk, self.kind, self.metric, self.dtype = on_disk, kind, metric, dtype
+        self.segment_bytes = segment_bytes
         self.memory = Memory.create(
             self.folder / "memory" if on_disk else ":memory:",
             dim=DIM,
@@ -71,6 +75,8 @@ class MemoryAgainstDict(RuleBasedStateMachine):
             value_dim=WIDTH if kind == "vector" else None,
         )
         self.plain = PlainMemory()
+        if on_disk:
+            self.reopen()
 
     def teardown(self):
         self.compare_with_never_taught()
@@ -195,7 +201,9 @@ class MemoryAgainstDict(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.memory.close()
-        self.memory = Memory.open(self.folder / "memory", check=True)
+        store = Store(self.folder / "memory", segment_bytes=self.segment_bytes)
+        self.memory = Memory(store, uri=str(self.folder))
+        assert self.memory.verify().problems == ()
 
     # -- questions -----------------------------------------------------------------------------
 

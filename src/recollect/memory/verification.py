@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recollect.errors import CorruptMemory, RecollectError
 from recollect.index.scoring import measure
 from recollect.memory.arrays import unpack_arrays
-from recollect.memory.schema import STATE_COLUMNS
+from recollect.memory.schema import STATE_COLUMNS, Configuration
 from recollect.memory.segments import Bytes
 from recollect.memory.store import Store
 from recollect.memory.sums import RETIRED_SUM, picture_sum, row_sum, version_sum
@@ -106,45 +106,65 @@ def _catalog_problems(store: Store) -> Iterator[str]:
 
 def _row_problems(store: Store) -> Iterator[tuple[list[str], int, int]]:
     """Check all states of all rows; yields problems, states and bytes, a chunk at a time."""
-    labels = dict(store.db.execute("SELECT code, label FROM labels"))
+    known = _known(store)
     places = [place for _, place in store.columns.values()]
     types = [*TYPES.values(), *(CELL_TYPES[kind] for kind, _ in store.columns.values())]
-    contents = {number: store.bytes_of(number) for number in store.segments}
+    seen: set[tuple[type, ...]] = set()  # combinations of types that are right
     cursor = store.db.execute(f"SELECT {', '.join([*STATE_COLUMNS, *places])} FROM rows")
     while chunk := cursor.fetchmany(CHUNK):
         problems, sound, size = [], [], 0
         for cells in chunk:
             state = dict(zip(STATE_COLUMNS, cells, strict=False))
-            if any(type(cell) not in kinds for cell, kinds in zip(cells, types, strict=True)):
+            if (kinds := tuple(map(type, cells))) not in seen and any(
+                kind not in allowed for kind, allowed in zip(kinds, types, strict=True)
+            ):
                 row = f"{state['id']!r:.40}"
                 problem: str | None = f"the catalog holds a value of another type for row {row}"
             else:
+                seen.add(kinds)
                 metadata = zip(store.columns, cells[len(STATE_COLUMNS) :], strict=True)
-                problem = _state_problem(store, state, metadata, labels, contents)
+                problem = _state_problem(store.config, state, metadata, known)
             if problem is None:
                 sound.append(state)
                 size += store.config.record_bytes + (state["value_bytes"] or 0)
             else:
                 problems.append(problem)
-        problems += _length_problems(store, sound, contents)
+        problems += _length_problems(store.config, sound, known)
         yield problems, len(chunk), size
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What rows refer to: labels by code, and the content of segments by number."""
+
+    labels: dict[int, Any]
+    keys: dict[int, Bytes]
+    values: dict[int, Bytes]
+
+
+def _known(store: Store) -> _Known:
+    contents = {
+        kind: {
+            number: store.bytes_of(number)
+            for number, segment in store.segments.items()
+            if segment.kind == kind
+        }
+        for kind in ("keys", "values")
+    }
+    return _Known(dict(store.db.execute("SELECT code, label FROM labels")), **contents)
+
+
 def _state_problem(
-    store: Store,
-    state: dict[str, Any],
-    metadata: Any,
-    labels: dict[int, Any],
-    contents: dict[int, Bytes],
+    config: Configuration, state: dict[str, Any], metadata: Any, known: _Known
 ) -> str | None:
-    kind, size, row = store.config.value, store.config.record_bytes, state["id"]
-    key = _part(contents, state["segment"], state["record"] * size, size)
+    kind, size, row = config.value, config.record_bytes, state["id"]
+    key = _part(known.keys, state["segment"], state["record"] * size, size)
     if key is None or crc32(key) != state["key_sum"]:
         return f"the key of row {row} is not what was written"
-    value: Any = {"label": labels.get(state["code"]), "number": state["number"]}.get(kind)
+    value: Any = {"label": known.labels.get(state["code"]), "number": state["number"]}.get(kind)
     if kind in {"vector", "arrays"}:
         content = _part(
-            contents, state["value_segment"], state["value_start"], state["value_bytes"]
+            known.values, state["value_segment"], state["value_start"], state["value_bytes"]
         )
         if content is None or crc32(content) != state["value_sum"]:
             return f"the value of row {row} is not what was written"
@@ -171,14 +191,13 @@ def _part(contents: dict[int, Bytes], number: Any, start: Any, size: Any) -> mem
 
 
 def _length_problems(
-    store: Store, states: list[dict[str, Any]], contents: dict[int, Bytes]
+    config: Configuration, states: list[dict[str, Any]], known: _Known
 ) -> list[str]:
     """Measure the keys again; the arithmetic is one that gives the same bits everywhere."""
-    config = store.config
     problems = []
     for number in {state["segment"] for state in states}:
         here = [state for state in states if state["segment"] == number]
-        table: NDArray[Any] = contents[number].view(config.key_dtype).reshape(-1, config.dim)
+        table: NDArray[Any] = known.keys[number].view(config.key_dtype).reshape(-1, config.dim)
         keys = table[[state["record"] for state in here]]
         lengths = np.array([state["norm"] for state in here])
         wrong = ~np.isfinite(keys).all(axis=1) | (measure(keys) != lengths)
