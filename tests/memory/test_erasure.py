@@ -212,12 +212,12 @@ def test_a_label_that_is_a_word_of_the_catalog_can_be_erased(label, tmp_path):
         assert memory.labels.tolist() == ["another label"]
 
 
-@pytest.mark.parametrize("place", [0, 3, 7, 40, 63])
-def test_a_key_of_almost_nothing_but_zeros_can_be_erased(place, tmp_path):
+@pytest.mark.parametrize(("dim", "place"), [(8, 6), (16, 15), (64, 0)])
+def test_a_key_of_almost_nothing_but_zeros_can_be_erased(dim, place, tmp_path):
     """Such bytes stand in every catalog by chance; they are searched for where keys lie."""
-    key = np.zeros((1, 64), np.uint8)
+    key = np.zeros((1, dim), np.uint8)
     key[0, place] = 1
-    with Memory.create(tmp_path / "m", dim=64, dtype="uint8") as memory:
+    with Memory.create(tmp_path / "m", dim=dim, dtype="uint8") as memory:
         memory.add(np.concatenate([key, 1 + key]), ["cat", "dog"])
 
         receipt = memory.erase([0])

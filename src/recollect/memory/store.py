@@ -34,6 +34,7 @@ from recollect.errors import (
 )
 from recollect.memory.catalog import (
     RESTORE,
+    check_header,
     check_schema,
     connect,
     guarded_catalog,
@@ -120,6 +121,7 @@ class Store:
         self.files = files(folder / SEGMENTS)
         if not self.read_only:
             self.lock = WriterLock(folder / LOCK, timeout=timeout)
+        check_header(catalog)
         with guarded_catalog(catalog):
             self._db = connect(catalog, read_only=self.read_only)
             with self.snapshot():
