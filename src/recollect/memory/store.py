@@ -431,7 +431,8 @@ def as_folder(uri: Any) -> Path:
         InvalidParameter: It is no path.
     """
     try:
-        folder = Path(uri or None).expanduser()
+        place: Any = uri or None  # "" would mean the current folder
+        folder = Path(place).expanduser()
         with suppress(FileNotFoundError, NotADirectoryError):
             Path(folder).stat()  # refuses what no file system can name
     except (TypeError, ValueError, RuntimeError, OSError) as error:
