@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recollect.memory.bytescan import BLOCK, FEW, Needle, scan
+from recollect.memory.bytescan import FEW, WINDOW, Needle, scan
 
 # Few different bytes, so that needles overlap, repeat and begin alike.
 texts = st.lists(st.sampled_from(b"ab\0"), min_size=4, max_size=9).map(bytes)
@@ -40,9 +40,9 @@ def test_every_occurrence_of_every_string_is_found(tmp_path_factory, wanted, con
 
 def test_a_string_across_two_blocks_is_found(tmp_path):
     """A large file is read in pieces."""
-    content = bytearray(BLOCK + 100)
+    content = bytearray(WINDOW + 100)
     many = [bytes([65 + number]) * 3 + b"needle" for number in range(2 * FEW)]
-    places = [BLOCK - 5, BLOCK - 1, BLOCK, 0, BLOCK + 100 - 9]
+    places = [WINDOW - 5, WINDOW - 1, WINDOW, 0, WINDOW + 100 - 9]
     for text, place in zip(many, places, strict=False):
         content[place : place + 9] = text
     (tmp_path / "large").write_bytes(content)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,9 @@ from numpy.typing import NDArray
 
 FEW = 8
 """Up to this many strings are searched one after the other, more of them together."""
-BLOCK = 16 << 20
+WINDOW = 16 << 20
 PROBE = 4
+CHOICES = 64
 FACTOR = np.uint32(2654435761)  # spreads four bytes over sixteen bits (Knuth's multiplier)
 
 
@@ -43,58 +45,121 @@ class Hit:
     offset: int
 
 
-def scan(folder: Path, needles: list[Needle]) -> Iterator[Hit]:
-    """Find every occurrence of every needle in every file below a folder."""
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """Open a file for reading as long as the block lasts."""
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def scan(
+    folder: Path,
+    needles: Sequence[Needle],
+    *,
+    opener: Callable[[Path], AbstractContextManager[int]] = opened,
+) -> Iterator[Hit]:
+    """Find every occurrence of every needle in every file below a folder.
+
+    Args:
+        folder: Where to search.
+        needles: What to search for.
+        opener: Gives the descriptor of a file, which is only read from.
+    """
+    finders: dict[tuple[str, ...], _Finder] = {}
+    kinds = sorted({needle.only for needle in needles})
     for path in sorted(folder.rglob("*")):
         name = str(path.relative_to(folder))
-        if not path.is_file() or not path.stat().st_size:
+        if not path.is_file():
             continue
-        here = [needle for needle in needles if name.startswith(needle.only)]
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-            find = _one_by_one if len(here) <= FEW else _together
-            for needle, offset in find(view, here):
+        here = tuple(only for only in kinds if name.startswith(only))
+        if here not in finders:
+            finders[here] = _Finder([needle for needle in needles if needle.only in here])
+        with opener(path) as handle:
+            for needle, offset in finders[here].search(handle):
                 yield Hit(needle, name, offset)
 
 
-def _one_by_one(view: mmap.mmap, needles: list[Needle]) -> Iterator[tuple[Needle, int]]:
-    for needle in needles:
-        place = view.find(needle.content)
-        while place >= 0:
-            yield needle, place
-            place = view.find(needle.content, place + 1)
+class _Finder:
+    """Needles made ready to be searched for in many files."""
 
+    def __init__(self, needles: Sequence[Needle]) -> None:
+        self.needles = needles
+        self.overlap = max((len(needle.content) for needle in needles), default=1) - 1
+        self.probes: dict[int, list[tuple[Needle, int]]] = {}
+        if len(needles) > FEW:
+            for needle, (value, offset) in zip(needles, _choose_probes(needles), strict=True):
+                self.probes.setdefault(value, []).append((needle, offset))
+            self.table = np.zeros(1 << 16, bool)
+            self.table[_hash(np.array(list(self.probes), np.uint32))] = True
 
-def _together(view: mmap.mmap, needles: list[Needle]) -> Iterator[tuple[Needle, int]]:
-    """Look at every four bytes once, in a table of what some needle's probe hashes to."""
-    probes: dict[int, list[tuple[Needle, int]]] = {}
-    for needle in needles:
-        value, offset = _probe(needle.content)
-        probes.setdefault(value, []).append((needle, offset))
-    table = np.zeros(1 << 16, bool)
-    table[_hash(np.array(list(probes), np.uint32))] = True
-    for start in range(0, len(view), BLOCK):
-        block = np.frombuffer(view[start : start + BLOCK + PROBE - 1], np.uint8)
-        for place, value in _candidates(block, table):
-            for needle, offset in probes.get(value, ()):
-                begin = start + place - offset
-                if begin >= 0 and view[begin : begin + len(needle.content)] == needle.content:
+    def search(self, handle: int) -> Iterator[tuple[Needle, int]]:
+        """Find the needles in a file; windows overlap, so that none is missed between two."""
+        start = 0
+        while window := _read(handle, start, WINDOW + self.overlap):
+            find = self._together if self.probes else self._one_by_one
+            for needle, place in find(window):
+                if place < WINDOW:
+                    yield needle, start + place
+            start += WINDOW
+
+    def _one_by_one(self, window: bytes) -> Iterator[tuple[Needle, int]]:
+        for needle in self.needles:
+            place = window.find(needle.content)
+            while place >= 0:
+                yield needle, place
+                place = window.find(needle.content, place + 1)
+
+    def _together(self, window: bytes) -> Iterator[tuple[Needle, int]]:
+        """Look at every four bytes once, in a table of what some needle's probe hashes to."""
+        for place, value in self._candidates(np.frombuffer(window, np.uint8)):
+            for needle, offset in self.probes.get(value, ()):
+                begin = place - offset
+                if begin >= 0 and window.startswith(needle.content, begin):
                     yield needle, begin
 
+    def _candidates(self, window: NDArray[np.uint8]) -> Iterator[tuple[int, int]]:
+        for shift in range(PROBE):
+            count = (len(window) - shift) // PROBE
+            if count > 0:
+                words = window[shift : shift + count * PROBE].view("<u4")
+                places = np.flatnonzero(self.table[_hash(words)])
+                yield from zip(
+                    (shift + places * PROBE).tolist(), words[places].tolist(), strict=True
+                )
 
-def _candidates(block: NDArray[np.uint8], table: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    for shift in range(PROBE):
-        count = (len(block) - shift) // PROBE
-        words = block[shift : shift + count * PROBE].view("<u4")
-        for at in np.flatnonzero(table[_hash(words)]).tolist():
-            yield shift + at * PROBE, int(words[at])
+
+def _read(handle: int, start: int, size: int) -> bytes:
+    parts = []
+    while size > 0 and (part := os.pread(handle, size, start)):
+        parts.append(part)
+        start, size = start + len(part), size - len(part)
+    return b"".join(parts)
 
 
 def _hash(words: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return (words * FACTOR) >> np.uint32(16)
 
 
-def _probe(content: bytes) -> tuple[int, int]:
-    """Choose four bytes of a needle that are unlikely elsewhere: those most unlike each other."""
-    last = min(len(content), 256) - PROBE
-    offset = max(range(last + 1), key=lambda at: len(set(content[at : at + PROBE]) - {0}))
-    return int.from_bytes(content[offset : offset + PROBE], "little"), offset
+def _choose_probes(needles: Sequence[Needle]) -> list[tuple[int, int]]:
+    """Choose four bytes of each needle that few others have, and no zeros; and their offset.
+
+    Paths begin alike and end alike; a probe that all of them share would make the search compare
+    every one of them at every path that stays.
+    """
+    places, words, owners = [], [], []
+    for number, needle in enumerate(needles):
+        last = len(needle.content) - PROBE
+        for place in range(0, last + 1, 1 + last // CHOICES):
+            places.append(place)
+            words.append(needle.content[place : place + PROBE])
+            owners.append(number)
+    values = np.frombuffer(b"".join(words), "<u4")
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    zeros = (values.view(np.uint8).reshape(-1, PROBE) == 0).sum(axis=1)
+    cost = counts[inverse] + zeros * len(needles)
+    order = np.lexsort((cost, np.array(owners)))
+    first = order[np.searchsorted(np.array(owners)[order], np.arange(len(needles)))]
+    return [(int(values[at]), places[at]) for at in first.tolist()]

@@ -35,7 +35,6 @@ from recollect.memory.sums import version_sum
 from recollect.memory.table import STATE, States
 
 BUSY_SECONDS = 10.0
-HEADER_BYTES, MAGIC = 100, b"SQLite format 3\0"
 RESTORE = "Bring the folder back from a backup, or import an exported copy."
 ABOUT = {"configuration", "checksum", "erasing"}
 
@@ -69,12 +68,12 @@ class Head:
     last_segment: int
 
 
-def connect(place: str | Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """Open a catalog, or one in RAM if ``place`` is text."""
+def connect(place: str | Path, *, read_only: bool = False, new: bool = False) -> sqlite3.Connection:
+    """Open a catalog, or one in RAM if ``place`` is text. Only a new one is written to."""
     if isinstance(place, str):
         address = place
     else:
-        mode = "ro" if read_only else "rw"
+        mode = "ro" if read_only else "rwc" if new else "rw"
         log = place.with_name(f"{place.name}-wal")
         if read_only and not log.exists() and not os.access(place.parent, os.W_OK):
             # SQLite needs a file beside the catalog to share it with a writer. There is none, and
@@ -84,36 +83,15 @@ def connect(place: str | Path, *, read_only: bool = False) -> sqlite3.Connection
     db = sqlite3.connect(
         address, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
     )
+    if new:
+        db.execute("PRAGMA journal_mode = WAL")  # recorded in the file
     if not read_only:
-        db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA fullfsync = ON")
         db.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten with zeros
     db.execute("PRAGMA temp_store = MEMORY")  # nothing of a row is ever written elsewhere
     db.execute("PRAGMA trusted_schema = OFF")  # a foreign catalog runs no functions
     return db
-
-
-def check_header(place: Path) -> None:
-    """Refuse what is no SQLite file with a log, before SQLite makes one of it.
-
-    Raises:
-        CorruptMemory: It is something else.
-    """
-    try:
-        with place.open("rb") as file:
-            start = file.read(HEADER_BYTES)
-    except OSError as error:
-        raise CorruptMemory(
-            f"the catalog {str(place)!r} cannot be read", got=error.strerror, remedy=RESTORE
-        ) from error
-    if len(start) < HEADER_BYTES or not start.startswith(MAGIC) or start[18:20] != b"\2\2":
-        raise CorruptMemory(
-            f"the catalog {str(place)!r} is damaged or something else",
-            expected="a SQLite file in WAL mode",
-            got=f"one that begins with {start[:20]!r}" if start else "an empty file",
-            remedy=RESTORE,
-        )
 
 
 def make_tables(db: sqlite3.Connection, config: Configuration, clock: Callable[[], float]) -> None:
@@ -133,7 +111,7 @@ def make_tables(db: sqlite3.Connection, config: Configuration, clock: Callable[[
 # -- the schema ------------------------------------------------------------------------------------
 
 
-def check_schema(db: sqlite3.Connection, *, where: str) -> None:
+def check_schema(db: sqlite3.Connection, *, where: str, read_only: bool) -> None:
     """Refuse a catalog that is not laid out exactly as this library does it.
 
     Raises:
@@ -141,6 +119,12 @@ def check_schema(db: sqlite3.Connection, *, where: str) -> None:
         CorruptMemory: It is something else, or was altered.
     """
     check_format(db.execute("PRAGMA user_version").fetchone()[0], where=where)
+    (mode,) = db.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal" and not read_only:
+        raise CorruptMemory(
+            f"the catalog at {where!r} was altered", expected="SQLite's WAL mode", got=f"{mode!r}",
+            remedy=RESTORE,
+        )  # fmt: skip
     found = _schema(db)
     table = next((line[3] for line in found if line[:2] == ("table", "rows")), "")
     columns = len(re.findall(r",m\d+", table))

@@ -14,16 +14,18 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory, ErasureIncomplete, UnknownIds
-from recollect.memory.bytescan import Hit, Needle, scan
+from recollect.memory.bytescan import Hit, Needle, opened, scan
 from recollect.memory.catalog import typed_lines
+from recollect.memory.held import hold
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES
 from recollect.memory.segments import Segment, sync_folder
 from recollect.memory.store import ALIVE, CATALOG, LOCK, SEGMENTS, Store
@@ -335,8 +337,14 @@ def _searchable(needles: list[Needle]) -> tuple[list[Needle], list[str]]:
 def _search(store: Store, wanted: list[Needle], shared: list[str]) -> list[Hit]:
     """Search the folder; what remaining rows explain is noted in ``shared``, the rest returned."""
     assert store.folder is not None
+    folder = store.folder
+
+    def opener(path: Path) -> AbstractContextManager[int]:
+        ours = path.parent == folder and path.name.startswith(CATALOG)
+        return nullcontext(hold(folder, path.name)) if ours else opened(path)
+
     unexplained = []
-    for hit in scan(store.folder, wanted):
+    for hit in scan(folder, wanted, opener=opener):
         explained = _explain(store, hit)
         if explained is None:
             unexplained.append(hit)

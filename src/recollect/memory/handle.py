@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,7 @@ from recollect.memory.store import Store
 from recollect.types import Ids, Label, Metric, ValueKind
 
 READ_ATTEMPTS = 5
+Prepared = TypeVar("Prepared")
 
 
 @dataclass(slots=True)
@@ -191,15 +192,21 @@ class Handle:
                 "this memory holds no labels", expected="value='label'", got=f"value={self.value!r}"
             )
 
-    @contextmanager
-    def _reading(self) -> Iterator[View]:
+    def _reading(self) -> AbstractContextManager[View]:
         """The rows of one version; nothing else is seen inside, whoever writes meanwhile."""
+        return self._snapshot(self._current)
+
+    @contextmanager
+    def _snapshot(self, prepare: Callable[[], Prepared]) -> Iterator[Prepared]:
+        """A version of the catalog for which all files were there."""
         self._require_open()
         with self._store.mutex, ExitStack() as stack:
             for attempt in range(READ_ATTEMPTS):
                 stack.enter_context(self._store.snapshot())
                 try:
-                    view = self._current()
+                    with self._store.guarded():
+                        self._store.follow()
+                        prepared = prepare()
                     break
                 except CorruptMemory:
                     # An erasure elsewhere may have replaced files between catalog and segment.
@@ -207,21 +214,19 @@ class Handle:
                     if attempt == READ_ATTEMPTS - 1 or not self._store.changed_elsewhere():
                         raise
             stack.enter_context(self._store.guarded())
-            yield view
+            yield prepared
 
     def _current(self) -> View:
         store = self._store
-        with store.guarded():
-            store.follow()
-            if self._seen != store.generation:
-                self._seen, self._view = store.generation, None
-            if self._pinned is None and self._view and self._view.version != store.version:
-                self._view = None
-            if self._view is None:
-                if self._pinned is not None:
-                    store.check_version(self._pinned)
-                self._view = View(store, self._pinned)
-            return self._view
+        if self._seen != store.generation:
+            self._seen, self._view = store.generation, None
+        if self._pinned is None and self._view and self._view.version != store.version:
+            self._view = None
+        if self._view is None:
+            if self._pinned is not None:
+                store.check_version(self._pinned)
+            self._view = View(store, self._pinned)
+        return self._view
 
     @contextmanager
     def _writing(self) -> Iterator[Write]:

@@ -146,7 +146,8 @@ class Memory(Handle):
             pinned = None if version is None else store.check_version(version)
             memory = cls(store, uri=str(uri), pinned=pinned)
             memory.check_encoder(encoder)
-            verification.check_on_open(store, check)
+            with memory._snapshot(lambda: verification.check_on_open(store, check)):
+                pass
         except BaseException:
             store.close()
             raise

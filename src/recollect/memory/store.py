@@ -34,7 +34,6 @@ from recollect.errors import (
 )
 from recollect.memory.catalog import (
     RESTORE,
-    check_header,
     check_schema,
     connect,
     guarded_catalog,
@@ -44,6 +43,7 @@ from recollect.memory.catalog import (
     refusal,
     typed_lines,
 )
+from recollect.memory.held import Identity, connected, disconnected
 from recollect.memory.lock import WriterLock
 from recollect.memory.schema import Configuration
 from recollect.memory.segments import (
@@ -100,6 +100,7 @@ class Store:
         self._db: sqlite3.Connection | None = None
         self.generation = 0
         self._process = os.getpid()
+        self._connected: Identity | None = None
         self._mapped: dict[int, tuple[int, NDArray[np.uint8]]] = {}
         try:
             if folder is not None:
@@ -123,11 +124,11 @@ class Store:
         self.files = files(folder / SEGMENTS)
         if not self.read_only:
             self.lock = WriterLock(folder / LOCK, timeout=timeout)
-        check_header(catalog)
+        self._connected = connected(folder)
         with guarded_catalog(catalog):
             self._db = connect(catalog, read_only=self.read_only)
             with self.snapshot():
-                check_schema(self._db, where=str(folder))
+                check_schema(self._db, where=str(folder), read_only=self.read_only)
                 self.load_head()
             if not self.read_only:
                 self._sweep()
@@ -363,6 +364,9 @@ class Store:
             if self._db is not None:
                 self._db.close()
                 self._db = None
+            if self._connected is not None:
+                disconnected(self._connected)
+                self._connected = None
             self._mapped.clear()
             self.files.close()
             if self.lock is not None:
@@ -387,8 +391,7 @@ def create_folder(folder: Path, config: Configuration, clock: Callable[[], float
             building = folder / name
         shutil.rmtree(building, ignore_errors=True)  # of a process that had our number before
         (building / SEGMENTS).mkdir(parents=True)
-        (building / CATALOG).touch()
-        db = connect(building / CATALOG)
+        db = connect(building / CATALOG, new=True)
         make_tables(db, config, clock)
         db.close()
         sync_folder(building / SEGMENTS)
