@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from interpreter import SOURCE
+from interpreter import SOURCE, run_python
 
 from recollect import Memory
 from recollect.errors import UnknownVersion
@@ -166,14 +166,19 @@ def test_an_erasure_keeps_the_locks_that_sqlite_holds(folder):
 @pytest.mark.skipif(not HANDLES.exists(), reason="this system does not list what is open")
 def test_nothing_is_held_open_after_the_last_handle_was_closed(folder):
     """A long-lived process opens and erases again and again."""
-    before = len(list(HANDLES.iterdir()))
-    with Memory.open(folder, read_only=True) as reader:
-        for row in range(3):
-            with Memory.open(folder) as writer:
-                writer.erase([row])
-        assert len(reader) == ROWS - 3
-
-    assert len(list(HANDLES.iterdir())) == before
+    code = f"""
+from pathlib import Path
+from recollect import Memory
+opened = lambda: len(list(Path("{HANDLES}").iterdir()))
+before = opened()
+with Memory.open({str(folder)!r}, read_only=True) as reader:
+    for row in range(3):
+        with Memory.open({str(folder)!r}) as writer:
+            writer.erase([row])
+    assert len(reader) == {ROWS - 3}
+print(opened() - before)
+"""
+    assert run_python(code) == "0"
 
 
 def run_threads(*bodies, seconds):
