@@ -30,6 +30,12 @@ def local_links(page: Path) -> list[str]:
     return [target for target in targets if target and "://" not in target]
 
 
+def linked_pages(page: Path) -> list[Path]:
+    """Pages that a page links to, each once."""
+    targets = [(page.parent / link).resolve() for link in local_links(page)]
+    return [found for found in dict.fromkeys(targets) if found in PAGES]
+
+
 def name(page: Path) -> str:
     """The page's path from the root, for test ids."""
     return page.relative_to(ROOT).as_posix()

@@ -60,11 +60,10 @@ def test_every_error_is_documented():
     assert [kind.__name__ for kind in tree if f"`{kind.__name__}`" not in text] == []
 
 
-def test_every_page_is_reachable_from_the_index():
+def test_every_page_is_reachable_from_the_readme():
     """A page that nothing links to is not read."""
-    index = doc_pages.DOCS / "index.md"
-    linked = {(index.parent / link).resolve() for link in doc_pages.local_links(index)}
+    reached = [doc_pages.ROOT / "README.md"]
+    for page in reached:
+        reached += [found for found in doc_pages.linked_pages(page) if found not in reached]
 
-    lost = [page for page in doc_pages.DOCS.rglob("*.md") if page != index and page not in linked]
-
-    assert lost == []
+    assert [doc_pages.name(page) for page in doc_pages.PAGES if page not in reached] == []

@@ -13,7 +13,7 @@ MACHINE_PATH = re.compile(r"(?<![\w.\])}])/(?:work|home|Users|root|mnt|srv)/\w")
 
 
 def texts():
-    files = [path for path in ROOT.iterdir() if path.is_file()]
+    files = [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
     files += [path for folder in FOLDERS for path in (ROOT / folder).rglob("*") if path.is_file()]
     readable = [
         path for path in files if path.suffix in ENDINGS and "__pycache__" not in path.parts

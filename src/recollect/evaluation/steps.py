@@ -47,7 +47,8 @@ def teach(story: Story) -> None:
         {taught:,} {pictures} lie in {folder}, one folder a class. {classes_taught} of {classes}
         classes are taught; '{late}' is kept for later.
 
-        Encoding them, and {queries:,} to ask about, took {encode_seconds:.1f} s: {dim} numbers each.
+        Encoding them, and {queries:,} to ask about, took {encode_seconds:.1f} s. A key has {dim}
+        numbers.
 
         Writing {rows:,} rows to {memory} took {write_seconds:.2f} s. There was no training run.
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -71,6 +72,14 @@ def check_keys(keys: ArrayLike, config: Configuration, *, what: str = "keys") ->
 def check_queries(queries: ArrayLike, config: Configuration) -> NDArray[np.float32]:
     """Return queries as float32 ``(queries, dim)``; errors as in :func:`check_keys`."""
     return check_keys(queries, replace(config, dtype="float32"), what="queries")
+
+
+def as_int(name: str, value: Any) -> int:
+    """Return a whole number, of NumPy or Python, as int."""
+    try:
+        return operator.index(value)
+    except TypeError as error:
+        raise InvalidParameter(f"{name} must be an integer", got=repr(value)) from error
 
 
 def check_k(k: Any) -> int:

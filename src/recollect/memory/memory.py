@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import ArrayLike
 from recollect.errors import InvalidParameter
 from recollect.memory import checks, erasure, intake, interchange, reading, verification, writes
 from recollect.memory.handle import READ_ATTEMPTS, Handle
-from recollect.memory.schema import Configuration, describe_encoder
+from recollect.memory.schema import Configuration, Recorded, describe_encoder
 from recollect.memory.store import Store, create_folder, create_ram
 from recollect.types import Ids, Metric, Neighbors, Receipt, Rows, ValueKind, VersionInfo
 
@@ -80,10 +79,10 @@ class Memory(Handle):
         fingerprint, spec = describe_encoder(encoder)
         weights = None if metric_weights is None else np.asarray(metric_weights, float)
         config = Configuration(
-            dim=_as_int("dim", dim),
+            dim=checks.as_int("dim", dim),
             metric=metric,
             value=value,
-            value_dim=None if value_dim is None else _as_int("value_dim", value_dim),
+            value_dim=None if value_dim is None else checks.as_int("value_dim", value_dim),
             dtype=str(dtype),
             metric_weights=None if weights is None else tuple(np.atleast_1d(weights).tolist()),
             encoder=fingerprint,
@@ -472,7 +471,7 @@ class Memory(Handle):
             uri,
             dim=rows.keys.shape[1],
             dtype=rows.keys.dtype.name,
-            encoder=_Recorded(about.get("encoder"), about.get("encoder_spec")),
+            encoder=Recorded(about.get("encoder"), about.get("encoder_spec")),
             **{name: about[name] for name in ("metric", "value", "value_dim", "metric_weights")},
         )
         try:
@@ -497,17 +496,3 @@ class Memory(Handle):
         """Return size, version, labels and bytes on disk, as plain values for JSON."""
         with self._reading() as view:
             return reading.stats(self._store, view, self._uri, self._pinned)
-
-
-class _Recorded:
-    """An encoder known by what was recorded of it."""
-
-    def __init__(self, fingerprint: str | None, spec: dict[str, Any] | None) -> None:
-        self.fingerprint, self.spec = fingerprint, spec
-
-
-def _as_int(name: str, value: Any) -> int:
-    try:
-        return operator.index(value)
-    except TypeError as error:
-        raise InvalidParameter(f"{name} must be an integer", got=repr(value)) from error

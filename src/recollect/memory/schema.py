@@ -128,6 +128,14 @@ class Configuration:
         return json.dumps(asdict(self), sort_keys=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """An encoder known by what was recorded of it: fingerprint and recipe."""
+
+    fingerprint: str | None
+    spec: dict[str, Any] | None
+
+
 def describe_encoder(encoder: Any) -> tuple[str | None, dict[str, Any] | None]:
     """Return fingerprint and spec of an encoder, of a fingerprint, or of None."""
     if encoder is None or isinstance(encoder, str):

@@ -19,69 +19,89 @@ PAPER_PROBE = 86.3
 
 def page(report: Mapping[str, Any]) -> str:
     """Write the report of ``run`` as Markdown."""
-    protocol = report["protocol"]
-    command = (
-        f"recollect reproduce visual-memory --rows {protocol['rows']} "
-        f"--queries {protocol['queries']} --size {protocol['size']}"
-    )
-    seconds = report["seconds"]
-    parts = [
-        "# Reproduction: visual memory",
-        (
-            "Geirhos et al., *Towards flexible perception with visual memory*, ICML 2025 (arXiv "
-            "2408.08172). This page is the output of"
-        ),
-        f"```sh\n{command}\n```",
-        (
-            f"which took {seconds['encoding']:.0f} s to encode the images (less where they are cached) "
-            f"and {seconds['measuring']:.0f} s to measure, on {protocol['cores']} cores."
-        ),
-        "## Protocol",
-        _protocol(protocol),
-        "## The four votes",
-        (
-            "Accuracy in percent, ± one standard error. The last column is the best k from 1 to "
-            f"{len(report['curves']['rank'])}, chosen on the questions themselves, as in the paper's "
-            "tables 1 and 9: an oracle."
-        ),
-        _votes(report),
-        (
-            f"The true label is among the first {len(report['hit_rate'])} neighbors of "
-            f"{100 * report['hit_rate'][-1]:.1f} % of the questions: no vote over them can do better."
-        ),
-        "![Accuracy by number of neighbors](visual-memory-by-k.png)",
-        "## Settings",
-        _settings(report),
-        _honesty(report),
-        "## Beside the paper",
-        _beside(report),
-        _why(protocol),
-    ]
-    return "\n\n".join(parts) + "\n"
+    facts = {
+        **report["protocol"],
+        **report["seconds"],
+        "most": len(report["hit_rate"]),
+        "hit_rate": report["hit_rate"][-1],
+        "votes": _votes(report),
+        "settings": _settings(report),
+        "honesty": _honesty(report),
+        "beside": _beside(report),
+    }
+    paragraphs = [_joined(part) for part in _PAGE.strip().split("\n\n")]
+    return "\n\n".join(paragraphs).format_map(facts) + "\n"
 
 
-def _protocol(protocol: Mapping[str, Any]) -> str:
-    lines = [
-        (
-            f"Memory: the first {protocol['rows']:,} pictures of the training file of "
-            f"{protocol['data']}. Questions: the first {protocol['queries']:,} of the test file. "
-            f"{protocol['classes']} classes."
-        ),
-        (
-            f"Keys: {protocol['encoder']}, {protocol['dim']} numbers, pictures enlarged to "
-            f"{protocol['size']} x {protocol['size']}; `{protocol['fingerprint']}`."
-        ),
-        (
-            "Similarity: cosine. Search: exact. Parameters of the votes: the paper's defaults (alpha 2, "
-            "temperature 0.07, sharpness 1), except where leave-one-out chose them."
-        ),
-        "Nothing was chosen on the questions, except where it says *oracle*.",
-        (
-            f"Versions: recollect {protocol['recollect']}, scikit-learn {protocol['scikit_learn']}, "
-            f"Python {protocol['python']}."
-        ),
-    ]
-    return "\n".join(f"- {line}" for line in lines)
+_PAGE = """
+# Reproduction: visual memory
+
+Geirhos et al., *Towards flexible perception with visual memory*, ICML 2025 (arXiv 2408.08172). This
+page is what the following command wrote.
+
+    recollect reproduce visual-memory --rows {rows} --queries {queries} --size {size} --out FOLDER
+
+It took {encoding:.0f} s to encode the images (less where they are cached) and {measuring:.0f} s to
+measure, on {cores} cores.
+
+## Protocol
+
+- Memory: the first {rows:,} pictures of the training file of {data}, {classes} classes. Questions:
+  the first {queries:,} pictures of the test file.
+- Keys: {encoder}, {dim} numbers, of pictures enlarged to {size} x {size}. Fingerprint
+  `{fingerprint}`.
+- Similarity: {metric}. Search: exact. Parameters of the votes: the paper's defaults (alpha 2,
+  temperature 0.07, sharpness 1), except where leave-one-out chose them.
+- Nothing was chosen on the questions, except where it says *oracle*.
+- Versions: recollect {recollect}, scikit-learn {scikit_learn}, Python {python}.
+
+## The four votes
+
+Accuracy in percent, ± one standard error. The last column is the best k from 1 to {most}, chosen on
+the questions themselves as in the paper's tables 1 and 9: an oracle.
+
+{votes}
+
+The true label is among the first {most} neighbors of {hit_rate:.1%} of the questions: no vote over
+them can do better.
+
+![Accuracy by number of neighbors](visual-memory-by-k.png)
+
+## Settings
+
+{settings}
+
+{honesty}
+
+## Beside the paper
+
+{beside}
+
+The paper's figures are for ImageNet, DINOv2 ViT-L/14, 1,281,167 rows of 1,000 classes (tables 4 and
+9, section 2.2). They cannot be compared one by one, because three things differ:
+
+- **Encoder.** A network of 3.5 million weights, trained with labels on ImageNet, that sees enlarged
+  pictures of 32 x 32; the paper's has 300 million weights and was trained without labels.
+- **Data.** {rows:,} rows of {classes} classes. These copies of the pictures were written as JPEG,
+  which costs much at 32 x 32.
+- **Choice of k.** The paper's best k is chosen on its test set. The honest setting above is chosen
+  on the memory alone.
+
+What can be compared is the shape: what each vote loses as k grows from 10 to 100 and rows from far
+away are let in. That the votes themselves are the paper's is tested against the outputs of its
+reference implementation, in `tests/golden/`.
+"""
+
+
+def _joined(paragraph: str) -> str:
+    """One line a paragraph or list item, whatever the line breaks in the source."""
+    lines: list[str] = []
+    for line in paragraph.splitlines():
+        if lines and not line.startswith(("- ", "    ")):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    return "\n".join(lines)
 
 
 def _votes(report: Mapping[str, Any]) -> str:
@@ -155,23 +175,6 @@ def _beside(report: Mapping[str, Any]) -> str:
     lines.append(["linear probe", "", "", "", f"{PAPER_PROBE:.1f}", "", "", "", "",
                   f"{100 * nearest['linear probe']:.1f}", ""])  # fmt: skip
     return _table(head, lines)
-
-
-def _why(protocol: Mapping[str, Any]) -> str:
-    return (
-        "The paper's column is ImageNet with DINOv2 ViT-L/14 and 1,281,167 rows of 1,000 classes "
-        "(tables 4 and 9, section 2.2); it cannot be compared figure by figure. Ours differs in "
-        "three ways:\n\n"
-        "- **Encoder.** A network of 3.5 million weights trained with labels on ImageNet, run on "
-        "pictures of 32 x 32 that were enlarged, against one of 300 million trained without labels.\n"
-        f"- **Data.** {protocol['rows']:,} rows of {protocol['classes']} classes. These copies of "
-        "the pictures were written as JPEG, which costs much at 32 x 32.\n"
-        "- **Choice of k.** The paper's best k is chosen on the test set. The honest setting above "
-        "is chosen on the memory alone.\n\n"
-        "What can be compared is the shape: how much each vote loses as k grows from 10 to 100, "
-        "because rows far away are let in. The reference implementation's own outputs are matched "
-        "exactly by the golden tests in `tests/golden/`."
-    )
 
 
 def _figure_of(line: Mapping[str, Any]) -> str:
