@@ -30,6 +30,7 @@ from recollect.encoders.identity import (
     fingerprint,
     hash_files,
 )
+from recollect.encoders.pooling import joined
 from recollect.encoders.preprocessing import Preprocessing, Size, preprocessing
 from recollect.encoders.torch import evaluating, load_torch
 from recollect.errors import EncoderFault
@@ -126,6 +127,9 @@ class HuggingFaceEncoder:
         self._max_tokens: int | None = None
         if self._modality == "image":
             self._preprocessing = self._find_preprocessing(preprocess, size)
+            if self._preprocessing.size is None:
+                # Pictures of several sizes do not fit into one run.
+                self._batch_size = 1
         else:
             self._tokenizer = load_pretrained(self.folder, "AutoTokenizer")
             self._max_tokens = self._find_limit(max_tokens)
@@ -217,7 +221,7 @@ class HuggingFaceEncoder:
             self._run_maps(self._images(batch), wanted)
             for batch in prepared_batches(self.prepare, inputs, self._batch_size)
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+        return {name: joined(name, [part[name] for part in parts]) for name in wanted}
 
     def prepare(self, value: Any) -> Any:
         """Make one picture small; a text stays as it is."""

@@ -26,9 +26,9 @@ from recollect.encoders.batching import (
 )
 from recollect.encoders.identity import DECODING, checked_fields, fingerprint, read_model_file
 from recollect.encoders.images import RGB
-from recollect.encoders.pooling import Pooling, check_pooling, pooled, pooled_width
+from recollect.encoders.pooling import Pooling, check_pooling, joined, pooled, pooled_width
 from recollect.encoders.preprocessing import Layout, Preprocessing, Resize, Size, preprocessing
-from recollect.errors import EncoderFault, InputError, MissingExtra
+from recollect.errors import EncoderFault, MissingExtra
 from recollect.types import Floats
 
 # Names that exporters give to the one vector of an input, best first.
@@ -208,7 +208,7 @@ class OnnxEncoder:
         parts: list[list[Floats]] = []
         for batch in prepared_batches(self.prepare, inputs, max(64, self._batch_size)):
             parts.extend(self._run(batch, list(names)))
-        return {name: _joined(name, [part[i] for part in parts]) for i, name in enumerate(names)}
+        return {name: joined(name, [part[i] for part in parts]) for i, name in enumerate(names)}
 
     def encode_maps(
         self, inputs: Sequence[Any], names: Sequence[str] | None = None
@@ -302,13 +302,16 @@ class Session:
             known = ", ".join(runtime.get_available_providers())
             raise invalid("providers", f"some of {known}", chosen)
         try:
-            self._session = runtime.InferenceSession(content, options, providers=chosen)
+            # Without its fallback, which prints to the standard output and changes providers.
+            self._session = runtime.InferenceSession(
+                content, options, providers=chosen, enable_fallback=0
+            )
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            # Names may be no text at all.
+            self.inputs = {each.name: (each.type, tuple(each.shape)) for each in inputs}
+            self.outputs = {each.name: tuple(each.shape) for each in outputs}
         except Exception as error:
             raise self._fault("cannot be loaded", "a complete ONNX model", error) from error
-        self.inputs = {
-            each.name: (each.type, tuple(each.shape)) for each in self._session.get_inputs()
-        }
-        self.outputs = {each.name: tuple(each.shape) for each in self._session.get_outputs()}
 
     def run(self, names: list[str], feed: Mapping[str, NDArray[Any]], *, rows: int) -> list[Floats]:
         """Run once; each output is float32 with ``rows`` rows, all finite."""
@@ -396,18 +399,6 @@ def _map_outputs(session: Session, asked: Sequence[str] | None) -> tuple[str, ..
         if name not in maps:
             raise invalid("maps", f"some of {', '.join(maps) or 'no outputs'}", name)
     return tuple(asked)
-
-
-def _joined(name: str, parts: Sequence[Floats]) -> Floats:
-    shapes = {part.shape[1:] for part in parts}
-    if len(shapes) == 1:
-        return np.concatenate(parts)
-    raise InputError(
-        f"the output {name!r} has several shapes in one batch",
-        expected="pictures of one size",
-        got=", ".join(map(str, sorted(shapes))),
-        remedy="Encode pictures of each size on their own, or give the encoder a size.",
-    )
 
 
 def _runtime() -> Any:

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from recollect.encoders.batching import invalid
-from recollect.errors import EncoderFault
+from recollect.errors import EncoderFault, InputError
 from recollect.types import Floats
 
 Pooling: TypeAlias = Literal["mean", "first"]
@@ -56,3 +56,16 @@ def pooled(values: Floats, pooling: Pooling) -> Floats:
 def pooled_width(shape: Sequence[Any]) -> Any:
     """Return the width of ``pooled`` for an output's declared shape; may be unknown."""
     return shape[-1] if len(shape) in {2, 3} else shape[1] if len(shape) == 4 else None
+
+
+def joined(name: str, parts: Sequence[Floats]) -> Floats:
+    """Put the rows of several runs together; raises ``InputError`` where their shapes differ."""
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) == 1:
+        return np.concatenate(parts)
+    raise InputError(
+        f"the output {name!r} has several shapes in one batch",
+        expected="pictures of one size",
+        got=", ".join(map(str, sorted(shapes))),
+        remedy="Encode pictures of each size on their own, or give the encoder a size.",
+    )
