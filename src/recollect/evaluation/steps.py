@@ -222,7 +222,7 @@ def reopen(story: Story) -> None:
     story.memory.close()
     begun = time.perf_counter()
     story.memory = Memory.open(uri)
-    story.classifier = MemoryClassifier(memory=story.memory)
+    story.classifier = MemoryClassifier(story.classifier.k, memory=story.memory)
     again = story.classifier.predict_proba(story.queries)
     facts = {
         "version": version,
@@ -304,7 +304,7 @@ def _turn(story: Story, late: str) -> Doubles:
     new = story.taught.take(np.flatnonzero(story.taught.labels == late)[:EXAMPLES])
     asked = story.truth != late
     with Memory.create(":memory:", dim=story.memory.dim) as memory:
-        classifier = MemoryClassifier(memory=memory)
+        classifier = MemoryClassifier(story.classifier.k, memory=memory)
         memory.add(old.keys, old.labels.tolist())
         before = classifier.predict(story.queries)
         weight = len(memory) / len(memory.labels) / EXAMPLES

@@ -75,7 +75,13 @@ class Story:
 
     @classmethod
     def begin(
-        cls, uri: Path, pictures: Pictures, encoder: Encoder, echo: Callable[[str], object]
+        cls,
+        uri: Path,
+        pictures: Pictures,
+        encoder: Encoder,
+        echo: Callable[[str], object],
+        *,
+        k: int,
     ) -> Self:
         """Make the memory and encode the pictures; nothing is taught yet."""
         from recollect.encoders import encode_all
@@ -84,7 +90,7 @@ class Story:
         from recollect.memory.sources import read_folder
 
         memory = Memory.create(uri, dim=encoder.dim, encoder=encoder)
-        story = cls(memory, MemoryClassifier(memory=memory), pictures, echo)
+        story = cls(memory, MemoryClassifier(k, memory=memory), pictures, echo)
         begun = time.perf_counter()
         teach, ask = read_folder(pictures.teach), read_folder(pictures.ask)
         keys = encode_all(encoder, teach.inputs).keys
