@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from recollect.encoders import EncodingCache, HashingTextEncoder, PixelEncoder, encode_all
 from recollect.encoders.batching import ordered
@@ -145,6 +146,19 @@ def test_what_is_in_the_cache_is_not_even_decoded(tmp_path):
         keys = encode_all(encoder, [path], cache=cache).keys
 
     assert keys.tolist() == [[0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0]]
+
+
+def test_a_pillow_image_and_its_pixels_are_one_content():
+    """Data sets hand out Pillow images; the limits of this call hold for them too."""
+    encoder = Means()
+    picture = Image.fromarray(np.full((2, 2, 3), 51, np.uint8))
+    with EncodingCache() as cache:
+        encode_all(encoder, [picture, np.asarray(picture)], cache=cache)
+
+        with pytest.raises(BadImage, match="expected at most 3 pixels"):
+            encode_all(encoder, [picture], cache=cache, max_pixels=3)
+
+    assert encoder.batches == [1]
 
 
 def test_a_cached_key_of_another_width_is_encoded_again():

@@ -168,7 +168,7 @@ class _Reader:
             return error
 
     def _image(self, source: Any) -> _Ready:
-        picture = fetch(source, max_bytes=self.max_bytes)
+        picture = fetch(source, max_bytes=self.max_bytes).settled(max_pixels=self.max_pixels)
         digest = picture.digest() if self.cache is not None else b""
         key = self._known(digest)
         if key is not None:

@@ -96,10 +96,14 @@ class Picture:
         """SHA-256, 32 bytes: of a file's bytes, or of an array with its shape and dtype."""
         if isinstance(self.content, bytes):
             return hashlib.sha256(self.content).digest()
-        # A Pillow image becomes the array of its own mode; the palette is not in it.
-        values = self.content if isinstance(self.content, np.ndarray) else self.decode()
-        head = f"{values.dtype.str} {values.shape}\n".encode()
-        return hashlib.sha256(head + values.tobytes()).digest()
+        head = f"{self.content.dtype.str} {self.content.shape}\n".encode()
+        return hashlib.sha256(head + self.content.tobytes()).digest()
+
+    def settled(self, *, max_pixels: int = MAX_PIXELS) -> Picture:
+        """Make a Pillow image, which has no bytes of its own, an array; others stay."""
+        if isinstance(self.content, (bytes, np.ndarray)):
+            return self
+        return Picture(self.name, self.decode(max_pixels=max_pixels))
 
     def decode(self, *, max_pixels: int = MAX_PIXELS) -> RGB:
         """Decode to uint8 ``(H, W, 3)``; raises ``BadImage``."""
