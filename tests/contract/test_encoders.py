@@ -70,7 +70,7 @@ ENCODERS = {
     ),
     "bert": (
         lambda folder: TextEncoder(tiny_models.bert(folder)),
-        lambda folder: TextEncoder(tiny_models.bert(folder), output="first"),
+        lambda folder: TextEncoder(tiny_models.bert(folder), output="cls"),
     ),
 }
 # ONNX on the CPU and the weight-free ones promise the same bits; torch sums in another order for

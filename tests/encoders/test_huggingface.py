@@ -57,7 +57,7 @@ def test_the_first_token_and_the_mean_of_patches_are_outputs(folder_of):
     folder = folder_of(dinov2)
     states = _states(folder)
 
-    first = HuggingFaceEncoder(folder, output="first").encode(PICTURES)
+    first = HuggingFaceEncoder(folder, output="cls").encode(PICTURES)
     mean = HuggingFaceEncoder(folder, output="mean").encode(PICTURES)
 
     assert states.shape == (3, 17, 8)
@@ -380,7 +380,7 @@ def test_a_text_model_gives_no_maps(folder_of):
 def test_a_network_without_a_first_token_says_so(folder_of):
     """A convolution has none."""
     with pytest.raises(EncoderFault, match="has no first token"):
-        HuggingFaceEncoder(folder_of(convnext), output="first")
+        HuggingFaceEncoder(folder_of(convnext), output="cls")
 
 
 @pytest.mark.parametrize("name", ["../../etc", "no/such/folder", "a b", ""])

@@ -154,10 +154,16 @@ def test_texts_and_hugging_face_have_names(tmp_path):
     words, vision = text_folder(tmp_path / "words"), dinov2(tmp_path / "vision")
 
     text = from_name(f"text:{words}?max_tokens=7")
-    image = from_name(f"hf:{vision}?output=first")
+    image = from_name(f"hf:{vision}?output=cls")
 
     assert text.fingerprint == TextEncoder(words, max_tokens=7).fingerprint
-    assert image.fingerprint == HuggingFaceEncoder(vision, output="first").fingerprint
+    assert image.fingerprint == HuggingFaceEncoder(vision, output="cls").fingerprint
+
+
+def test_a_name_on_the_hub_needs_no_prefix():
+    """As it stands on the model's page; it is not here, and nothing is fetched."""
+    with pytest.raises(EncoderFault, match="'some-organization/some-model' cannot be loaded"):
+        from_name("some-organization/some-model")
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_keys_have_length_1(tmp_path):
 
 def test_the_first_token_can_be_the_key(tmp_path):
     """[CLS] of every text."""
-    encoder = TextEncoder(text_folder(tmp_path), pooling="first")
+    encoder = TextEncoder(text_folder(tmp_path), pooling="cls")
 
     assert encoder.encode(["red", "blue"]).argmax(axis=1).tolist() == [2, 2]
 
@@ -110,7 +110,7 @@ def test_padding_does_not_change_a_mean(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "output"), [("pooling_mode_mean_tokens", "mean"), ("pooling_mode_cls_token", "first")]
+    ("mode", "output"), [("pooling_mode_mean_tokens", "mean"), ("pooling_mode_cls_token", "cls")]
 )
 def test_a_folder_of_sentence_transformers_says_how_it_pools(tmp_path, mode, output):
     """Some models were trained on the first token, and are much worse with the mean."""

@@ -60,7 +60,7 @@ def test_tokens_are_averaged_or_the_first_is_taken():
     red[..., 0] = 255
 
     mean = TorchEncoder(tokens, preprocess="unit", size=(1, 2)).encode([red])
-    first = TorchEncoder(tokens, preprocess="unit", size=(1, 2), pooling="first").encode([red])
+    first = TorchEncoder(tokens, preprocess="unit", size=(1, 2), pooling="cls").encode([red])
 
     np.testing.assert_allclose(mean, [[1 / 3, 1 / 3]], rtol=1e-6)
     assert first.tolist() == [[1.0, 1.0]]

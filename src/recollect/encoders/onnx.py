@@ -19,13 +19,14 @@ from recollect.encoders.base import Modality
 from recollect.encoders.batching import (
     available_cores,
     check_count,
+    check_inputs,
     encode_each,
     invalid,
     ordered,
     prepared_batches,
 )
 from recollect.encoders.identity import DECODING, checked_fields, fingerprint, read_model_file
-from recollect.encoders.images import RGB
+from recollect.encoders.images import RGB, decode_image
 from recollect.encoders.pooling import Pooling, check_pooling, joined, pooled, pooled_width
 from recollect.encoders.preprocessing import Layout, Preprocessing, Resize, Size, preprocessing
 from recollect.errors import EncoderFault, MissingExtra
@@ -69,7 +70,7 @@ class OnnxEncoder:
         resize: ``"crop"`` or ``"squash"``.
         crop: Share of the sides that ``"crop"`` keeps.
         interpolation: As in ``Preprocessing``.
-        pooling: ``"mean"`` over positions or tokens, or the ``"first"`` token.
+        pooling: ``"mean"`` over positions or tokens, or ``"cls"``, the first token.
         maps: Outputs that ``encode_maps`` returns; None means all of shape ``(n, C, H, W)``.
         providers: Execution providers of ONNX Runtime; None means the CPU.
         threads: Images encoded at once on the CPU; None takes every core. Does not change keys.
@@ -192,7 +193,8 @@ class OnnxEncoder:
 
     def encode(self, inputs: Sequence[Any]) -> Floats:
         """Encode images to float32 ``(n, dim)``."""
-        return encode_each(self, inputs, batch_size=max(64, self._batch_size))
+        workers = self._threads if self._batch_size == 1 else None
+        return encode_each(self, inputs, batch_size=max(64, self._batch_size), workers=workers)
 
     def encode_outputs(self, inputs: Sequence[Any], names: Sequence[str]) -> dict[str, Floats]:
         """Run the model once and return several outputs, each float32 ``(n, ...)``.
@@ -205,9 +207,19 @@ class OnnxEncoder:
         """
         if not names or not set(names) <= self._session.outputs.keys():
             raise invalid("names", f"some of {', '.join(self._session.outputs)}", names)
-        parts: list[list[Floats]] = []
-        for batch in prepared_batches(self.prepare, inputs, max(64, self._batch_size)):
-            parts.extend(self._run(batch, list(names)))
+        wanted = list(names)
+        if self._batch_size == 1:
+            several = check_inputs(inputs, "image")
+            stream = ordered(
+                lambda source: self._run([self._shrink(decode_image(source))], wanted),
+                several,
+                workers=self._threads,
+                window=4 * self._threads,
+            )
+        else:
+            batches = prepared_batches(self._shrink, inputs, self._batch_size)
+            stream = (self._run(batch, wanted) for batch in batches)
+        parts = list(stream)
         return {name: joined(name, [part[i] for part in parts]) for i, name in enumerate(names)}
 
     def encode_maps(
@@ -224,26 +236,29 @@ class OnnxEncoder:
             )
         return self.encode_outputs(inputs, wanted)
 
-    def prepare(self, value: RGB) -> RGB:
-        """Resize one picture."""
+    def prepare(self, value: RGB) -> Any:
+        """Return the key of one picture; or the picture made small, where batches are run."""
+        small = self._shrink(value)
+        return self._keys([small])[0] if self._batch_size == 1 else small
+
+    def encode_prepared(self, batch: Sequence[Any]) -> Floats:
+        """Stack keys; or run the model on batches of small pictures."""
+        if self._batch_size == 1:
+            return np.stack(batch)
+        starts = range(0, len(batch), self._batch_size)
+        return np.concatenate([self._keys(batch[i : i + self._batch_size]) for i in starts])
+
+    def _shrink(self, value: RGB) -> RGB:
         return self._preprocessing.shrink(value)
 
-    def encode_prepared(self, batch: Sequence[RGB]) -> Floats:
-        """Scale pictures, run the model, pool its output."""
-        runs = self._run(batch, [self._output])
-        return np.concatenate([pooled(values, self._pooling) for (values,) in runs])
+    def _keys(self, batch: Sequence[RGB]) -> Floats:
+        (values,) = self._run(batch, [self._output])
+        return pooled(values, self._pooling)
 
-    def _run(self, batch: Sequence[RGB], names: list[str]) -> list[list[Floats]]:
-        """Outputs by run, ``batch_size`` pictures each."""
-        step = self._batch_size
-        groups = [batch[start : start + step] for start in range(0, len(batch), step)]
-
-        def run(group: Sequence[RGB]) -> list[Floats]:
-            images = np.stack([self._preprocessing.scaled(each) for each in group])
-            return self._session.run(names, {self._input: images}, rows=len(group))
-
-        workers = self._threads if step == 1 else 1
-        return list(ordered(run, groups, workers=workers, window=4 * workers))
+    def _run(self, batch: Sequence[RGB], names: list[str]) -> list[Floats]:
+        """Run the model once on small pictures; one array an output."""
+        images = np.stack([self._preprocessing.scaled(each) for each in batch])
+        return self._session.run(names, {self._input: images}, rows=len(batch))
 
     def _fit_batch_to(self, fixed: Any, *, chosen: bool) -> None:
         """Run images one by one where the model or their sizes leave nothing else."""
@@ -275,7 +290,7 @@ class OnnxEncoder:
         if isinstance(width, int):
             return width
         grey = np.full((*(self._preprocessing.size or (64, 64)), 3), 128, np.uint8)
-        return int(self.encode_prepared([grey]).shape[1])
+        return int(self._keys([grey]).shape[1])
 
 
 class Session:

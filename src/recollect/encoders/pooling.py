@@ -11,13 +11,13 @@ from recollect.encoders.batching import invalid
 from recollect.errors import EncoderFault, InputError
 from recollect.types import Floats
 
-Pooling: TypeAlias = Literal["mean", "first"]
+Pooling: TypeAlias = Literal["mean", "cls"]
 
 
 def check_pooling(value: Any) -> Pooling:
     """Return the way of pooling; raises ``InvalidParameter`` for an unknown one."""
-    if value not in {"mean", "first"}:
-        raise invalid("pooling", "'mean' or 'first'", value)
+    if value not in {"mean", "cls"}:
+        raise invalid("pooling", "'mean' or 'cls'", value)
     pooling: Pooling = value
     return pooling
 
@@ -27,7 +27,7 @@ def pooled(values: Floats, pooling: Pooling) -> Floats:
 
     Args:
         values: ``(n, dim)``, kept; tokens ``(n, tokens, dim)``; or maps ``(n, dim, H, W)``.
-        pooling: ``"mean"`` over tokens or positions, or the ``"first"`` token. Maps have no
+        pooling: ``"mean"`` over tokens or positions, or ``"cls"``, the first token. Maps have no
             first token: they are averaged either way.
 
     Raises:
@@ -44,7 +44,7 @@ def pooled(values: Floats, pooling: Pooling) -> Floats:
         return over_positions
     if values.ndim == 3:
         over_tokens: Floats = values.mean(axis=1, dtype=np.float32)
-        return values[:, 0] if pooling == "first" else over_tokens
+        return values[:, 0] if pooling == "cls" else over_tokens
     raise EncoderFault(
         "this output cannot be made one vector an input",
         expected="shape (n, dim), (n, tokens, dim) or (n, dim, H, W)",

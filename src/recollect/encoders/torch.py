@@ -45,7 +45,7 @@ class TorchEncoder:
             ``(H, W, 3)`` to floats ``(3, H, W)``, which needs a ``name``.
         size: Side of the input, (height, width), or ``"native"``; None takes the
             preprocessing's own.
-        pooling: ``"mean"`` over positions or tokens, or the ``"first"`` token.
+        pooling: ``"mean"`` over positions or tokens, or ``"cls"``, the first token.
         maps: Names of the layers that ``encode_maps`` returns.
         device: Where to run; the module is moved there. None leaves it where it is.
         batch_size: Images in one run.
