@@ -178,6 +178,19 @@ def test_a_removed_row_may_come_back_with_another_key(square):
     assert similarity.tolist() == [[0.0, -8.0]]
 
 
+def test_a_row_may_come_and_go_many_times(square):
+    """Each time it is the last key that counts, and the last removal."""
+    for length in (2.0, 3.0, 4.0):
+        square.remove(np.array([2]))
+        square.add(np.array([2]), np.array([[length, 0.0]]))
+
+    ids, similarity = square.search(4 * EAST, 4)
+
+    assert ids.tolist() == [[2, 1, 4, 3]]
+    assert similarity[0, :2].tolist() == [0.0, -3.0]
+    assert len(square) == 4
+
+
 def test_removing_everything_leaves_an_empty_index(square):
     """Then teaching starts anew."""
     square.remove(np.array([1, 2, 3, 4]))

@@ -244,7 +244,7 @@ class Search:
         shares: Shares = deque()
 
         def share(keys: NDArray[Any], terms: Floats | None, out: Floats) -> None:
-            by_rows = coarse.by_rows(len(prepared))
+            by_rows = coarse.by_rows(prepared.shape[1])
             whole = not by_rows and keys.dtype == np.float32
             step = len(keys) if whole else max(1, self._limits.share // coarse.dim)
             for at in range(0, len(keys), step):
@@ -260,7 +260,7 @@ class Search:
                 sizes[at] = block.sizes[rows]
                 terms = None if block.terms is None else block.terms[rows]
                 share(block.keys[rows], terms, scores[at])
-        _work_off(shares, self._limits.cores if coarse.by_rows(len(prepared)) else 1)
+        _work_off(shares, self._limits.cores if coarse.by_rows(prepared.shape[1]) else 1)
         scores[stop - start :] = -np.inf
         if scope.banned is not None:
             out = np.flatnonzero(scope.banned[start:stop])
