@@ -16,7 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from recollect.errors import EmptyBatch, InvalidParameter, LengthMismatch, NonFinite
 from recollect.types import Doubles, Ids
 
-
 ROUNDING = 1e-9
 
 
