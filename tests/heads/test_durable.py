@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from recollect import Memory, MemoryClassifier, MemoryRegressor
@@ -90,6 +92,15 @@ def test_a_second_writer_is_refused_and_goes_on_reading(taught):
 
     assert second.predict([EAST]).tolist() == ["east"]
     writer.memory_.close()
+
+
+def test_a_head_that_is_gone_holds_no_lock(taught):
+    """Estimators are dropped, not closed; the next one must be able to learn."""
+    head = MemoryClassifier(memory=taught).partial_fit([WEST], ["west"])
+    del head
+    gc.collect()
+
+    Memory.open(taught).close()
 
 
 def test_a_closed_memory_is_opened_again_when_asked(taught):

@@ -67,12 +67,21 @@ def test_rows_beyond_those_read_are_never_assumed():
 
 
 def test_beyond_the_budget_the_search_is_greedy_and_says_so():
-    """Nine 1s have to go until a 0 votes alone; only sets of up to three were tried."""
+    """Four 1s have to go until two 0s are among three; only sets of one were tried."""
+    codes = [1, 1, 0, 1, 1, 1, 0]
+
+    flip = smallest_flip(labeled(codes), VoteRule("plurality"), "cosine", 3, whole=True, budget=3)
+
+    assert flip == Flip(ranks=(0, 1, 3, 4), code=0, minimal=False, tried=1)
+
+
+def test_rows_that_all_agree_are_known_to_be_needed_without_trying():
+    """Nine 1s have to go until a 0 votes alone: no set of eight can do it."""
     codes = [1] * 9 + [0]
 
-    flip = smallest_flip(labeled(codes), VoteRule("rank"), "cosine", 1, whole=True, budget=3)
+    flip = smallest_flip(labeled(codes), VoteRule("rank"), "cosine", 1, whole=True, budget=0)
 
-    assert flip == Flip(ranks=tuple(range(9)), code=0, minimal=False, tried=3)
+    assert flip == Flip(ranks=tuple(range(9)), code=0, minimal=True, tried=8)
 
 
 def test_a_greedy_search_takes_the_heaviest_vote_first():

@@ -44,10 +44,15 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("demo", showcase.demo),
+    ("reproduce visual-memory", showcase.visual_memory),
+)
+_reproduce = typer.Typer(
+    name="reproduce", help="Measure again what a paper reports.", no_args_is_help=True
 )
 for _name, _command in COMMANDS:
-    app.command(_name)(_command)
-app.add_typer(showcase.reproduce)
+    _group, _, _last = _name.rpartition(" ")
+    (_reproduce if _group else app).command(_last)(_command)
+app.add_typer(_reproduce)
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer's signature
@@ -76,14 +81,16 @@ def run(arguments: list[str]) -> int:
             # A label that the terminal cannot show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(arguments)
+        code = _run(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; what was not finished was not written.\n")
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if code == INTERRUPTED:
+        sys.stderr.write("Interrupted; what was not finished was not written.\n")
+    return code
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from recollect.cli import options
-from recollect.cli.inputs import Ready, Wanted, encode, encoder_of, gather, opened
+from recollect.cli.inputs import Ready, Wanted, encode_inputs, opened
 from recollect.cli.screen import Screen, cell, number, percent
 from recollect.errors import EmptyMemory, InvalidParameter
 from recollect.memory.memory import Memory
@@ -37,7 +37,10 @@ def predict(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Answer: the label that the nearest rows vote for, its share, and which rows they are."""
+    """Answer with the label that the nearest rows vote for.
+
+    Shows its share of the vote and the ids of the nearest rows. Nothing is written.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         rule = VoteRule(vote_by.value, alpha, temperature, sharpness)
         wanted = Wanted(ColumnOptions(image=image_column, text=text_column, labelled=False), split)
@@ -149,7 +152,10 @@ def explain(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say why: the rows behind an answer, and the fewest whose removal would change it."""
+    """Say which rows are behind an answer, and what would change it.
+
+    Shows what each row adds to the answer, and the fewest rows whose removal changes it.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         rule = VoteRule(vote_by.value, alpha, temperature, sharpness)
         wanted = Wanted(ColumnOptions(image=image_column, text=text_column, labelled=False), split)
@@ -201,10 +207,8 @@ def _encoded(
         raise EmptyMemory(
             "the memory holds no rows yet", remedy=f"Teach it: recollect add {memory.uri} INPUTS"
         )
-    encoder = encoder_of(memory)
-    found = gather(arguments, encoder.modality, wanted)
     # Questions are not kept: a cache would hold a trace of every picture that was asked about.
-    return encode(screen, memory, encoder, found, on_error=on_error)
+    return encode_inputs(screen, memory, arguments, wanted, on_error=on_error)
 
 
 def _neighbors(near: Neighbors, place: int, shares: Any) -> list[dict[str, Any]]:

@@ -110,17 +110,15 @@ class Screen:
             self._err.print(Text(printable(error.remedy)))
 
     def ask(self, question: str) -> None:
-        """Ask for a yes on stderr.
+        """Ask for a yes, on stderr and stdin; anything else, also the end of input, is a no.
 
         Raises:
             typer.Exit: It was not given; the exit code is 1.
         """
-        try:
-            agreed = typer.confirm(printable(question), err=True)
-        except typer.Abort:
-            agreed = False
-        if not agreed:
-            self._err.print("Nothing was changed.")
+        sys.stderr.write(f"{printable(question)} [y/N] ")
+        sys.stderr.flush()
+        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
+            sys.stderr.write("Nothing was changed.\n")
             raise typer.Exit(1)
 
     @contextmanager

@@ -11,12 +11,6 @@ import typer
 from recollect.cli import options
 from recollect.cli.screen import Screen
 
-reproduce = typer.Typer(
-    name="reproduce",
-    help="Measure again what a paper reports, on the data and models of this project.",
-    no_args_is_help=True,
-)
-
 
 def demo(
     *,
@@ -30,7 +24,10 @@ def demo(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Tell the whole story on real images: teach, ask, explain, correct, extend, erase."""
+    """Tell the whole story on real images.
+
+    Teach, ask, explain, correct, extend and erase, with a page and a picture of it.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen:
         from recollect.evaluation.demo import run_demo
 
@@ -42,7 +39,6 @@ def demo(
         screen.result(facts, lambda: None)
 
 
-@reproduce.command("visual-memory")
 def visual_memory(
     *,
     data: Annotated[
@@ -72,10 +68,17 @@ def visual_memory(
     queries: Annotated[
         int | None, typer.Option("--queries", help="Questions.", min=1, show_default=False)
     ] = None,
+    size: Annotated[
+        int,
+        typer.Option("--size", help="Side to which pictures are enlarged, a multiple of 32."),
+    ] = 160,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """The four votes of arXiv 2408.08172 on CIFAR-10, with k-NN and a linear probe beside them."""
+    """Measure the four votes of arXiv 2408.08172 on CIFAR-10.
+
+    With scikit-learn's nearest neighbors and a linear probe beside them.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen:
         from recollect.evaluation.reproduce.visual_memory import run
 
@@ -83,7 +86,7 @@ def visual_memory(
             facts = run(
                 data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
                 models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
-                out=out, rows=rows, queries=queries, progress=bar,
+                out=out, rows=rows, queries=queries, size=size, progress=bar,
             )  # fmt: skip
         screen.result(facts, lambda: _show(screen, facts))
 

@@ -14,9 +14,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags
 
 from recollect.encoders.base import Encoder
+from recollect.encoders.batching import encode_all
 from recollect.errors import InvalidParameter, MemoryNotFound
 from recollect.heads.copies import InProcessCopy, Reference, describe
-from recollect.heads.inputs import NotFitted, check_features, check_first_rows, encode_all
+from recollect.heads.inputs import NotFitted, check_features, check_first_rows
 from recollect.heads.selection import Grid, Scoring, TuningReport, choose
 from recollect.memory.memory import RAM, Memory
 from recollect.memory.schema import Configuration
@@ -186,7 +187,7 @@ class MemoryEstimator(BaseEstimator, ABC):
     def _keys(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
         if self.encoder is None:
             return check_features(self, X, reset=reset)
-        return encode_all(self.encoder, X)
+        return encode_all(self.encoder, X).keys
 
     def _asked(self, X: Any) -> tuple[Memory, NDArray[Any]]:
         """The memory, which holds rows, and the keys of the queries."""

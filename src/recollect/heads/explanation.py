@@ -15,6 +15,8 @@ from recollect.types import Codes, Doubles, Evidence, Explanation, Label, Metric
 
 # Neighbors read beyond 2 k at first to find a removal that changes an answer; and at most in all.
 _MARGIN, _HORIZON = 32, 4096
+# Queries explained at once, so that what is read stays small.
+_BLOCK = 64
 
 
 def explain_votes(
@@ -33,6 +35,16 @@ def explain_votes(
         One explanation per query. The contributions of a label's rows, added from the nearest on,
         are its share to the last bit.
     """
+    return [
+        explanation
+        for start in range(0, len(keys), _BLOCK)
+        for explanation in _explain_some(memory, keys[start : start + _BLOCK], rule, metric, k)
+    ]
+
+
+def _explain_some(
+    memory: Memory, keys: NDArray[Any], rule: VoteRule, metric: Metric, k: int
+) -> list[Explanation]:
     read = memory.search(keys, 2 * k + _MARGIN)
     near = _columns(read, k)
     weights = weigh(near, rule, metric)
@@ -42,21 +54,19 @@ def explain_votes(
     classes = near.classes.tolist()
     answers = vote(near.codes, weights).tolist()
     by_label = label_shares(near.codes, shares, len(classes))
-    explanations = []
-    for query, evidence in enumerate(collect_evidence(memory, near, shares)):
-        flip, ids = _flip(memory, keys[query : query + 1], _row(read, query), rule, metric, k)
-        explanations.append(
-            Explanation(
-                prediction=classes[answers[query]],
-                score=float(by_label[query, answers[query]]),
-                shares=_largest_first(classes, by_label[query], near.codes[query]),
-                evidence=evidence,
-                counterfactual=ids,
-                changed_to=classes[flip.code] if ids else None,
-                minimal=flip.minimal,
-            )
+    flips = _flips(memory, keys, read, rule, metric, k)
+    return [
+        Explanation(
+            prediction=classes[answers[query]],
+            score=float(by_label[query, answers[query]]),
+            shares=_largest_first(classes, by_label[query], near.codes[query]),
+            evidence=evidence,
+            counterfactual=flips[query][1],
+            changed_to=classes[flips[query][0].code] if flips[query][1] else None,
+            minimal=flips[query][0].minimal,
         )
-    return explanations
+        for query, evidence in enumerate(collect_evidence(memory, near, shares))
+    ]
 
 
 def explain_means(
@@ -110,21 +120,29 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
-def _flip(
-    memory: Memory, key: NDArray[Any], near: Neighbors, rule: VoteRule, metric: Metric, k: int
-) -> tuple[Flip, tuple[int, ...]]:
-    """Find the smallest removal, reading on until there is one or the horizon is reached."""
-    tried = 0
+def _flips(
+    memory: Memory, keys: NDArray[Any], near: Neighbors, rule: VoteRule, metric: Metric, k: int
+) -> list[tuple[Flip, tuple[int, ...]]]:
+    """Find the smallest removal for each query, reading on where none is within reach."""
+    rows = len(memory)
     assert near.classes is not None
-    while True:
+    nothing: tuple[Flip, tuple[int, ...]] = (Flip((), -1, minimal=False, tried=0), ())
+    found, pending = [nothing] * len(keys), list(range(len(keys)))
+    while pending:
         depth = near.ids.shape[1]
         # With one label alive there is no other answer, however many rows are read.
-        whole = len(memory) <= depth or len(near.classes) == 1
-        flip = smallest_flip(near, rule, metric, k, whole=whole, tried=tried)
-        if flip.ranks or whole or depth >= _HORIZON:
-            return flip, tuple(sorted(near.ids[0, list(flip.ranks)].tolist()))
-        tried = flip.tried
-        near = memory.search(key, min(4 * depth, max(_HORIZON, k + _MARGIN)))
+        whole = rows <= depth or len(near.classes) == 1
+        for place, query in enumerate(pending):
+            one, tried = _row(near, place), found[query][0].tried
+            flip = smallest_flip(one, rule, metric, k, whole=whole, tried=tried)
+            ids = one.ids[0, list(flip.ranks)]
+            found[query] = (flip, tuple(sorted(ids.tolist())))
+        if whole or depth >= _HORIZON:
+            break
+        pending = [query for query in pending if not found[query][1]]
+        if pending:
+            near = memory.search(keys[pending], min(4 * depth, max(_HORIZON, k + _MARGIN)))
+    return found
 
 
 def _largest_first(classes: list[Label], shares: Doubles, codes: Codes) -> dict[Label, float]:

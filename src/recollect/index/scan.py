@@ -217,7 +217,9 @@ class Search:
             sizes = self._fill(scores, start, stop, prepared)
             first, last = np.searchsorted(places, (start, stop))
             scores[places[first:last] - start, query[first:last]] = -np.inf
-            self._select(shortlist, scores, sizes, batch.sizes, start)
+            # A bound may be infinite, if all weights are tiny; rows that are out stay out.
+            with np.errstate(over="ignore", invalid="ignore"):
+                self._select(shortlist, scores, sizes, batch.sizes, start)
         query, places = shortlist.finish()
         found = self._rescored(batch, query, self._scope.slots(places))
         ids[which[found[0]], found[1]] = found[2]
@@ -261,7 +263,8 @@ class Search:
         _work_off(shares, self._limits.cores if coarse.by_rows(len(prepared)) else 1)
         scores[stop - start :] = -np.inf
         if scope.banned is not None:
-            scores[np.flatnonzero(scope.banned[start:stop])] = -np.inf
+            out = np.flatnonzero(scope.banned[start:stop])
+            scores[out], sizes[out] = -np.inf, 0.0
         return sizes
 
     def _select(
@@ -298,8 +301,7 @@ class Search:
             )
 
     def _error(self, row_sizes: Doubles, query_sizes: Doubles) -> Floats:
-        with np.errstate(over="ignore"):
-            return np.asarray(self._coarse.bound(row_sizes, query_sizes)).astype(np.float32)
+        return np.asarray(self._coarse.bound(row_sizes, query_sizes)).astype(np.float32)
 
     def _barred_places(self, batch: Batch) -> tuple[Places, NDArray[np.int64]]:
         """Return the places barred, ascending, and for which query."""

@@ -29,8 +29,9 @@ class WriterLock:
     """
 
     def __init__(self, path: Path, *, timeout: float = 0.0) -> None:
+        self._handle: int | None = None
         try:
-            self._handle: int | None = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            self._handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
         except OSError as error:
             raise WriteFailed(
                 f"cannot open the writer's lock {str(path)!r}",
@@ -43,6 +44,10 @@ class WriterLock:
         except BaseException:
             self.release()
             raise
+
+    def __del__(self) -> None:
+        # A memory that was dropped without close() holds nothing any more.
+        self.release()
 
     def _wait(self, path: Path, deadline: float) -> None:
         assert self._handle is not None

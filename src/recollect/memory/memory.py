@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -456,14 +457,12 @@ class Memory(Handle):
     @classmethod
     def from_arrow(cls, uri: str | Path, table: pa.Table) -> Self:
         """Make a memory from an Arrow table with the rows and ids of :meth:`to_arrow`."""
-        rows, about = interchange.from_arrow(table)
-        return cls._from_rows(uri, rows, about)
+        return cls._from_rows(uri, *interchange.from_arrow(table))
 
     @classmethod
     def from_parquet(cls, uri: str | Path, path: str | Path) -> Self:
         """Make a memory from a file of :meth:`to_parquet`."""
-        rows, about = interchange.from_parquet(path)
-        return cls._from_rows(uri, rows, about)
+        return cls._from_rows(uri, *interchange.from_parquet(path))
 
     @classmethod
     def _from_rows(cls, uri: str | Path, rows: Rows, about: dict[str, Any]) -> Self:
@@ -482,6 +481,8 @@ class Memory(Handle):
                 )  # fmt: skip
         except BaseException:
             memory.close()
+            if memory.uri != RAM:  # it was made by this call and holds nothing
+                shutil.rmtree(Path(uri).expanduser())
             raise
         return memory
 

@@ -63,6 +63,7 @@ class Store:
         read_only: Take no lock and refuse every write.
         timeout: Seconds to wait for another writer.
         clock: Gives the time of a write, in seconds since 1970.
+        files: Makes what reads and writes the segments of a folder.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Store:
         read_only: bool = False,
         timeout: float = 0.0,
         clock: Callable[[], float] = time.time,
+        files: Callable[[Path], SegmentFiles] = FolderFiles,
     ) -> None:
         self.folder, self.read_only, self.clock = folder, read_only, clock
         self.mutex = threading.RLock()
@@ -85,12 +87,14 @@ class Store:
                 self._db = _connect(":memory:")
                 _make_tables(self._db)
             else:
-                self._open_folder(folder, timeout)
+                self._open_folder(folder, timeout, files)
         except BaseException:
             self.close()
             raise
 
-    def _open_folder(self, folder: Path, timeout: float) -> None:
+    def _open_folder(
+        self, folder: Path, timeout: float, files: Callable[[Path], SegmentFiles]
+    ) -> None:
         catalog = folder / CATALOG
         if not catalog.is_file():
             raise MemoryNotFound(
@@ -99,7 +103,7 @@ class Store:
                 got="a folder without it" if folder.is_dir() else "no such folder",
                 remedy="Check the path, or make one with Memory.create or `recollect init`.",
             )
-        self.files = FolderFiles(folder / SEGMENTS)
+        self.files = files(folder / SEGMENTS)
         if not self.read_only:
             self.lock = WriterLock(folder / LOCK, timeout=timeout)
         with guarded_catalog(catalog):

@@ -15,7 +15,7 @@ import numpy as np
 
 from recollect.errors import InvalidParameter
 from recollect.readout.voting import VoteRule, vote, weigh
-from recollect.types import Codes, Doubles, Ids, Metric, Neighbors
+from recollect.types import Codes, Doubles, Ids, Mask, Metric, Neighbors
 
 # Removals tried per query before the search turns greedy: every set of up to 4 rows at k = 20.
 BUDGET = 12_000
@@ -55,8 +55,8 @@ def smallest_flip(
 
     All sets of one row are tried, then of two, and so on while the number of sets stays within the
     budget; of several sets of one size the one with the nearest rows wins. Beyond that the search
-    is greedy: it takes away the heaviest vote for the answer until the answer changes, then puts
-    back each row that turns out not to be needed.
+    is greedy: it takes away the nearest rows until another label has a vote, then the heaviest
+    vote for the answer until the answer changes, and puts back each row that need not go.
 
     Args:
         near: Neighbors of one query with ``codes``, ``(1, m)``, m > k unless ``whole``.
@@ -86,10 +86,13 @@ def smallest_flip(
         Flip(ranks=(0,), code=0, minimal=True, tried=0)
     """
     ballot = _ballot(near, rule, metric, k)
-    answer = int(ballot.without(np.empty((1, 0), np.int64))[0])
-    if whole and (ballot.codes == answer).all():
+    answer = int(ballot.decide(ballot.voters(np.empty((1, 0), np.int64)))[0])
+    others = np.flatnonzero(ballot.codes != answer)
+    if whole and not len(others):
         return Flip((), -1, minimal=True, tried=ballot.rows - 1)
     most = ballot.rows - 1 if whole else ballot.rows - k
+    # Until the nearest other row comes among the k nearest, no other label has a vote.
+    tried = max(tried, (int(others[0]) if len(others) else ballot.rows) - k)
     spent = 0
     for size in range(tried + 1, most + 1):
         # A row further back cannot come into the vote by removing this many.
@@ -132,6 +135,7 @@ class _Ballot:
         return np.where(kept < self.rows, kept, -1)
 
     def weigh(self, voters: Ids) -> tuple[Codes, Doubles]:
+        """Classes and votes of the rows at these positions, both ``(sets, k)``."""
         found = voters >= 0
         codes = np.where(found, self.codes[voters], -1)
         near = Neighbors(
@@ -142,9 +146,9 @@ class _Ballot:
         )
         return codes, weigh(near, self.rule, self.metric)
 
-    def without(self, removed: Ids) -> Codes:
-        """The answer after each removal."""
-        return vote(*self.weigh(self.voters(removed)))
+    def decide(self, voters: Ids) -> Codes:
+        """The answer of each set of voters."""
+        return vote(*self.weigh(voters))
 
 
 def _ballot(near: Neighbors, rule: VoteRule, metric: Metric, k: int) -> _Ballot:
@@ -170,7 +174,7 @@ def _first_flip(
     ballot: _Ballot, answer: int, reach: int, size: int
 ) -> tuple[tuple[int, ...], int] | None:
     for removed in _sets(reach, size, block=max(1, _BLOCK // (ballot.k * size))):
-        answers = ballot.without(removed)
+        answers = ballot.decide(ballot.voters(removed))
         flipped = np.flatnonzero(answers != answer)
         if len(flipped):
             return tuple(removed[flipped[0]].tolist()), int(answers[flipped[0]])
@@ -185,25 +189,44 @@ def _sets(reach: int, size: int, *, block: int) -> Iterator[Ids]:
 
 
 def _greedy_flip(ballot: _Ballot, answer: int, most: int) -> tuple[tuple[int, ...], int]:
-    removed: list[int] = []
-    while (code := _answer_without(ballot, removed)) == answer:
-        if len(removed) >= most:
-            return (), -1
-        voters = ballot.voters(_one(removed))
+    alive = np.ones(ballot.rows, bool)
+    while True:
+        rows = np.flatnonzero(alive)
+        voters = _padded(rows[: ballot.k], ballot.k)
         codes, weights = ballot.weigh(voters)
-        # The answer leads, so at least one of its rows is among the voters.
-        removed.append(int(voters[0, np.argmax(np.where(codes == answer, weights, -1.0))]))
-    for row in tuple(removed):
-        fewer = [other for other in removed if other != row]
-        changed = _answer_without(ballot, fewer)
-        if changed != answer:
-            removed, code = fewer, changed
-    return tuple(sorted(removed)), code
+        code = int(vote(codes, weights)[0])
+        if code != answer:
+            break
+        others = np.flatnonzero(ballot.codes[rows] != answer)
+        # The nearest rows go until another label has a vote; then the heaviest vote goes first.
+        unanimous = len(rows) if not len(others) else int(others[0]) + 1 - ballot.k
+        if unanimous > 0:
+            alive[rows[:unanimous]] = False
+        else:
+            alive[voters[0, np.argmax(np.where(codes == answer, weights, -1.0))]] = False
+        if np.count_nonzero(~alive) > most:
+            return (), -1
+    return _without_the_needless(ballot, answer, alive, code)
 
 
-def _answer_without(ballot: _Ballot, removed: list[int]) -> int:
-    return int(ballot.without(_one(removed))[0])
+def _without_the_needless(
+    ballot: _Ballot, answer: int, alive: Mask, code: int
+) -> tuple[tuple[int, ...], int]:
+    """Put back, from the nearest on, every row that need not go."""
+    removed = np.flatnonzero(~alive)
+    while len(removed):
+        voters = np.flatnonzero(alive)[: ballot.k]
+        with_one = np.sort(np.column_stack([np.tile(voters, (len(removed), 1)), removed]), axis=1)
+        codes = ballot.decide(_padded(with_one[:, : ballot.k], ballot.k))
+        needless = np.flatnonzero(codes != answer)
+        if not len(needless):
+            break
+        alive[removed[needless[0]]], code = True, int(codes[needless[0]])
+        removed = removed[needless[0] + 1 :]
+    return tuple(np.flatnonzero(~alive).tolist()), code
 
 
-def _one(removed: list[int]) -> Ids:
-    return np.array([sorted(removed)], np.int64).reshape(1, len(removed))
+def _padded(positions: Ids, k: int) -> Ids:
+    positions = np.atleast_2d(positions)
+    missing = k - positions.shape[1]
+    return np.pad(positions, ((0, 0), (0, missing)), constant_values=-1) if missing else positions

@@ -1,0 +1,54 @@
+"""kill -9 at every step of every write: the old memory, or the new one, never between."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from crash.stepwise import WRITES, make_template
+from plain_memory import contents_of, history_of
+
+from recollect import Memory
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def look(folder):
+    """Everything that can be asked of a memory, checked byte by byte."""
+    with Memory.open(folder, check=True) as memory:
+        near = memory.search([[1, 2, 3, 4, 5, 6]], k=4)
+        pictures = [memory.thumbnail(row) for row in memory.ids.tolist()]
+        past = [contents_of(memory.at(version.version)) for version in memory.versions()]
+        return (
+            contents_of(memory), history_of(memory), near.ids.tolist(), near.similarity.tolist(),
+            pictures, past, sorted(path.name for path in (folder / "segments").iterdir()),
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize("write", WRITES)
+def test_a_write_killed_at_any_step_is_there_wholly_or_not_at_all(write, tmp_path):
+    """The commit is the only moment that counts; every other step may be the last one."""
+    template = tmp_path / "template"
+    make_template(template)
+    before = look(template)
+    environment = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]),
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "crash.stepwise", write, str(template), str(tmp_path)],
+        env=environment, stdout=subprocess.PIPE, text=True, check=True,
+    )  # fmt: skip
+    steps = done.stdout.splitlines()
+
+    seen = [look(tmp_path / str(number)) for number in range(len(steps))]
+
+    assert steps[-1] == "through"
+    after = seen[-1]
+    assert after != before
+    commit = next(at for at, state in enumerate(seen) if state != before)
+    assert seen == [before] * commit + [after] * (len(steps) - commit)
+    assert steps[commit - 1] == "COMMIT"
