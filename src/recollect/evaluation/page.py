@@ -43,7 +43,8 @@ th { text-align: left; font-weight: 600; padding: .2rem .8rem .2rem 0; width: 8r
      overflow-wrap: break-word; }
 td.bar div { height: 1.05rem; border-radius: 3px; min-width: 2px; }
 tr.for td.bar div { background: var(--for); } tr.against td.bar div { background: var(--against); }
-td.share { width: 5.5rem; padding-left: .8rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.share { width: 5.5rem; padding-left: .8rem; white-space: nowrap;
+           font-variant-numeric: tabular-nums; }
 code { font-size: .92em; overflow-wrap: anywhere; }
 """
 
