@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,11 +13,17 @@ from recollect.evaluation.story import Story
 from recollect.readout.voting import VoteRule, label_shares, vote_shares, weigh
 from recollect.types import Doubles, Explanation
 
+if TYPE_CHECKING:
+    from recollect.memory.memory import Memory
+
 EXAMPLES = 5
 """How many pictures teach the new class."""
 
 CLOSE_CALLS = 25
 """Among how many of the least sure answers a close call is looked for."""
+
+HEAVY = 0.5
+"""Weight of the new class, as a share of the mean weight of the others."""
 
 NAMED = 3
 """How many rows of an answer are named in the text; the page shows more."""
@@ -130,8 +136,9 @@ def correct(story: Story) -> None:
         Somebody labels row {{mistaken_row}} '{{mistaken_label}}' instead of '{{true_label}}'. Now
         {{mistaken}} is answered '{{answer_before}}', which is wrong.
 
-        Each row that voted for '{{answer_before}}' is asked about itself, without itself: row
-        {{suspect_row}} finds the least support for its label, {{suspect_share:.1%}}. {found}
+        Each row that voted for '{{answer_before}}' is asked about itself, without itself. Most to
+        blame, by its vote and by how few of its neighbors agree ({{suspect_share:.1%}}), is row
+        {{suspect_row}}. {found}
 
         Its label is corrected. The very next answer is '{{answer_after}}'.
     """
@@ -142,8 +149,7 @@ def extend(story: Story) -> None:
     """Teach the class that was kept back, from five pictures."""
     new = ~story.old
     rows = story.taught.take(np.flatnonzero(story.taught.labels == story.late)[:EXAMPLES])
-    # Few rows among classes of hundreds are outvoted: together they get the weight of one class.
-    weight = len(story.memory) / len(story.memory.labels) / EXAMPLES
+    weight = _weight_of_few(story.memory)
     facts: dict[str, Any] = {"examples": len(rows.labels), "weight": weight}
     facts |= {"new_queries": int(new.sum()), "new_before": story.accuracy(new)}
     facts["old_before"] = story.accuracy(story.old)
@@ -160,8 +166,8 @@ def extend(story: Story) -> None:
         {examples} pictures of '{late}' are added in {add_milliseconds:.0f} ms. Of {new_queries}
         others, {new_before:.1%} were answered '{late}' before; now {new_unweighted:.1%} are.
 
-        With a weight of {weight:.1f} each, so that these rows count as much as those of another
-        class, {new_after:.1%}. The other classes: {old_before:.1%} before, {old_after:.1%} after.
+        With a weight of {weight:.1f} each, half of what another class weighs in all,
+        {new_after:.1%} are. The other classes: {old_before:.1%} before, {old_after:.1%} after.
 
         The same with each of the {classes} classes in turn as the new one: {turn_new_mean:.1%} of
         the new class on average ({turn_new_min:.1%} to {turn_new_max:.1%}); the other classes
@@ -269,17 +275,21 @@ def _plant_mistake(story: Story) -> tuple[int, int, Any]:
 
 
 def _suspect(story: Story, why: Explanation) -> tuple[int, float]:
-    """Of the rows that voted for an answer, the one whose label its own neighbors support least."""
-    voters = [row.id for row in why.evidence if row.value == why.prediction]
-    rows = story.memory.rows(voters)
+    """Of the rows that voted for an answer, the one to blame most, and the support for its label.
+
+    The blame is the row's vote times the share of its own neighbors' votes against its label.
+    """
+    voters = [row for row in why.evidence if row.value == why.prediction]
+    rows = story.memory.rows([row.id for row in voters])
     near = story.memory.search(rows.keys, story.classifier.k, exclude=rows.ids)
     assert near.classes is not None
     assert near.codes is not None
     weights = weigh(near, VoteRule(story.classifier.vote), story.memory.metric)
     shares = label_shares(near.codes, vote_shares(weights), len(near.classes))
     own = shares[np.arange(len(rows)), np.searchsorted(near.classes, rows.values)]
-    least = int(np.argmin(own))
-    return int(rows.ids[least]), float(own[least])
+    blame = np.array([float(row.contribution) for row in voters]) * (1.0 - own)
+    most = int(np.argmax(blame))
+    return int(rows.ids[most]), float(own[most])
 
 
 def _each_class_in_turn(story: Story) -> dict[str, float]:
@@ -295,6 +305,11 @@ def _each_class_in_turn(story: Story) -> dict[str, float]:
     }
 
 
+def _weight_of_few(memory: Memory) -> float:
+    """A few rows among classes of hundreds are outvoted: they get half of the weight of a class."""
+    return HEAVY * len(memory) / len(memory.labels) / EXAMPLES
+
+
 def _turn(story: Story, late: str) -> Doubles:
     """Accuracy on the new class, and on the others before and after, in a memory of its own."""
     from recollect.heads.visual_memory import MemoryClassifier
@@ -307,7 +322,7 @@ def _turn(story: Story, late: str) -> Doubles:
         classifier = MemoryClassifier(story.classifier.k, memory=memory)
         memory.add(old.keys, old.labels.tolist())
         before = classifier.predict(story.queries)
-        weight = len(memory) / len(memory.labels) / EXAMPLES
+        weight = _weight_of_few(memory)
         memory.add(new.keys, new.labels.tolist(), weights=np.full(len(new.labels), weight))
         after = classifier.predict(story.queries)
     return np.array([

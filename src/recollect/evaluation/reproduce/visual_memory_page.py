@@ -87,9 +87,9 @@ The paper's figures are for ImageNet, DINOv2 ViT-L/14, 1,281,167 rows of 1,000 c
 - **Choice of k.** The paper's best k is chosen on its test set. The honest setting above is chosen
   on the memory alone.
 
-What can be compared is the shape: what each vote loses as k grows from 10 to 100 and rows from far
-away are let in. That the votes themselves are the paper's is tested against the outputs of its
-reference implementation, in `tests/golden/`.
+What can be compared is the shape: what each vote gains or loses as k grows from 10 to 100 and rows
+from far away are let in. That the votes themselves are the paper's is tested against the outputs of
+its reference implementation, in `tests/golden/`.
 """
 
 
