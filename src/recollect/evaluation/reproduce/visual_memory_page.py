@@ -62,12 +62,18 @@ the questions themselves as in the paper's tables 1 and 9: an oracle.
 
 {votes}
 
+scikit-learn's uniform weights are plurality, but of labels with equally many votes it takes the
+first by name; this library takes the one that got there first, walking from the nearest row.
+
 The true label is among the first {most} neighbors of {hit_rate:.1%} of the questions: no vote over
 them can do better.
 
 ![Accuracy by number of neighbors](visual-memory-by-k.png)
 
 ## Settings
+
+The oracle knows the answers but keeps each vote's default parameter; leave-one-out chooses that
+too.
 
 {settings}
 
