@@ -81,7 +81,7 @@ def test_rows_of_norm_one_need_no_factor():
 
 def test_the_bound_is_narrow_enough_to_be_useful():
     """384 roundings of 2^-24 each."""
-    assert Coarse("cosine", 384).bound(1.0, np.ones(1)) < 3e-5
+    assert Coarse("cosine", 384).bound(None, np.ones(1)) < 3e-5
 
 
 def test_extreme_rows_are_told_apart():

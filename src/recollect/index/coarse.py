@@ -129,9 +129,19 @@ class Coarse:
         columns = queries.T
         return np.ascontiguousarray(columns) if self._small_rows(len(queries)) else columns
 
-    def bound(self, row_sizes: Doubles | float, query_sizes: Doubles) -> Doubles | float:
-        """Bound the error of the scores of regular rows and queries; the arguments broadcast."""
-        if self.metric == "cosine":
+    @property
+    def uniform(self) -> bool:
+        """Whether the bound is the same for all rows and queries."""
+        return self.metric == "cosine"
+
+    def bound(self, row_sizes: Doubles | None, query_sizes: Doubles) -> Doubles | float:
+        """Bound the error of the scores of regular rows and queries; the arguments broadcast.
+
+        Args:
+            row_sizes: What ``measure`` gave; may be None if the bound is ``uniform``.
+            query_sizes: Likewise.
+        """
+        if row_sizes is None or self.uniform:
             return self._gamma + NEARLY_ONE
         if self.metric == "dot":
             return self._gamma * row_sizes + FLOOR
