@@ -17,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from crash.history import DIM
+from plain_memory import contents_of, history_of
 
 from recollect import Memory
 from recollect.memory.segments import FolderFiles
@@ -47,7 +48,7 @@ class TrappedFiles(FolderFiles):
 
     def names(self) -> list[str]:
         # The first call of all: the catalog is open, and what a kill left is about to be swept.
-        self.catalogs[-1].set_trace_callback(lambda statement: self.trap.step(statement[:60]))
+        self.catalogs[0].set_trace_callback(lambda statement: self.trap.step(statement[:60]))
         return super().names()
 
     def write(self, name: str, start: int, content: Any) -> None:
@@ -77,7 +78,7 @@ def rows(count: int, value: str) -> dict[str, Any]:
 
 WRITES = {
     "add": lambda memory: memory.add(**rows(3, "new"), metadata={"fresh": [1, 2, 3]}),
-    "add many": lambda memory: memory.add(**rows(5000, "many")),
+    "add many": lambda memory: memory.add(**rows(1500, "many")),
     "update": lambda memory: memory.update([0, 3], values="changed", metadata={"note": "why"}),
     "remove": lambda memory: memory.remove([1, 2]),
     "replace": lambda memory: memory.replace(**rows(2, "instead")),
@@ -95,6 +96,18 @@ def make_template(folder: Path) -> None:
         memory.remove([5])
         memory.add(**rows(4, "capybara"))
         memory.erase([6])
+
+
+def look(folder: Path) -> tuple[Any, ...]:
+    """Everything that can be asked of a memory, checked byte by byte."""
+    with Memory.open(folder, check=True) as memory:
+        near = memory.search([[1, 2, 3, 4, 5, 6]], k=4)
+        pictures = [memory.thumbnail(row) for row in memory.ids.tolist()]
+        past = [contents_of(memory.at(version.version)) for version in memory.versions()]
+        return (
+            contents_of(memory), history_of(memory), near.ids.tolist(), near.similarity.tolist(),
+            pictures, past, sorted(path.name for path in (folder / "segments").iterdir()),
+        )  # fmt: skip
 
 
 def write_with_kill(folder: Path, write: str, last: int, report: int) -> None:

@@ -8,24 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from crash.stepwise import WRITES, make_template
-from plain_memory import contents_of, history_of
-
-from recollect import Memory
+from crash.stepwise import WRITES, look, make_template
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def look(folder):
-    """Everything that can be asked of a memory, checked byte by byte."""
-    with Memory.open(folder, check=True) as memory:
-        near = memory.search([[1, 2, 3, 4, 5, 6]], k=4)
-        pictures = [memory.thumbnail(row) for row in memory.ids.tolist()]
-        past = [contents_of(memory.at(version.version)) for version in memory.versions()]
-        return (
-            contents_of(memory), history_of(memory), near.ids.tolist(), near.similarity.tolist(),
-            pictures, past, sorted(path.name for path in (folder / "segments").iterdir()),
-        )  # fmt: skip
 
 
 @pytest.mark.parametrize("write", WRITES)

@@ -14,15 +14,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from plain_memory import (
     PlainMemory,
     PlainRow,
+    answer,
     contents,
     contents_of,
     count_labels,
     history_of,
-    search,
 )
 
 from recollect import Memory
 from recollect.errors import DuplicateIds, UnknownIds, UnknownVersion
+from recollect.memory.segments import SEGMENT_BYTES
+from recollect.memory.store import Store
 from recollect.types import METRICS
 
 DIM, WIDTH = 3, 2
@@ -58,10 +60,12 @@ class MemoryAgainstDict(RuleBasedStateMachine):
         metric=st.sampled_from(METRICS),
         dtype=st.sampled_from(["float32", "float16"]),
         on_disk=st.booleans(),
+        segment_bytes=st.sampled_from([1, 50, SEGMENT_BYTES]),
     )
-    def create(self, kind, metric, dtype, on_disk):
+    def create(self, kind, metric, dtype, on_disk, segment_bytes):
         self.folder = Path(tempfile.mkdtemp())
         self.on_disk, self.kind, self.metric, self.dtype = on_disk, kind, metric, dtype
+        self.segment_bytes = segment_bytes
         self.memory = Memory.create(
             self.folder / "memory" if on_disk else ":memory:",
             dim=DIM,
@@ -71,6 +75,8 @@ class MemoryAgainstDict(RuleBasedStateMachine):
             value_dim=WIDTH if kind == "vector" else None,
         )
         self.plain = PlainMemory()
+        if on_disk:
+            self.reopen()
 
     def teardown(self):
         self.compare_with_never_taught()
@@ -195,7 +201,9 @@ class MemoryAgainstDict(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.memory.close()
-        self.memory = Memory.open(self.folder / "memory", check=True)
+        store = Store(self.folder / "memory", segment_bytes=self.segment_bytes)
+        self.memory = Memory(store, uri=str(self.folder))
+        assert self.memory.verify().problems == ()
 
     # -- questions -----------------------------------------------------------------------------
 
@@ -225,7 +233,7 @@ class MemoryAgainstDict(RuleBasedStateMachine):
             for row, state in self.plain.rows.items()
             if state.metadata["nr"] == number and row not in out
         }
-        expected = search(some, QUERIES, k, self.metric)
+        expected = answer(some, QUERIES, k, self.metric)
         assert (near.ids.tolist(), near.similarity.tolist()) == expected
 
     @rule(data=st.data())
@@ -248,7 +256,7 @@ class MemoryAgainstDict(RuleBasedStateMachine):
 
     def compare_answers(self, memory, rows, k):
         near = memory.search(QUERIES, k)
-        expected = search(rows, QUERIES, k, self.metric)
+        expected = answer(rows, QUERIES, k, self.metric)
         assert (near.ids.tolist(), near.similarity.tolist()) == expected
         for row, value, weight in zip(
             near.ids[near.found], near.values[near.found], near.weights[near.found], strict=True
@@ -273,8 +281,8 @@ class MemoryAgainstDict(RuleBasedStateMachine):
 
 
 FEW = settings(
-    max_examples=20,
-    stateful_step_count=25,
+    max_examples=100,
+    stateful_step_count=30,
     deadline=None,
     derandomize=True,
     database=None,
@@ -288,4 +296,4 @@ TestShortHistories.settings = FEW
 class TestManyHistories(MemoryAgainstDict.TestCase):
     """The same with new histories every time."""
 
-    settings = settings(FEW, max_examples=400, stateful_step_count=40, derandomize=False)
+    settings = settings(FEW, max_examples=1500, stateful_step_count=50, derandomize=False)

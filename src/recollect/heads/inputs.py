@@ -28,7 +28,7 @@ from recollect.errors import (
     NonFinite,
     RecollectError,
 )
-from recollect.memory import checks
+from recollect.memory import checks, row_checks
 from recollect.memory.schema import Configuration
 from recollect.types import Doubles
 
@@ -96,9 +96,9 @@ def check_first_rows(keys: NDArray[Any], columns: Mapping[str, Any], config: Con
     rows = len(checks.check_keys(keys, config))
     if columns["ids"] is not None:
         checks.check_ids(columns["ids"], rows)
-    checks.check_weights(columns["weights"], rows)
-    checks.check_sources(columns["sources"], rows)
-    checks.check_metadata(columns["metadata"], rows, {})
+    row_checks.check_weights(columns["weights"], rows)
+    row_checks.check_sources(columns["sources"], rows)
+    row_checks.check_metadata(columns["metadata"], rows, {})
 
 
 def check_labels(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from recollect.errors import CorruptMemory, InputError
 
 HEADER_LIMIT = 1 << 20
-KINDS = "biuf"  # bool, signed, unsigned, float: no object, so nothing to execute
+DTYPE = re.compile(r"\|b1|\|[iu]1|<[iu][248]|<f(2|4|8|12|16)")
+"""Bool, signed, unsigned, float: no object, so nothing to execute."""
 
 
 def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
@@ -34,19 +36,31 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
     """
     header, parts = [], []
     for name, given in arrays.items():
-        array = np.asarray(given)
-        if not isinstance(name, str) or array.dtype.kind not in KINDS:
-            raise InputError(
-                f"the array {name!r} cannot be stored",
-                expected="a text name and an array of bool, integers or floats",
-                got=f"dtype {array.dtype}",
-                remedy="Convert it to numbers first.",
-            )
+        try:
+            array = np.asarray(given)
+        except (ValueError, TypeError, OverflowError, RuntimeError) as error:
+            raise _unstorable(name, str(error)) from error
         plain = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False)
+        if not isinstance(name, str) or not DTYPE.fullmatch(plain.dtype.str):
+            raise _unstorable(name, f"dtype {array.dtype}")
         header.append([name, plain.dtype.str, list(array.shape)])
         parts.append(plain.tobytes())
     text = json.dumps(header).encode()
+    if len(text) > HEADER_LIMIT:
+        raise InputError(
+            "a row holds too many arrays", expected=f"names and shapes of {HEADER_LIMIT} bytes",
+            got=f"{len(text)} bytes", remedy="Join them into fewer arrays.",
+        )  # fmt: skip
     return b"".join([struct.pack("<I", len(text)), text, *parts])
+
+
+def _unstorable(name: object, got: str) -> InputError:
+    return InputError(
+        f"the array {name!r:.80} cannot be stored",
+        expected="a text name and an array of bool, integers or floats",
+        got=got,
+        remedy="Convert it to numbers first.",
+    )
 
 
 def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
@@ -70,15 +84,16 @@ def unpack_arrays(content: bytes) -> dict[str, NDArray[Any]]:
 def _build(header: Any, content: bytes, start: int) -> dict[str, NDArray[Any]]:
     arrays = {}
     for name, kind, shape in header:
-        dtype = np.dtype(str(kind))
-        if dtype.kind not in KINDS or any(type(side) is not int or side < 0 for side in shape):
-            raise CorruptMemory(f"stored array {name!r} has dtype {kind!r} and shape {shape!r}")
+        known = type(kind) is str and type(name) is str and DTYPE.fullmatch(kind)
+        if not known or any(type(side) is not int or side < 0 for side in shape):
+            raise CorruptMemory(f"stored array {name!r:.80} has dtype {kind!r:.80}")
+        dtype = np.dtype(kind)
         count = 1
         for side in shape:
             count *= side
         if start + count * dtype.itemsize > len(content):
-            raise CorruptMemory(f"stored array {name!r} is cut short")
-        arrays[str(name)] = np.frombuffer(content, dtype, count, start).reshape(shape)
+            raise CorruptMemory(f"stored array {name!r:.80} is cut short")
+        arrays[name] = np.frombuffer(content, dtype, count, start).reshape(shape)
         start += count * dtype.itemsize
     if start != len(content):
         raise CorruptMemory(f"{len(content) - start} bytes behind the last stored array")

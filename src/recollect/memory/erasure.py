@@ -11,17 +11,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import ErasureIncomplete, UnknownIds
+from recollect.errors import CorruptMemory, ErasureIncomplete, UnknownIds
 from recollect.memory.bytescan import Hit, Needle, scan
 from recollect.memory.schema import STATE_COLUMNS
 from recollect.memory.segments import Segment, sync_folder
 from recollect.memory.store import ALIVE, CATALOG, LOCK, SEGMENTS, Store
+from recollect.memory.sums import RETIRED_SUM, version_sum
 from recollect.memory.writes import active_segment, extend_segment
 from recollect.types import Ids, Receipt
 
@@ -30,13 +34,13 @@ SHORT_TEXT, LONG_TEXT = 5, 8
 catalog: shorter strings turn up in floating-point numbers by chance."""
 
 
-LONG_CONTENT, PIECE = 256, 64
+HEADER = 100
+LONG_CONTENT, PIECE, STRIDE = 256, 64, 1024
+"""Longer content is searched for in pieces that begin at every stride."""
 
 
 def erase(store: Store, ids: Ids) -> Receipt:
     """Erase rows of any version and return the receipt; see ``Memory.erase``."""
-    if store.read_only:
-        store.refuse_write()
     states = _states_of(store, ids)
     needles, digests = _describe(store, ids, states)
     wanted = json.dumps(ids.tolist())
@@ -47,22 +51,25 @@ def erase(store: Store, ids: Ids) -> Receipt:
                 f"DELETE FROM {table} WHERE id IN (SELECT value FROM json_each(?))",
                 (wanted,),
             )
-        db.executemany("INSERT INTO retired VALUES (?)", [(row,) for row in ids.tolist()])
+        db.executemany(
+            f"INSERT INTO retired SELECT id, {RETIRED_SUM} FROM (SELECT ? AS id)",
+            [(row,) for row in ids.tolist()],
+        )
         touched = {state[name] for state in states for name in ("segment", "value_segment")}
         rewritten = _rewrite(store, touched - {None})
         _drop_unused_labels(store)
         _recount_history(store, states)
         store.record_version(version, "erase", grown=0, changed=len(ids))
         db.execute("INSERT OR REPLACE INTO about VALUES ('erasing', '1')")
-    moment = store.versions()[-1].time
-    _finish(store, rewritten)
-    scanned, shared = _prove(store, needles)
-    store.db.execute("DELETE FROM about WHERE name = 'erasing'")
+    with _cleaning():
+        _finish(store)
+        scanned, shared = _prove(store, needles)
+        store.db.execute("DELETE FROM about WHERE name = 'erasing'")
     return Receipt(
         ids=tuple(ids.tolist()),
         digests=tuple(digests),
         version=version,
-        time=moment,
+        time=store.versions()[-1].time,
         scanned=scanned,
         rewritten=(*(segment.file for segment in rewritten), CATALOG),
         needles=len(needles),
@@ -72,23 +79,31 @@ def erase(store: Store, ids: Ids) -> Receipt:
 
 def compact(store: Store) -> None:
     """Drop removed rows and the versions before this one, and rewrite the files without them."""
-    if store.read_only:
-        store.refuse_write()
     with store.write() as version:
         db = store.db
         db.execute(
-            "INSERT OR IGNORE INTO retired SELECT DISTINCT id FROM rows WHERE died IS NOT NULL "
-            f"AND id NOT IN (SELECT id FROM rows WHERE {ALIVE})"
+            f"INSERT OR IGNORE INTO retired SELECT DISTINCT id, {RETIRED_SUM} FROM rows "
+            f"WHERE died IS NOT NULL AND id NOT IN (SELECT id FROM rows WHERE {ALIVE})"
         )
         db.execute("DELETE FROM rows WHERE died IS NOT NULL")
         db.execute("DELETE FROM thumbnails WHERE id NOT IN (SELECT id FROM rows)")
-        rewritten = _rewrite(store, set(store.segments))
+        _rewrite(store, set(store.segments))
         _drop_unused_labels(store)
         store.record_version(version, "compact", grown=0, changed=0)
-        db.execute("INSERT OR REPLACE INTO about VALUES ('oldest', ?)", (str(version),))
+        db.execute("DELETE FROM versions WHERE version < ?", (version,))
         db.execute("INSERT OR REPLACE INTO about VALUES ('erasing', '1')")
-    _finish(store, rewritten)
-    store.scrub()
+    with _cleaning():
+        _finish(store)
+        store.scrub()
+
+
+@contextmanager
+def _cleaning() -> Iterator[None]:
+    """What comes after the commit: the rows are gone, but their bytes may not be."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise _incomplete(f"the disk refused the cleaning: {error}", None) from error
 
 
 def _states_of(store: Store, ids: Ids) -> list[dict[str, Any]]:
@@ -127,14 +142,13 @@ def _describe(
 
     for state in states:
         row = state["id"]
-        start = state["record"] * size
-        key = store.bytes_of(state["segment"])[start : start + size].tobytes()
+        key = _bytes_at(store, state["segment"], state["record"], size, unit=size)
         value: bytes = repr(labels.get(state["code"], state["number"])).encode()
         note(key, "key", row)
         if state["value_segment"] is not None:
-            start = state["value_start"]
-            content = store.bytes_of(state["value_segment"])
-            value = content[start : start + state["value_bytes"]].tobytes()
+            value = _bytes_at(
+                store, state["value_segment"], state["value_start"], state["value_bytes"]
+            )
             note(value, "value", row)
         digests[row] = hashlib.sha256(key + value).hexdigest()
         texts = {"label": labels.get(state["code"]), "source": state["source"]}
@@ -150,32 +164,40 @@ def _describe(
     return list(needles.values()), [digests[row] for row in ids.tolist()]
 
 
+def _bytes_at(store: Store, number: Any, start: Any, size: Any, *, unit: int = 1) -> bytes:
+    segment = store.segments.get(number)
+    if segment is None or not all(type(cell) is int and cell >= 0 for cell in (start, size)):
+        raise CorruptMemory("a row lies in no segment", got=f"segment {number!r:.40}")
+    content = store.bytes_of(number)[start * unit : start * unit + size]
+    if len(content) != size:
+        raise CorruptMemory(f"a row lies behind the end of the segment {segment.file!r}")
+    return content.tobytes()
+
+
 def _pieces(content: bytes) -> list[bytes]:
-    """What to search for: SQLite spreads long content over pages, so parts of it."""
+    """What to search for: SQLite spreads long content over pages of 4 KiB, so a part of each."""
     if len(content) <= LONG_CONTENT:
         return [content] if content else []
-    middle = len(content) // 2
-    return [content[middle : middle + PIECE], content[-PIECE:]]
+    starts = range(0, len(content) - PIECE, STRIDE)
+    return [*(content[start : start + PIECE] for start in starts), content[-PIECE:]]
 
 
 def _rewrite(store: Store, numbers: Iterable[int]) -> list[Segment]:
     """Write segments anew with only the bytes that rows still refer to; returns the old ones."""
     old = [store.segments[number] for number in sorted(numbers)]
     # New bytes must not go to the end of a file that is about to be deleted.
-    kept = {segment.number: store.segments.pop(segment.number) for segment in old}
-    highest = max(kept, default=0)
+    for segment in old:
+        del store.segments[segment.number]
     for segment in old:
         names = ("segment", "record", None) if segment.kind == "keys" else (
             "value_segment", "value_start", "value_bytes",
         )  # fmt: skip
-        _move(store, segment, highest, *names)
+        _move(store, segment, *names)
         store.db.execute("DELETE FROM segments WHERE segment = ?", (segment.number,))
     return old
 
 
-def _move(
-    store: Store, segment: Segment, highest: int, number: str, place: str, length: str | None
-) -> None:
+def _move(store: Store, segment: Segment, number: str, place: str, length: str | None) -> None:
     size = store.config.record_bytes
     extents = np.array(
         store.db.execute(
@@ -188,10 +210,12 @@ def _move(
         return
     if length is None:
         extents[:, 1] *= size
+    if (extents < 0).any() or (extents[:, 1] + extents[:, 2]).max() > segment.size:
+        raise CorruptMemory(f"a row lies outside of the segment {segment.file!r}")
     starts, first, inverse = np.unique(extents[:, 1], return_index=True, return_inverse=True)
     sizes = extents[first, 2]
     content = store.files.read(segment.file, segment.size)
-    target = active_segment(store, segment.kind, own=True, above=highest)
+    target = active_segment(store, segment.kind, own=True)
     moved = np.cumsum(sizes) - sizes
     extend_segment(store, target, _gather(content, starts, sizes))
     unit = size if length is None else 1
@@ -225,29 +249,31 @@ def _drop_unused_labels(store: Store) -> None:
 
 def _recount_history(store: Store, states: list[dict[str, Any]]) -> None:
     """Past versions no longer hold the erased rows."""
-    change = np.zeros(store.version + 2, np.int64)
+    change: Counter[int] = Counter()
     for state in states:
         change[state["born"]] += 1
         if state["died"] is not None:
             change[state["died"]] -= 1
-    gone = np.cumsum(change)[: store.version + 1]
-    store.db.executemany(
-        "UPDATE versions SET rows = rows - ? WHERE version = ?",
-        [(count, version) for version, count in enumerate(gone.tolist()) if count],
-    )
+    counts = iter(sorted(change.items()))
+    coming, gone = next(counts, None), 0
+    lines = []
+    for line in store.versions():
+        while coming is not None and coming[0] <= line.version:
+            gone += coming[1]
+            coming = next(counts, None)
+        if gone:
+            told = (line.version, line.time, line.operation, line.rows - gone, line.changed)
+            lines.append((line.rows - gone, version_sum(*told), line.version))
+    store.db.executemany("UPDATE versions SET rows = ?, sum = ? WHERE version = ?", lines)
 
 
-def _finish(store: Store, rewritten: list[Segment]) -> None:
+def _finish(store: Store) -> None:
     """Delete what the catalog no longer names. Readers keep what they have mapped."""
-    store.rewrites += 1
+    store.generation += 1
     store.forget_mapped()
-    for segment in rewritten:
-        store.files.delete(segment.file)
     store.drop_cache()
+    store.drop_strays()
     if store.folder is not None:
-        for segment in store.segments.values():
-            # Bytes behind the committed end are those of a write that failed.
-            store.files.truncate(segment.file, segment.size)
         sync_folder(store.folder / SEGMENTS)
 
 
@@ -323,8 +349,8 @@ def _explain(store: Store, hit: Hit) -> str | None:
         # stays; so a match is a row with the same bytes, or runs across two of them.
         unit = store.config.record_bytes if segment.kind == "keys" else 1
         return "a row that stays holds the same bytes" if hit.offset % unit == 0 else ""
-    if hit.file == LOCK:
-        return ""  # it holds the name of its holder and nothing of a row
+    if hit.file == LOCK or (hit.file == CATALOG and hit.offset < HEADER):
+        return ""  # the name of a process, or "SQLite format 3": nothing of a row
     if needle.kind in {"label", "text"} and _text_remains(store, needle.content):
         return "a row that stays holds this text"
     if needle.kind == "thumbnail" and _picture_remains(store, needle.content):
@@ -339,7 +365,7 @@ def _text_remains(store: Store, content: bytes) -> bool:
     queries = (
         f"SELECT 1 FROM rows WHERE {conditions} LIMIT 1",
         "SELECT 1 FROM labels WHERE instr(label, ?1) LIMIT 1",
-        "SELECT 1 FROM sqlite_master WHERE instr(sql, ?1) LIMIT 1",
+        "SELECT 1 FROM sqlite_master WHERE instr(sql, ?1) OR instr(name, ?1) LIMIT 1",
         "SELECT 1 FROM columns WHERE instr(name, ?1) OR instr(kind, ?1) LIMIT 1",
         "SELECT 1 FROM versions WHERE instr(operation, ?1) LIMIT 1",
         "SELECT 1 FROM about WHERE instr(name, ?1) OR instr(value, ?1) LIMIT 1",

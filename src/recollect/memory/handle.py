@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -39,7 +39,7 @@ class Handle:
         self._store, self._uri, self._pinned, self._owner = store, uri, pinned, owner
         self._view: View | None = None
         self._closed = False
-        self._seen_rewrites = store.rewrites
+        self._seen = store.generation
 
     # -- what it is ----------------------------------------------------------------------------
 
@@ -178,6 +178,13 @@ class Handle:
                 "the memory is closed", remedy="Open it again with Memory.open, or use `with`."
             )
 
+        self._store.require_own_process()
+
+    def _require_writable(self) -> None:
+        self._require_open()
+        if self.read_only:
+            self._store.refuse_write()
+
     def _require_labels(self) -> None:
         if self.value != "label":
             raise InvalidParameter(
@@ -186,15 +193,17 @@ class Handle:
 
     @contextmanager
     def _reading(self) -> Iterator[View]:
-        """The rows of one version, with writers of this process kept out."""
-        with self._store.mutex:
-            self._require_open()
+        """The rows of one version; nothing else is seen inside, whoever writes meanwhile."""
+        self._require_open()
+        with self._store.mutex, ExitStack() as stack:
             for attempt in range(READ_ATTEMPTS):
+                stack.enter_context(self._store.snapshot())
                 try:
                     view = self._current()
                     break
                 except CorruptMemory:
                     # An erasure elsewhere may have replaced files between catalog and segment.
+                    stack.close()
                     if attempt == READ_ATTEMPTS - 1 or not self._store.changed_elsewhere():
                         raise
             yield view
@@ -202,11 +211,9 @@ class Handle:
     def _current(self) -> View:
         store = self._store
         with store.guarded():
-            if store.changed_elsewhere():
-                store.load_head()
-                self._view = None
-            if self._seen_rewrites != store.rewrites:
-                self._seen_rewrites, self._view = store.rewrites, None
+            store.follow()
+            if self._seen != store.generation:
+                self._seen, self._view = store.generation, None
             if self._pinned is None and self._view and self._view.version != store.version:
                 self._view = None
             if self._view is None:
@@ -218,10 +225,8 @@ class Handle:
     @contextmanager
     def _writing(self) -> Iterator[Write]:
         """One atomic version; what is in memory follows once it is committed."""
+        self._require_writable()
         with self._store.mutex:
-            self._require_open()
-            if self._pinned is not None:
-                self._store.refuse_write()
             with self._store.write() as version:
                 write = Write(self._current(), version)
                 yield write

@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import InvalidLabel
+from recollect.errors import InvalidLabel, InvalidParameter
 from recollect.index.scoring import measure
-from recollect.memory import checks
-from recollect.memory.arrays import pack_arrays, unpack_arrays
+from recollect.memory import checks, row_checks
+from recollect.memory.arrays import pack_arrays
 from recollect.memory.schema import Configuration
 from recollect.memory.store import Store
 from recollect.memory.table import LabelBook
 from recollect.memory.writes import Batch, Change, check_unused
+from recollect.types import Ids
 
 
 def judge_rows(
@@ -33,32 +34,44 @@ def judge_rows(
         InputError: Something cannot be stored.
     """
     rows = len(keys)
-    metadata, fresh = checks.check_metadata(columns["metadata"], rows, column_kinds(store))
+    metadata, fresh = row_checks.check_metadata(columns["metadata"], rows, column_kinds(store))
     batch = Batch(
-        ids=np.arange(store.next_id, store.next_id + rows)
+        ids=next_ids(store, rows)
         if columns["ids"] is None
         else checks.check_ids(columns["ids"], rows),
         keys=keys,
         norms=measure(keys),
         values=check_values(store.config, values, rows, book),
-        weights=checks.check_weights(columns["weights"], rows),
-        sources=checks.check_sources(columns["sources"], rows),
+        weights=row_checks.check_weights(columns["weights"], rows),
+        sources=row_checks.check_sources(columns["sources"], rows),
         metadata=metadata,
         fresh=fresh,
-        thumbnails=checks.check_thumbnails(columns["thumbnails"], rows),
+        thumbnails=row_checks.check_thumbnails(columns["thumbnails"], rows),
     )
     check_unused(store, batch.ids)
     return batch
+
+
+def next_ids(store: Store, rows: int) -> Ids:
+    """Count ids up from the largest that was ever used."""
+    if store.next_id + rows - 1 > checks.INT64.max:
+        raise InvalidParameter(
+            "there are no ids left above the largest that was used",
+            expected=f"at most {checks.INT64.max}",
+            got=store.next_id + rows - 1,
+            remedy="Pass `ids` that are smaller and were never used.",
+        )
+    return np.arange(store.next_id, store.next_id + rows, dtype=np.int64)
 
 
 def judge_change(
     store: Store, rows: int, values: Any, weights: Any, metadata: Any, book: LabelBook
 ) -> Change:
     """Judge what should change in rows that exist; arguments as in :func:`judge_rows`."""
-    columns, fresh = checks.check_metadata(metadata, rows, column_kinds(store))
+    columns, fresh = row_checks.check_metadata(metadata, rows, column_kinds(store))
     return Change(
         values=None if values is None else check_values(store.config, values, rows, book),
-        weights=None if weights is None else checks.check_weights(weights, rows),
+        weights=None if weights is None else row_checks.check_weights(weights, rows),
         metadata=columns,
         fresh=fresh,
     )
@@ -77,16 +90,13 @@ def check_values(config: Configuration, values: Any, rows: int, book: LabelBook 
         InputError: They cannot be stored.
     """
     if config.value == "number":
-        return checks.check_numbers(values, rows)
+        return row_checks.check_numbers(values, rows)
     if config.value == "vector":
         assert config.value_dim is not None
-        return checks.check_vectors(values, rows, config.value_dim)
+        return row_checks.check_vectors(values, rows, config.value_dim)
     if config.value == "arrays":
-        packed = [pack_arrays(value) for value in checks.check_mappings(values, rows)]
-        for content in packed:
-            unpack_arrays(content)
-        return packed
-    labels = checks.check_labels(values, rows)
+        return [pack_arrays(value) for value in row_checks.check_mappings(values, rows)]
+    labels = row_checks.check_labels(values, rows)
     if book is not None and len(book.classes):
         expected = "str" if book.classes.dtype == object else "int"
         if type(labels[0]).__name__ != expected:

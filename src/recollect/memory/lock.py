@@ -7,12 +7,17 @@ import json
 import os
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
+from weakref import WeakSet
 
 from recollect.errors import MemoryLocked, WriteFailed
 
 POLL_SECONDS = 0.02
 HOLDER_LIMIT = 4096
+
+
+_locks: WeakSet[WriterLock] = WeakSet()
 
 
 class WriterLock:
@@ -30,8 +35,10 @@ class WriterLock:
 
     def __init__(self, path: Path, *, timeout: float = 0.0) -> None:
         self._handle: int | None = None
+        _locks.add(self)
+        flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
         try:
-            self._handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            self._handle = os.open(path, flags, 0o644)
         except OSError as error:
             raise WriteFailed(
                 f"cannot open the writer's lock {str(path)!r}",
@@ -54,7 +61,7 @@ class WriterLock:
         while True:
             try:
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
+            except BlockingIOError as error:
                 if time.monotonic() >= deadline:
                     raise MemoryLocked(
                         f"another writer holds the memory at {str(path.parent)!r}",
@@ -63,16 +70,22 @@ class WriterLock:
                         remedy="Close that writer, wait for it with timeout=seconds, or open "
                         "with read_only=True: readers are never blocked.",
                     ) from error
-                time.sleep(POLL_SECONDS)
+                time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+            except OSError as error:
+                raise WriteFailed(
+                    f"the file system of {str(path.parent)!r} cannot lock files",
+                    got=error.strerror,
+                    remedy="Keep the memory on a local disk, or open it with read_only=True.",
+                ) from error
             else:
                 return
 
     def _write_holder(self) -> None:
         assert self._handle is not None
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": round(time.time())}
-        os.ftruncate(self._handle, 0)
-        os.lseek(self._handle, 0, os.SEEK_SET)
-        os.write(self._handle, json.dumps(holder).encode())
+        with suppress(OSError):  # a full disk must not keep anyone from removing rows
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, json.dumps(holder).encode(), 0)
 
     def release(self) -> None:
         """Give the lock back; harmless when called again."""
@@ -90,3 +103,12 @@ def _read_holder(handle: int) -> str:
         return f"process {int(holder['pid'])} on host {holder['host']!s}, since {since}"
     except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
         return "a process that did not say its name"
+
+
+def _let_go_in_a_fork() -> None:
+    """Close the copies that a fork inherits, or they would hold the lock after their owner."""
+    for lock in list(_locks):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_let_go_in_a_fork)

@@ -14,8 +14,9 @@ from numpy.typing import ArrayLike
 from recollect.errors import InvalidParameter
 from recollect.memory import checks, erasure, intake, interchange, reading, verification, writes
 from recollect.memory.handle import READ_ATTEMPTS, Handle
+from recollect.memory.recall import View
 from recollect.memory.schema import Configuration, Recorded, describe_encoder
-from recollect.memory.store import Store, create_folder, create_ram
+from recollect.memory.store import Store, as_folder, create_folder, create_ram
 from recollect.types import Ids, Metric, Neighbors, Receipt, Rows, ValueKind, VersionInfo
 
 if TYPE_CHECKING:
@@ -78,22 +79,22 @@ class Memory(Handle):
             InvalidParameter: An option is out of range.
         """
         fingerprint, spec = describe_encoder(encoder)
-        weights = None if metric_weights is None else np.asarray(metric_weights, float)
         config = Configuration(
             dim=checks.as_int("dim", dim),
             metric=metric,
             value=value,
             value_dim=None if value_dim is None else checks.as_int("value_dim", value_dim),
             dtype=str(dtype),
-            metric_weights=None if weights is None else tuple(np.atleast_1d(weights).tolist()),
+            metric_weights=checks.check_metric_weights(metric_weights),
             encoder=fingerprint,
             encoder_spec=spec,
         )
+        patience = checks.check_timeout(timeout)
         if str(uri) == RAM:
             return cls(create_ram(config, clock), uri=RAM)
-        folder = Path(uri).expanduser()
+        folder = as_folder(uri)
         create_folder(folder, config, clock)
-        return cls(Store(folder, timeout=timeout, clock=clock), uri=str(uri))
+        return cls(Store(folder, timeout=patience, clock=clock), uri=str(uri))
 
     @classmethod
     def open(
@@ -133,13 +134,18 @@ class Memory(Handle):
             raise InvalidParameter(
                 "a memory in RAM cannot be opened again", got=RAM, remedy="Use Memory.create."
             )
-        read_only = read_only or version is not None
-        folder = Path(uri).expanduser()
-        store = Store(folder, read_only=read_only, timeout=timeout, clock=clock)
+        if not (isinstance(check, bool) or check == "auto"):
+            raise InvalidParameter("check is not known", expected="True, False or 'auto'",
+                                   got=repr(check), remedy="Leave it out.")  # fmt: skip
+        store = Store(
+            as_folder(uri),
+            read_only=read_only or version is not None,
+            timeout=checks.check_timeout(timeout),
+            clock=clock,
+        )
         try:
-            memory = cls(store, uri=str(uri), pinned=version)
-            if version is not None:
-                store.check_version(version)
+            pinned = None if version is None else store.check_version(version)
+            memory = cls(store, uri=str(uri), pinned=pinned)
             memory.check_encoder(encoder)
             verification.check_on_open(store, check)
         except BaseException:
@@ -295,13 +301,15 @@ class Memory(Handle):
             UnknownIds: An id is not alive; nothing was removed.
             InvalidFilter: The filter cannot be read.
         """
-        with self._reading() as view:
-            wanted = self._resolve(view, ids, where)
-        if not len(wanted):
-            return wanted
+        self._require_writable()
+        with self._store.mutex:  # no other thread may take a row out between the two steps
+            with self._reading() as view:
+                wanted = self._resolve(view, ids, where)
+            return self._take_out(wanted) if len(wanted) else wanted
+
+    def _take_out(self, wanted: Ids) -> Ids:
         with self._writing() as write:
             view = write.view
-            view.table.find(wanted)
             writes.end_rows(self._store, write.version, wanted)
             self._store.record_version(
                 write.version, "remove", grown=-len(wanted), changed=len(wanted)
@@ -324,18 +332,14 @@ class Memory(Handle):
             UnknownIds: An id was never there, or is erased already; nothing was erased.
             ErasureIncomplete: Bytes remain, for example because a reader keeps the log busy.
         """
-        with self._reading() as view:
-            wanted = None if where is None else self._resolve(view, None, where)
-        if wanted is None:
-            if ids is None:
-                self._resolve(view, None, None)
-            wanted = np.sort(checks.check_ids(ids))
+        self._require_writable()
         with self._store.mutex:
-            self._require_open()
-            try:
-                return erasure.erase(self._store, wanted)
-            finally:
-                self._view = None
+            if ids is None or where is not None:
+                with self._reading() as view:
+                    wanted = self._resolve(view, ids, where)
+            else:
+                wanted = np.sort(checks.check_ids(ids))
+            return erasure.erase(self._store, wanted)
 
     def restore(self, version: int) -> int:
         """Make the rows of a past version the rows of a new one; returns its number.
@@ -344,19 +348,16 @@ class Memory(Handle):
             UnknownVersion: There is no such version.
         """
         with self._writing() as write:
-            self._store.check_version(version)
-            grown, changed = writes.restore_rows(self._store, write.version, version)
+            past = self._store.check_version(version)
+            grown, changed = writes.restore_rows(self._store, write.version, past)
             self._store.record_version(write.version, "restore", grown=grown, changed=changed)
         return write.version
 
     def compact(self) -> None:
         """Drop removed rows and all versions before this one, and rewrite the files."""
+        self._require_writable()
         with self._store.mutex:
-            self._require_open()
-            try:
-                erasure.compact(self._store)
-            finally:
-                self._view = None
+            erasure.compact(self._store)
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -386,25 +387,25 @@ class Memory(Handle):
             InvalidFilter: ``where`` cannot be read.
         """
         wanted = checks.check_queries(queries, self._store.config)
-        count = checks.check_k(k)
         excluded = checks.check_exclusions(exclude, len(wanted))
-        for attempt in range(READ_ATTEMPTS):
+        for _ in range(READ_ATTEMPTS):
             with self._reading() as view:
-                moment, index = view.moment, view.index
-                allowed = (
-                    None
-                    if where is None
-                    else reading.matching(self._store, view, where, self._pinned)
-                )
-                if attempt == READ_ATTEMPTS - 1:
-                    # Writers were quicker every time: let them wait once.
-                    near = index.search(wanted, count, allowed=allowed, exclude=excluded)
+                count = checks.check_k(k, len(wanted), view.table.rows)
+                moment, allowed = view.moment, self._allowed(view, where)
+            near = view.index.search(wanted, count, allowed=allowed, exclude=excluded)
+            with self._store.mutex:
+                if view.moment == moment:
                     return view.neighbors(*near)
-            near = index.search(wanted, count, allowed=allowed, exclude=excluded)
-            with self._reading() as now:
-                if now is view and view.moment == moment:
-                    return view.neighbors(*near)
-        raise AssertionError("unreachable: the last attempt returns")
+        with self._reading() as view:
+            # Writers of this process were quicker every time: let them wait once.
+            allowed = self._allowed(view, where)
+            near = view.index.search(wanted, count, allowed=allowed, exclude=excluded)
+            return view.neighbors(*near)
+
+    def _allowed(self, view: View, where: str | None) -> Ids | None:
+        if where is None:
+            return None
+        return reading.matching(self._store, view, where, self._pinned)
 
     def rows(self, ids: ArrayLike | None = None, *, where: str | None = None) -> Rows:
         """Return whole rows.
@@ -441,8 +442,8 @@ class Memory(Handle):
     def at(self, version: int) -> Self:
         """Return a read-only view of a past version; it shares this memory's files."""
         with self._reading():
-            self._store.check_version(version)
-            return type(self)(self._store, uri=self._uri, pinned=version, owner=False)
+            pinned = self._store.check_version(version)
+            return type(self)(self._store, uri=self._uri, pinned=pinned, owner=False)
 
     # -- in and out ----------------------------------------------------------------------------
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,9 @@ class View:
         store: Where the rows are.
         version: A past version, or None for the newest.
 
+    It keeps its own hold on the segments, so that it answers from its version even when a writer
+    has deleted their files since.
+
     Attributes:
         version: The version these rows are of.
         moment: Counts the changes made in place, so that a reader can tell whether one happened.
@@ -34,6 +37,7 @@ class View:
     def __init__(self, store: Store, version: int | None) -> None:
         self.store = store
         self.table, self.book = store.load_table(version)
+        self.contents = {number: store.bytes_of(number) for number in store.segments}
         self.version = store.version if version is None else version
         self.moment = 0
         self._index: ExactIndex | None = None
@@ -41,21 +45,23 @@ class View:
     @property
     def index(self) -> ExactIndex:
         """The index over all keys, built from the rows on first use."""
-        if self._index is None:
-            index = _new_index(self.store)
-            _share(self.store, index, self.table.states[self.table.alive])
-            self._index = index
-        return self._index
+        with self.store.mutex:
+            if self._index is None:
+                index = _new_index(self.store)
+                self._share(index, self.table.states[self.table.alive])
+                self._index = index
+            return self._index
 
     # -- following the writes of this process ----------------------------------------------------
 
     def added(self, states: States, keys: NDArray[Any], labels: dict[int, str | int]) -> None:
         """Take in rows that were just written."""
         self.moment += 1
-        self._learn(labels)
+        self.book.learn(labels)
+        self._map(states)
         if self._index is not None:
             if len(states) >= SHARED_RUN:
-                _share(self.store, self._index, states)
+                self._share(self._index, states)
             else:
                 self._index.add(states["id"].copy(), keys, norms=states["norm"].copy())
         self.table.append(states)
@@ -73,15 +79,19 @@ class View:
     def changed(self, ids: Ids, states: States, labels: dict[int, str | int]) -> None:
         """Take over new states of rows whose keys stay."""
         self.moment += 1
-        self._learn(labels)
+        self.book.learn(labels)
+        self._map(states)
         places = self.table.find(ids)
         self._count(self.table.states[places], -1)
         self._count(states, +1)
         self.table.change(places, states)
 
-    def _learn(self, labels: dict[int, str | int]) -> None:
-        for code, label in labels.items():
-            self.book.learn(code, label)
+    def _map(self, states: States) -> None:
+        """Take hold of the segments to which rows were added."""
+        for column in ("segment", "value_segment"):
+            for number in np.unique(states[column]).tolist():
+                if number >= 0:
+                    self.contents[number] = self.store.bytes_of(number)
 
     def _count(self, states: States, sign: int) -> None:
         if self.store.config.value == "label":
@@ -125,7 +135,7 @@ class View:
         arrays = np.full(states.shape, None, object)
         for place in np.argwhere(found):
             state = states[tuple(place)]
-            content = self.store.bytes_of(int(state["value_segment"]))
+            content = self.contents[int(state["value_segment"])]
             start = int(state["value_start"])
             arrays[tuple(place)] = unpack_arrays(
                 content[start : start + int(state["value_bytes"])].tobytes()
@@ -138,8 +148,10 @@ class View:
         vectors = np.full((*states.shape, width), np.nan, np.float32)
         for number in np.unique(states["value_segment"][found]):
             here = found & (states["value_segment"] == number)
-            table = self.store.bytes_of(int(number)).view("<f4").reshape(-1, width)
-            vectors[here] = table[states["value_start"][here] // (4 * width)]
+            content = self.contents[int(number)]
+            table = content[: len(content) // (4 * width) * 4 * width].view("<f4")
+            places = states["value_start"][here] // (4 * width)
+            vectors[here] = table.reshape(-1, width)[places]
         return vectors
 
     def keys(self, states: States) -> NDArray[Any]:
@@ -148,40 +160,59 @@ class View:
         keys = np.empty((len(states), config.dim), config.key_dtype)
         for number in np.unique(states["segment"]):
             here = states["segment"] == number
-            keys[here] = self.store.keys_of(int(number))[states["record"][here]]
+            keys[here] = self._segment_keys(int(number))[states["record"][here]]
         return keys
 
+    def _segment_keys(self, number: int) -> NDArray[Any]:
+        config = self.store.config
+        return self.contents[number].view(config.key_dtype).reshape(-1, config.dim)
+
+    def _share(self, index: ExactIndex, states: States) -> None:
+        """Let the index refer to keys where they lie; only scattered rows are copied."""
+        states = states[np.lexsort((states["record"], states["segment"]))]
+        for number in np.unique(states["segment"]).tolist():
+            here = states[states["segment"] == number]
+            keys = self._segment_keys(number)
+            records = here["record"]
+            breaks = np.flatnonzero(np.diff(records) != 1) + 1
+            if len(here) < SHARED_RUN * (len(breaks) + 1):
+                index.add(here["id"].copy(), keys[records], norms=here["norm"].copy())
+                continue
+            for run in np.split(np.arange(len(here)), breaks):
+                part = slice(int(records[run[0]]), int(records[run[-1]]) + 1)
+                index.attach(here["id"][run], keys[part], norms=here["norm"][run])
+
     def _check(self, places: NDArray[np.intp]) -> None:
-        """Compare the keys of these rows with their checksums, each once while it is open."""
+        """Compare the bytes of these rows with their checksums, each once while it is open."""
         fresh = places[~self.table.checked[places]]
-        if len(fresh) and self.store.folder is not None:
-            fresh = np.unique(fresh)
-            check_keys_of(self.store, self.table.states[fresh])
-            self.table.checked[fresh] = True
+        if not len(fresh) or self.store.folder is None:
+            return
+        fresh = np.unique(fresh)
+        states = self.table.states[fresh]
+        size = self.store.config.record_bytes
+        self._compare("key", states, "segment", states["record"] * size, size)
+        if self.store.config.value in {"vector", "arrays"}:
+            starts, sizes = states["value_start"], states["value_bytes"]
+            self._compare("value", states, "value_segment", starts, sizes)
+        self.table.checked[fresh] = True
 
-
-def check_keys_of(store: Store, states: States) -> None:
-    """Compare keys with their checksums.
-
-    Raises:
-        CorruptMemory: One differs; the message names the row and its segment.
-    """
-    size = store.config.record_bytes
-    for number in np.unique(states["segment"]).tolist():
-        content = memoryview(store.bytes_of(number).data)
-        here = states[states["segment"] == number]
-        for row, record, expected in zip(
-            here["id"].tolist(), here["record"].tolist(), here["key_sum"].tolist(), strict=True
-        ):
-            got = zlib.crc32(content[record * size : (record + 1) * size])
-            if got != expected:
-                raise CorruptMemory(
-                    f"the key of row {row} was altered on disk",
-                    expected=f"checksum {expected} in {store.segments[number].file}",
-                    got=got,
-                    remedy="Remove the row and add it again, or bring the folder back from a "
-                    "backup; `recollect verify` lists every damaged row.",
-                )
+    def _compare(
+        self, what: str, states: States, segment: str, starts: Ids, sizes: Ids | int
+    ) -> None:
+        ends, totals = starts + sizes, states[f"{what}_sum"]
+        for number in np.unique(states[segment]).tolist():
+            here = states[segment] == number
+            content = memoryview(self.contents[number].data)
+            columns = [column[here].tolist() for column in (states["id"], starts, ends, totals)]
+            for row, start, end, expected in zip(*columns, strict=True):
+                if (got := crc32(content[start:end])) != expected:
+                    raise CorruptMemory(
+                        f"the {what} of row {row} was altered on disk",
+                        expected=f"checksum {expected}",
+                        got=got,
+                        remedy="Remove the row and add it again, or bring the folder back from a "
+                        "backup; `recollect verify` lists every damaged row.",
+                    )
 
 
 def _new_index(store: Store) -> ExactIndex:
@@ -191,26 +222,6 @@ def _new_index(store: Store) -> ExactIndex:
         store.config.metric,
         metric_weights=None if weights is None else np.array(weights),
     )
-
-
-def _share(store: Store, index: ExactIndex, states: States) -> None:
-    """Let the index refer to keys where they lie; only scattered rows are copied."""
-    states = states[np.lexsort((states["record"], states["segment"]))]
-    for number in np.unique(states["segment"]).tolist():
-        here = states[states["segment"] == number]
-        keys = store.keys_of(number)
-        records = here["record"]
-        if len(here) and records[-1] >= len(keys):
-            raise CorruptMemory(
-                f"a row lies behind the end of the segment {store.segments[number].file!r}"
-            )
-        breaks = np.flatnonzero(np.diff(records) != 1) + 1
-        if len(here) < SHARED_RUN * (len(breaks) + 1):
-            index.add(here["id"].copy(), keys[records], norms=here["norm"].copy())
-            continue
-        for run in np.split(np.arange(len(here)), breaks):
-            part = slice(int(records[run[0]]), int(records[run[-1]]) + 1)
-            index.attach(here["id"][run], keys[part], norms=here["norm"][run])
 
 
 def _take(classes: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[Any]:

@@ -16,17 +16,20 @@ FORMAT = 1
 """Raised when files change in a way older versions cannot read; older formats stay readable."""
 
 DTYPES = ("float32", "float16", "uint8")
+COLUMN_KINDS = frozenset({"str", "int", "float", "bool"})
 MAX_DIM = 1 << 20
 
 # A row of the table `rows` is one state of one row: it lives from version `born` up to, not
-# including, version `died`. Its key lies in a segment file, where it never changes.
+# including, version `died`. Its key lies in a segment file, where it never changes. What another
+# checksum does not cover has one of its own. The number of a segment is never used again, so that
+# no reader takes a new file for one that it has mapped.
 TABLES = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE versions (
     version INTEGER PRIMARY KEY, time REAL NOT NULL, operation TEXT NOT NULL,
-    rows INTEGER NOT NULL, changed INTEGER NOT NULL);
+    rows INTEGER NOT NULL, changed INTEGER NOT NULL, sum INTEGER NOT NULL);
 CREATE TABLE segments (
-    segment INTEGER PRIMARY KEY, kind TEXT NOT NULL, file TEXT NOT NULL UNIQUE,
+    segment INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, file TEXT NOT NULL UNIQUE,
     bytes INTEGER NOT NULL);
 CREATE TABLE labels (code INTEGER PRIMARY KEY, label NOT NULL UNIQUE);
 CREATE TABLE columns (name TEXT PRIMARY KEY, kind TEXT NOT NULL, place TEXT NOT NULL UNIQUE);
@@ -37,8 +40,9 @@ CREATE TABLE rows (
     value_segment INTEGER, value_start INTEGER, value_bytes INTEGER, value_sum INTEGER,
     weight REAL NOT NULL, source TEXT, row_sum INTEGER NOT NULL);
 CREATE INDEX rows_by_id ON rows (id);
-CREATE TABLE thumbnails (id INTEGER PRIMARY KEY, picture BLOB NOT NULL);
-CREATE TABLE retired (id INTEGER PRIMARY KEY);
+CREATE TABLE thumbnails (
+    id INTEGER PRIMARY KEY, picture BLOB NOT NULL, sum INTEGER NOT NULL);
+CREATE TABLE retired (id INTEGER PRIMARY KEY, sum INTEGER NOT NULL);
 """
 
 STATE_COLUMNS = (

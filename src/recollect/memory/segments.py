@@ -9,7 +9,10 @@ read one with ``numpy.memmap(path, "<f4").reshape(-1, dim)``.
 from __future__ import annotations
 
 import fcntl
+import mmap
 import os
+import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +26,13 @@ SEGMENT_BYTES = 256 << 20
 """A segment that has grown past this is full; the next write begins another."""
 
 Bytes = NDArray[np.uint8]
+_NAME = re.compile(r"keys-\d{6,}\.(float32|float16|uint8)|values-\d{6,}\.bin")
+_REMEDY = "Bring the folder back from a backup, or import an exported copy."
+
+
+def segment_name(number: int, kind: str, dtype: str) -> str:
+    """Name of the file of a segment; its ending says how to read it."""
+    return f"{kind}-{number:06d}.{dtype if kind == 'keys' else 'bin'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +76,7 @@ class SegmentFiles(Protocol):
         ...
 
     def names(self) -> list[str]:
-        """Names of all files, known to the catalog or not, sorted."""
+        """Names of all segments there are, known to the catalog or not, sorted."""
         ...
 
     def close(self) -> None:
@@ -98,7 +108,9 @@ class FolderFiles:
         if name not in self._open:
             path = self.folder / name
             self._new_names |= not path.exists()
-            self._open[name] = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+            # A link in a folder that someone sent must not lead a write to another place.
+            flags = os.O_CREAT | os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+            self._open[name] = os.open(path, flags, 0o644)
         return self._open[name]
 
     def sync(self) -> None:
@@ -111,27 +123,32 @@ class FolderFiles:
             self._new_names = False
 
     def read(self, name: str, size: int) -> Bytes:
-        """Map the file; a missing or short one is refused."""
+        """Map the file; a missing or short one is refused, and so is a link."""
         if size == 0:
             return np.empty(0, np.uint8)
-        path = self.folder / name
+        wanted = f"a plain file of at least {size} bytes"
+        flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
-            actual = path.stat().st_size
-        except FileNotFoundError as error:
+            handle = os.open(self.folder / name, flags)
+        except OSError as error:
+            problem = f"the segment {name!r} cannot be opened"
             raise CorruptMemory(
-                f"the segment {name!r} is missing",
-                expected=f"a file of at least {size} bytes",
-                got="no file",
-                remedy="Bring the folder back from a backup, or import an exported copy.",
+                problem, expected=wanted, got=error.strerror, remedy=_REMEDY
             ) from error
-        if actual < size:
-            raise CorruptMemory(
-                f"the segment {name!r} is cut short",
-                expected=f"at least {size} bytes",
-                got=f"{actual} bytes",
-                remedy="Bring the folder back from a backup, or import an exported copy.",
-            )
-        return np.memmap(path, np.uint8, "r", shape=(size,)).view(np.ndarray)
+        try:
+            facts = os.fstat(handle)
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size < size:
+                got = f"{facts.st_size} bytes"
+                raise CorruptMemory(
+                    f"the segment {name!r} is cut short", expected=wanted, got=got, remedy=_REMEDY
+                )
+            return np.frombuffer(mmap.mmap(handle, size, access=mmap.ACCESS_READ), np.uint8)
+        except (OSError, ValueError, OverflowError) as error:
+            if isinstance(error, CorruptMemory):
+                raise
+            raise CorruptMemory(f"the segment {name!r} cannot be mapped: {error}") from error
+        finally:
+            os.close(handle)
 
     def delete(self, name: str) -> None:
         """Unlink the file; maps of it stay valid."""
@@ -142,15 +159,21 @@ class FolderFiles:
         (self.folder / name).unlink(missing_ok=True)
 
     def truncate(self, name: str, size: int) -> None:
-        """Cut the file and flush it."""
-        handle = self._handle(name)
-        if os.fstat(handle).st_size > size:
+        """Cut the file and flush it; one that is not longer is not touched."""
+        path = self.folder / name
+        if path.exists() and path.lstat().st_size > size:
+            handle = self._handle(name)
             os.ftruncate(handle, size)
             flush(handle)
 
     def names(self) -> list[str]:
         """List the folder."""
-        return sorted(path.name for path in self.folder.iterdir())
+        with os.scandir(self.folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if _NAME.fullmatch(entry.name) and entry.is_file(follow_symlinks=False)
+            )
 
     def close(self) -> None:
         """Close the handles of writing."""

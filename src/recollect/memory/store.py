@@ -7,17 +7,17 @@ and is overwritten or deleted by the next one. This module knows no search.
 
 from __future__ import annotations
 
+import errno
+import operator
 import os
 import shutil
 import sqlite3
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,32 +25,40 @@ from numpy.typing import NDArray
 from recollect.errors import (
     Closed,
     CorruptMemory,
+    InvalidParameter,
     MemoryExists,
     MemoryNotFound,
     ReadOnly,
-    RecollectError,
     UnknownVersion,
     WriteFailed,
 )
-from recollect.memory.lock import WriterLock
-from recollect.memory.schema import (
-    FORMAT,
-    TABLES,
-    Configuration,
-    check_format,
-    parse_configuration,
+from recollect.memory.catalog import (
+    RESTORE,
+    check_schema,
+    connect,
+    guarded_catalog,
+    make_tables,
+    read_head,
+    read_states,
+    refusal,
 )
-from recollect.memory.segments import FolderFiles, RamFiles, Segment, SegmentFiles, sync_folder
-from recollect.memory.table import STATE, LabelBook, RowTable, States
+from recollect.memory.lock import WriterLock
+from recollect.memory.schema import Configuration
+from recollect.memory.segments import (
+    SEGMENT_BYTES,
+    FolderFiles,
+    RamFiles,
+    SegmentFiles,
+    sync_folder,
+)
+from recollect.memory.sums import version_sum
+from recollect.memory.table import LabelBook, RowTable
 from recollect.types import VersionInfo
 
 CATALOG, SEGMENTS, CACHE, LOCK = "catalog.sqlite", "segments", "cache", "writer.lock"
-BUSY_SECONDS = 10.0
+OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, LOCK)
+JOURNAL = f"{CATALOG}-journal"
 
-SELECT_STATES = """
-    SELECT id, segment, record, key_sum, norm, weight, IFNULL(code, -1), IFNULL(number, 0.0),
-           IFNULL(value_segment, -1), IFNULL(value_start, 0), IFNULL(value_bytes, 0)
-    FROM rows WHERE """
 ALIVE = "died IS NULL"
 ALIVE_AT = "born <= :v AND (died IS NULL OR died > :v)"
 
@@ -64,6 +72,11 @@ class Store:
         timeout: Seconds to wait for another writer.
         clock: Gives the time of a write, in seconds since 1970.
         files: Makes what reads and writes the segments of a folder.
+        segment_bytes: A segment that has grown past this is full.
+
+    Attributes:
+        generation: Counts how often the rows were read anew or moved to other files; a view made
+            before must be made again.
     """
 
     def __init__(
@@ -74,19 +87,19 @@ class Store:
         timeout: float = 0.0,
         clock: Callable[[], float] = time.time,
         files: Callable[[Path], SegmentFiles] = FolderFiles,
+        segment_bytes: int = SEGMENT_BYTES,
     ) -> None:
         self.folder, self.read_only, self.clock = folder, read_only, clock
+        self.segment_bytes = segment_bytes
         self.mutex = threading.RLock()
         self.files: SegmentFiles = RamFiles()
         self.lock: WriterLock | None = None
         self._db: sqlite3.Connection | None = None
-        self.rewrites = 0  # how often files were replaced; views made before must be read anew
+        self.generation = 0
+        self._process = os.getpid()
         self._mapped: dict[int, tuple[int, NDArray[np.uint8]]] = {}
         try:
-            if folder is None:
-                self._db = _connect(":memory:")
-                _make_tables(self._db)
-            else:
+            if folder is not None:
                 self._open_folder(folder, timeout, files)
         except BaseException:
             self.close()
@@ -103,16 +116,23 @@ class Store:
                 got="a folder without it" if folder.is_dir() else "no such folder",
                 remedy="Check the path, or make one with Memory.create or `recollect init`.",
             )
+        _refuse_strange(folder)
         self.files = files(folder / SEGMENTS)
         if not self.read_only:
             self.lock = WriterLock(folder / LOCK, timeout=timeout)
         with guarded_catalog(catalog):
-            self._db = _connect(catalog, read_only=self.read_only)
-            number = self._db.execute("PRAGMA user_version").fetchone()[0]
-            check_format(number, where=str(folder))
-            self.load_head()
-        if not self.read_only:
-            self._sweep()
+            self._db = connect(catalog, read_only=self.read_only)
+            with self.snapshot():
+                check_schema(self._db, where=str(folder))
+                self.load_head()
+            if not self.read_only:
+                self._sweep()
+
+    def found(self, config: Configuration) -> None:
+        """Begin an empty memory in RAM."""
+        self._db = connect(":memory:")
+        make_tables(self._db, config, self.clock)
+        self.load_head()
 
     @property
     def db(self) -> sqlite3.Connection:
@@ -125,28 +145,30 @@ class Store:
             raise Closed(
                 "the memory is closed", remedy="Open it again with Memory.open, or use `with`."
             )
+        self.require_own_process()
         return self._db
+
+    def require_own_process(self) -> None:
+        """Refuse a copy that came with a fork: two processes must not share one catalog.
+
+        Raises:
+            Closed: This process is not the one that opened it.
+        """
+        if self.folder is not None and self._process != os.getpid():
+            raise Closed(
+                "the memory was opened by another process, of which this one is a fork",
+                expected=f"process {self._process}",
+                got=f"process {os.getpid()}",
+                remedy="Open it here, with read_only=True if the other process writes.",
+            )
 
     def load_head(self) -> None:
         """Read the configuration, the newest version and the segments."""
-        about = dict(self.db.execute("SELECT name, value FROM about"))
-        if "configuration" not in about or "checksum" not in about:
-            raise CorruptMemory("the catalog does not say what memory this is")
-        self.config = parse_configuration(about["configuration"], about["checksum"])
-        self.oldest = int(about.get("oldest", "0"))
-        self.version = int(self.db.execute("SELECT MAX(version) FROM versions").fetchone()[0])
-        self.segments = {
-            row[0]: Segment(*row)
-            for row in self.db.execute("SELECT segment, kind, file, bytes FROM segments")
-        }
-        self.columns: dict[str, tuple[str, str]] = {
-            name: (kind, place)
-            for name, kind, place in self.db.execute("SELECT name, kind, place FROM columns")
-        }
-        self.next_id = 1 + max(
-            self.db.execute(f"SELECT IFNULL(MAX(id), -1) FROM {table}").fetchone()[0]
-            for table in ("rows", "retired")
-        )
+        head = read_head(self.db)
+        self.config, self.oldest, self.version = head.config, head.oldest, head.version
+        self.segments, self.columns = dict(head.segments), dict(head.columns)
+        self.next_id, self.last_segment = head.next_id, head.last_segment
+        self._head = head
         self.seen = self._data_version()
 
     def _data_version(self) -> int:
@@ -156,14 +178,45 @@ class Store:
         """Has another process committed since the head was read?"""
         return self.read_only and self._data_version() != self.seen
 
+    def follow(self) -> None:
+        """Read the head anew if another process has committed."""
+        if self.changed_elsewhere():
+            self.load_head()
+            self.generation += 1
+            self._mapped = {
+                number: kept for number, kept in self._mapped.items() if number in self.segments
+            }
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """One version for everything that is read inside, whatever a writer elsewhere commits."""
+        if not self.read_only or self.db.in_transaction:
+            yield
+            return
+        self.db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db is not None and self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
     def _sweep(self) -> None:
-        """Delete what a killed writer left: segments that no catalog names."""
-        known = {segment.file for segment in self.segments.values()}
-        for name in self.files.names():
-            if name not in known:
-                self.files.delete(name)
+        """Clean up what a killed writer left behind."""
+        with suppress(OSError):  # left where it is, it is never read
+            self.drop_strays()
         if self.db.execute("SELECT 1 FROM about WHERE name = 'erasing'").fetchone():
-            self.scrub()
+            # On a full disk this waits for the next writer.
+            with suppress(sqlite3.OperationalError, OSError):
+                self.scrub()
+
+    def drop_strays(self) -> None:
+        """Delete bytes that no row refers to: segments the catalog does not name, and tails."""
+        known = {segment.file: segment.size for segment in self.segments.values()}
+        for name in self.files.names():
+            if name in known:
+                self.files.truncate(name, known[name])
+            else:
+                self.files.delete(name)
 
     def scrub(self) -> bool:
         """Bring deletions down to the bytes: drop caches, empty the log, rebuild the catalog.
@@ -173,6 +226,7 @@ class Store:
         """
         self.drop_cache()
         if self.folder is not None:
+            sync_folder(self.folder / SEGMENTS)
             self.db.execute("VACUUM")
             if not self.checkpoint():
                 return False
@@ -196,25 +250,26 @@ class Store:
 
     # -- reading -------------------------------------------------------------------------------
 
-    def check_version(self, version: int) -> None:
-        """Raise ``UnknownVersion`` unless this version can be read."""
-        if not (isinstance(version, int) and self.oldest <= version <= self.version):
-            raise UnknownVersion(
-                "no such version",
-                expected=f"{self.oldest} to {self.version}",
-                got=repr(version),
-                remedy="Memory.versions() lists them; compact() forgets those before it.",
-            )
+    def check_version(self, version: Any) -> int:
+        """Return a version that can be read as int; raise ``UnknownVersion`` for any other."""
+        with suppress(TypeError):
+            number = operator.index(version)
+            if self.oldest <= number <= self.version and not isinstance(version, bool):
+                return number
+        raise UnknownVersion(
+            "no such version",
+            expected=f"{self.oldest} to {self.version}",
+            got=f"{version!r:.80}",
+            remedy="Memory.versions() lists them; compact() forgets those before it.",
+        )
 
     def load_table(self, version: int | None) -> tuple[RowTable, LabelBook]:
         """Read the rows of one version, or of the newest for None."""
-        where = ALIVE if version is None else ALIVE_AT
-        cursor = self.db.execute(SELECT_STATES + where, {} if version is None else {"v": version})
-        states: States = np.fromiter(cursor, STATE)
-        labels = dict(self.db.execute("SELECT code, label FROM labels"))
+        if version is None:
+            states, labels = read_states(self.db, ALIVE, {}, self._head)
+        else:
+            states, labels = read_states(self.db, ALIVE_AT, {"v": version}, self._head)
         codes = states["code"] if self.config.value == "label" else np.zeros(0, np.int64)
-        if len(codes) and not (codes.min() >= 0 and codes.max() <= max(labels, default=-1)):
-            raise CorruptMemory("a row has a label that the catalog does not name")
         return RowTable(states), LabelBook(labels, codes)
 
     def bytes_of(self, number: int) -> NDArray[np.uint8]:
@@ -237,9 +292,7 @@ class Store:
     def versions(self) -> list[VersionInfo]:
         """Every version that can be read, oldest first."""
         cursor = self.db.execute(
-            "SELECT version, time, operation, rows, changed FROM versions "
-            "WHERE version >= ? ORDER BY version",
-            (self.oldest,),
+            "SELECT version, time, operation, rows, changed FROM versions ORDER BY version"
         )
         return [VersionInfo(*row) for row in cursor]
 
@@ -278,10 +331,10 @@ class Store:
             except BaseException as error:
                 with self.guarded():
                     self._roll_back()
-                refusal = _refusal(error)
-                if refusal is error:
+                said = refusal(error)
+                if said is error:
                     raise
-                raise refusal from error
+                raise said from error
             self.load_head()
 
     def _roll_back(self) -> None:
@@ -293,13 +346,17 @@ class Store:
 
     def record_version(self, version: int, operation: str, *, grown: int, changed: int) -> None:
         """Note the version that is being written, with ``grown`` more rows than the last."""
+        query = "SELECT rows FROM versions WHERE version = ?"
+        (rows,) = self.db.execute(query, (version - 1,)).fetchone()
+        line = (version, float(self.clock()), operation, rows + grown, changed)
         self.db.execute(
-            "INSERT INTO versions SELECT ?, ?, ?, rows + ?, ? FROM versions WHERE version = ?",
-            (version, self.clock(), operation, grown, changed, version - 1),
+            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (*line, version_sum(*line))
         )
 
     def close(self) -> None:
         """Release the catalog, the files and the lock; harmless when called again."""
+        if self._process != os.getpid():
+            return  # the files and the lock belong to the process that opened them
         with self.mutex:
             if self._db is not None:
                 self._db.close()
@@ -317,25 +374,26 @@ def create_folder(folder: Path, config: Configuration, clock: Callable[[], float
         MemoryExists: There is something at this place.
         WriteFailed: The disk refused.
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise MemoryExists(
-            f"there is something at {str(folder)!r} already",
-            expected="a new path, or an empty folder",
-            got="a memory" if (folder / CATALOG).exists() else "other files",
-            remedy="Open it with Memory.open, or choose another path.",
-        )
+    folder = folder.resolve()
     building = folder.with_name(f".{folder.name}.creating-{os.getpid()}-{threading.get_ident()}")
     try:
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise _exists(folder)
+        shutil.rmtree(building, ignore_errors=True)  # of a process that had our number before
         (building / SEGMENTS).mkdir(parents=True)
-        db = _connect(building / CATALOG)
-        _make_tables(db)
-        _describe(db, config, clock)
+        (building / CATALOG).touch()
+        db = connect(building / CATALOG)
+        make_tables(db, config, clock)
         db.close()
         sync_folder(building / SEGMENTS)
         sync_folder(building)
         building.rename(folder)
         sync_folder(folder.parent)
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, MemoryExists):
+            raise
+        if isinstance(error, OSError) and error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            raise _exists(folder) from error  # someone made it in the meantime
         raise WriteFailed(
             f"a memory cannot be made at {str(folder)!r}",
             got=str(error),
@@ -345,73 +403,56 @@ def create_folder(folder: Path, config: Configuration, clock: Callable[[], float
         shutil.rmtree(building, ignore_errors=True)
 
 
+def _exists(folder: Path) -> MemoryExists:
+    return MemoryExists(
+        f"there is something at {str(folder)!r} already",
+        expected="a new path, or an empty folder",
+        got="a memory" if (folder / CATALOG).exists() else "other files",
+        remedy="Open it with Memory.open, or choose another path.",
+    )
+
+
+def as_folder(uri: Any) -> Path:
+    """Return the path of a memory's folder.
+
+    Raises:
+        InvalidParameter: It is no path.
+    """
+    try:
+        folder = Path(uri).expanduser()
+        folder.is_dir()  # refuses what no file system can name
+    except (TypeError, ValueError, RuntimeError, OSError) as error:
+        raise InvalidParameter(
+            "this is no place for a memory",
+            expected="the path of a folder, or ':memory:'",
+            got=f"{uri!r:.80} ({error})",
+            remedy="Pass a str or a pathlib.Path.",
+        ) from error
+    return folder
+
+
 def create_ram(config: Configuration, clock: Callable[[], float]) -> Store:
     """Make an empty memory that does not outlive the process."""
     store = Store(None, clock=clock)
-    _describe(store.db, config, clock)
-    store.load_head()
+    store.found(config)
     return store
 
 
-def _describe(db: sqlite3.Connection, config: Configuration, clock: Callable[[], float]) -> None:
-    text = config.to_json()
-    db.execute("BEGIN")
-    db.executemany(
-        "INSERT INTO about VALUES (?, ?)",
-        [("configuration", text), ("checksum", str(zlib.crc32(text.encode())))],
-    )
-    db.execute("INSERT INTO versions VALUES (0, ?, 'create', 0, 0)", (clock(),))
-    db.execute("COMMIT")
+def _refuse_strange(folder: Path) -> None:
+    """Refuse a folder in which something is not what this library puts there.
 
-
-def _make_tables(db: sqlite3.Connection) -> None:
-    db.executescript("BEGIN;" + TABLES + f"PRAGMA user_version = {FORMAT}; COMMIT;")
-
-
-def _connect(place: str | Path, *, read_only: bool = False) -> sqlite3.Connection:
-    if isinstance(place, str):
-        address = place
-    else:
-        mode = "ro" if read_only else "rwc"
-        if read_only and not os.access(place.parent, os.W_OK):
-            # Without a writable folder SQLite cannot share memory with a writer: there is none.
-            mode = "ro&immutable=1"
-        address = f"file:{quote(str(place.absolute()))}?mode={mode}"
-    db = sqlite3.connect(
-        address, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
-    )
-    if not read_only:
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        db.execute("PRAGMA fullfsync = ON")
-        db.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten with zeros
-    db.execute("PRAGMA temp_store = MEMORY")  # nothing of a row is ever written elsewhere
-    db.execute("PRAGMA trusted_schema = OFF")  # a foreign catalog runs no functions
-    return db
-
-
-def _refusal(error: BaseException) -> BaseException:
-    """Say in the library's own words why a write did not happen."""
-    if isinstance(error, RecollectError) or not isinstance(error, sqlite3.Error | OSError):
-        return error
-    if type(error) is sqlite3.DatabaseError:  # its subclasses do not speak of damaged bytes
-        return CorruptMemory(f"the catalog is damaged: {error}")
-    return WriteFailed(
-        "the write could not be made durable",
-        got=str(error),
-        remedy="Nothing was changed. Make room on the disk or mend it, then retry.",
-    )
-
-
-@contextmanager
-def guarded_catalog(place: Path) -> Iterator[None]:
-    """Turn what SQLite says of damaged bytes into one error of the tree."""
-    try:
-        yield
-    except sqlite3.Error as error:
+    A link could lead a write to any file of the user's, and a rollback journal can make SQLite
+    delete one; a memory has neither.
+    """
+    for name in OURS:
+        if (folder / name).is_symlink():
+            raise CorruptMemory(
+                f"{name!r} in {str(folder)!r} is a link", expected="the file or folder itself",
+                remedy="Move what it points to into its place, if you trust it.",
+            )  # fmt: skip
+    if (folder / JOURNAL).exists() or not (folder / SEGMENTS).is_dir():
         raise CorruptMemory(
-            f"the catalog {str(place)!r} cannot be read",
-            expected="a SQLite file as it was written",
-            got=str(error),
-            remedy="Bring the folder back from a backup, or import an exported copy.",
-        ) from error
+            f"the folder {str(folder)!r} is not one of a memory",
+            expected=f"a folder {SEGMENTS!r}, and no {JOURNAL!r}",
+            remedy=RESTORE,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from recollect.types import Codes, Ids, Mask
 STATE = np.dtype([
     ("id", "i8"), ("segment", "i4"), ("record", "i8"), ("key_sum", "u4"), ("norm", "f8"),
     ("weight", "f8"), ("code", "i8"), ("number", "f8"), ("value_segment", "i4"),
-    ("value_start", "i8"), ("value_bytes", "i8"),
+    ("value_start", "i8"), ("value_bytes", "i8"), ("value_sum", "u4"),
 ])  # fmt: skip
 """One row as it stands now: where its key and value lie, and what it weighs."""
 
@@ -125,33 +126,46 @@ def _grow(array: NDArray[Any], used: int, needed: int) -> NDArray[Any]:
 class LabelBook:
     """Which labels exist, by code, and which of them are alive.
 
+    Args:
+        labels: Label of each code that is in use.
+        codes: int64 ``(rows,)``: code of each row's label.
+
     Attributes:
-        labels: Label of each code; None where a code is unused.
+        code_of: Code of each label.
+        next_code: The smallest code above all that are in use.
     """
 
-    def __init__(self, labels: dict[int, str | int], codes: Codes) -> None:
-        self.labels: list[str | int | None] = [None] * (max(labels, default=-1) + 1)
-        self.code_of: dict[str | int, int] = {}
-        for code, label in labels.items():
-            self.learn(code, label)
-        self._counts = np.bincount(codes, minlength=len(self.labels)).astype(np.int64)
+    def __init__(self, labels: Mapping[int, str | int], codes: Codes) -> None:
+        # Codes may lie far apart, so everything is kept by their place in this order.
+        self._codes: Codes = np.array(sorted(labels), np.int64)
+        self._labels = [labels[code] for code in self._codes.tolist()]
+        self.code_of = {label: code for code, label in labels.items()}
+        self.next_code = max(labels, default=-1) + 1
+        self._counts = np.bincount(self._places(codes), minlength=len(labels)).astype(np.int64)
         self._classes: NDArray[Any] | None = None
         self._index: Codes = np.zeros(0, np.int64)
 
-    def learn(self, code: int, label: str | int) -> None:
-        """Note the label of a code."""
-        self.labels.extend([None] * (code + 1 - len(self.labels)))
-        self.labels[code] = label
-        self.code_of[label] = code
+    def _places(self, codes: Codes) -> NDArray[np.intp]:
+        if self.next_code == len(self._codes):
+            return codes  # counted from 0 without a gap: a code is its place
+        return np.searchsorted(self._codes, codes)
+
+    def learn(self, labels: Mapping[int, str | int]) -> None:
+        """Note new labels, whose codes are above all others."""
+        if not labels:
+            return
+        codes = sorted(labels)
+        self._codes = np.concatenate([self._codes, codes])
+        self._labels += [labels[code] for code in codes]
+        self.code_of |= {label: code for code, label in labels.items()}
+        self.next_code = codes[-1] + 1
+        self._counts = np.concatenate([self._counts, np.zeros(len(codes), np.int64)])
+        self._classes = None
 
     def count(self, codes: Codes, sign: int) -> None:
         """Note that rows of these codes came (+1) or went (-1)."""
-        change = np.bincount(codes, minlength=len(self.labels))
-        self._counts = np.concatenate(
-            [self._counts, np.zeros(len(change) - len(self._counts), np.int64)]
-        )
         before = self._counts > 0
-        self._counts += sign * change
+        self._counts += sign * np.bincount(self._places(codes), minlength=len(self._counts))
         if not np.array_equal(before, self._counts > 0):
             self._classes = None
 
@@ -159,21 +173,22 @@ class LabelBook:
     def classes(self) -> NDArray[Any]:
         """Labels alive now, sorted: object array of str, or int64."""
         if self._classes is None:
-            alive = np.flatnonzero(self._counts).tolist()
-            pairs = sorted((self.labels[code], code) for code in alive)
+            pairs = sorted((self._labels[at], at) for at in np.flatnonzero(self._counts).tolist())
             text = bool(pairs) and isinstance(pairs[0][0], str)
             classes = np.empty(len(pairs), object if text else np.int64)
             classes[:] = [label for label, _ in pairs]
-            self._index = np.full(len(self.labels) + 1, -1, np.int64)
-            self._index[[code for _, code in pairs]] = np.arange(len(pairs))
+            self._index = np.full(len(self._labels) + 1, -1, np.int64)
+            self._index[[at for _, at in pairs]] = np.arange(len(pairs))
             self._classes = classes
         return self._classes
 
     def index(self, codes: Codes) -> Codes:
-        """Place of each code's label among :attr:`classes`; -1 for -1."""
+        """Place of each code's label among :attr:`classes`; a code not in use gives any place."""
         assert self.classes is not None
-        return self._index[codes]
+        return self._index[np.minimum(self._places(codes), len(self._labels))]
 
     def counts(self) -> dict[str | int, int]:
         """Rows of each label alive now, in order of label."""
-        return {label: int(self._counts[self.code_of[label]]) for label in self.classes.tolist()}
+        labels = self.classes.tolist()
+        places = self._places(np.array([self.code_of[label] for label in labels], np.int64))
+        return dict(zip(labels, self._counts[places].tolist(), strict=True))

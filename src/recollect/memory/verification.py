@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
-import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory, RecollectError
+from recollect.index.scoring import measure
 from recollect.memory.arrays import unpack_arrays
-from recollect.memory.schema import STATE_COLUMNS
+from recollect.memory.schema import STATE_COLUMNS, Configuration
+from recollect.memory.segments import Bytes
 from recollect.memory.store import Store
-from recollect.memory.writes import row_sum
+from recollect.memory.sums import RETIRED_SUM, picture_sum, row_sum, version_sum
 
 SMALL_BYTES = 64 << 20
 MAX_PROBLEMS = 100
+CHUNK = 4096
+
+NULL = type(None)
+TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(STATE_COLUMNS, (int,)) | {
+    "died": (int, NULL), "norm": (float,), "code": (int, NULL), "number": (float, NULL),
+    "value_segment": (int, NULL), "value_start": (int, NULL), "value_bytes": (int, NULL),
+    "value_sum": (int, NULL), "weight": (float,), "source": (str, NULL),
+}  # fmt: skip
+CELL_TYPES = {"str": (str, NULL), "int": (int, NULL), "float": (float, NULL), "bool": (int, NULL)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +80,11 @@ def verify(store: Store) -> Verification:
     states = bytes_read = 0
     try:
         problems += _catalog_problems(store)
-        for problem, size in _row_problems(store):
-            states += 1
-            bytes_read += size
-            if problem:
-                problems.append(problem)
-                if len(problems) >= MAX_PROBLEMS:
-                    break
+        for found, count, size in _row_problems(store):
+            states, bytes_read = states + count, bytes_read + size
+            problems += found
+            if len(problems) >= MAX_PROBLEMS:
+                break
         problems += _history_problems(store)
     except sqlite3.Error as error:
         problems.append(f"the catalog cannot be read: {error}")
@@ -86,82 +97,141 @@ def _catalog_problems(store: Store) -> Iterator[str]:
     for (line,) in store.db.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})"):
         if line != "ok":
             yield f"the catalog is damaged: {line}"
-    for segment in store.segments.values():
-        if segment.kind == "keys" and segment.size % store.config.record_bytes:
-            yield f"the segment {segment.file!r} does not hold whole keys"
+    for row, picture, total in store.db.execute("SELECT id, picture, sum FROM thumbnails"):
+        if not isinstance(picture, bytes) or picture_sum(row, picture) != total:
+            yield f"the thumbnail of row {row} is not what was written"
+    for (row,) in store.db.execute(f"SELECT id FROM retired WHERE sum IS NOT {RETIRED_SUM}"):
+        yield f"the id {row}, which must not be used again, is not what was written"
 
 
-def _row_problems(store: Store) -> Iterator[tuple[str | None, int]]:
-    """Check each state of each row; yields a problem or None, and the bytes compared."""
-    labels = dict(store.db.execute("SELECT code, label FROM labels"))
-    names = list(store.columns)
-    columns = ", ".join([*STATE_COLUMNS, *(place for _, place in store.columns.values())])
-    contents = {number: memoryview(store.bytes_of(number).data) for number in store.segments}
-    size = store.config.record_bytes
-    for cells in store.db.execute(f"SELECT {columns} FROM rows"):
-        state = dict(zip(STATE_COLUMNS, cells, strict=False))
-        metadata = zip(names, cells[len(STATE_COLUMNS) :], strict=True)
-        try:
-            yield _state_problem(store, state, metadata, labels, contents, size), size
-        except (TypeError, ValueError, OverflowError, RecollectError) as error:
-            yield f"row {state['id']!r} cannot be read: {error}", 0
+def _row_problems(store: Store) -> Iterator[tuple[list[str], int, int]]:
+    """Check all states of all rows; yields problems, states and bytes, a chunk at a time."""
+    known = _known(store)
+    places = [place for _, place in store.columns.values()]
+    types = [*TYPES.values(), *(CELL_TYPES[kind] for kind, _ in store.columns.values())]
+    seen: set[tuple[type, ...]] = set()  # combinations of types that are right
+    cursor = store.db.execute(f"SELECT {', '.join([*STATE_COLUMNS, *places])} FROM rows")
+    while chunk := cursor.fetchmany(CHUNK):
+        problems, sound, size = [], [], 0
+        for cells in chunk:
+            state = dict(zip(STATE_COLUMNS, cells, strict=False))
+            if (kinds := tuple(map(type, cells))) not in seen and any(
+                kind not in allowed for kind, allowed in zip(kinds, types, strict=True)
+            ):
+                row = f"{state['id']!r:.40}"
+                problem: str | None = f"the catalog holds a value of another type for row {row}"
+            else:
+                seen.add(kinds)
+                metadata = zip(store.columns, cells[len(STATE_COLUMNS) :], strict=True)
+                problem = _state_problem(store.config, state, metadata, known)
+            if problem is None:
+                sound.append(state)
+                size += store.config.record_bytes + (state["value_bytes"] or 0)
+            else:
+                problems.append(problem)
+        problems += _length_problems(store.config, sound, known)
+        yield problems, len(chunk), size
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What rows refer to: labels by code, and the content of segments by number."""
+
+    labels: dict[int, Any]
+    keys: dict[int, Bytes]
+    values: dict[int, Bytes]
+
+
+def _known(store: Store) -> _Known:
+    contents = {
+        kind: {
+            number: store.bytes_of(number)
+            for number, segment in store.segments.items()
+            if segment.kind == kind
+        }
+        for kind in ("keys", "values")
+    }
+    return _Known(dict(store.db.execute("SELECT code, label FROM labels")), **contents)
 
 
 def _state_problem(
-    store: Store,
-    state: dict[str, Any],
-    metadata: Any,
-    labels: dict[int, Any],
-    contents: dict[int, memoryview],
-    size: int,
+    config: Configuration, state: dict[str, Any], metadata: Any, known: _Known
 ) -> str | None:
-    row, kind = state["id"], store.config.value
-    key = _part(contents, state["segment"], state["record"] * size, size)
-    if key is None or zlib.crc32(key) != state["key_sum"]:
+    kind, size, row = config.value, config.record_bytes, state["id"]
+    key = _part(known.keys, state["segment"], state["record"] * size, size)
+    if key is None or crc32(key) != state["key_sum"]:
         return f"the key of row {row} is not what was written"
-    value: Any = {"label": labels.get(state["code"]), "number": state["number"]}.get(kind)
+    value: Any = {"label": known.labels.get(state["code"]), "number": state["number"]}.get(kind)
     if kind in {"vector", "arrays"}:
         content = _part(
-            contents, state["value_segment"], state["value_start"], state["value_bytes"]
+            known.values, state["value_segment"], state["value_start"], state["value_bytes"]
         )
-        if content is None or zlib.crc32(content) != state["value_sum"]:
+        if content is None or crc32(content) != state["value_sum"]:
             return f"the value of row {row} is not what was written"
         if kind == "arrays":
-            unpack_arrays(bytes(content))
+            try:
+                unpack_arrays(bytes(content))
+            except CorruptMemory as error:
+                return f"row {row}: {error}"
         value = state["value_sum"]
     if row_sum(row, state["weight"], value, state["source"], metadata) != state["row_sum"]:
         return f"label, weight, source or metadata of row {row} are not what was written"
-    exact = np.frombuffer(key, store.config.key_dtype).astype(np.float64)
-    if not np.isclose(np.linalg.norm(exact), state["norm"], rtol=1e-9, atol=0):
-        return f"the length of the key of row {row} is not what was written"
-    return None
+    number = 0.0 if state["number"] is None else state["number"]
+    good = state["id"] >= 0 and 0 <= state["weight"] < math.inf and math.isfinite(number)
+    return None if good else f"a number of row {row} is out of range"
 
 
-def _part(contents: dict[int, memoryview], number: int, start: int, size: int) -> memoryview | None:
+def _part(contents: dict[int, Bytes], number: Any, start: Any, size: Any) -> memoryview | None:
     content = contents.get(number)
-    if content is None or not 0 <= start <= start + size <= len(content):
+    if content is None or start is None or size is None:
         return None
-    return content[start : start + size]
+    if not 0 <= start <= start + size <= len(content):
+        return None
+    return content.data[start : start + size]
+
+
+def _length_problems(
+    config: Configuration, states: list[dict[str, Any]], known: _Known
+) -> list[str]:
+    """Measure the keys again; the arithmetic is one that gives the same bits everywhere."""
+    problems = []
+    for number in {state["segment"] for state in states}:
+        here = [state for state in states if state["segment"] == number]
+        table: NDArray[Any] = known.keys[number].view(config.key_dtype).reshape(-1, config.dim)
+        keys = table[[state["record"] for state in here]]
+        lengths = np.array([state["norm"] for state in here])
+        wrong = ~np.isfinite(keys).all(axis=1) | (measure(keys) != lengths)
+        if config.metric == "cosine":
+            wrong |= lengths == 0
+        problems += [
+            f"the length of the key of row {here[at]['id']} is not what was written"
+            for at in np.flatnonzero(wrong)
+        ]
+    return problems
 
 
 def _history_problems(store: Store) -> Iterator[str]:
-    """Count the rows of every version from their births and deaths."""
-    versions = list(store.db.execute("SELECT version, rows FROM versions ORDER BY version"))
-    if [version for version, _ in versions] != list(range(len(versions))):
-        yield "the history of versions has gaps"
-        return
-    change = np.zeros(len(versions) + 1, np.int64)
+    """Compare the history with its checksums, and its counts with births and deaths."""
+    counts: dict[int, int] = {}
+    query = "SELECT version, time, operation, rows, changed, sum FROM versions ORDER BY version"
+    for *line, total in store.db.execute(query):
+        if version_sum(*line) != total or type(line[3]) is not int:
+            yield f"version {line[0]} in the history is not what was written"
+            return
+        counts[line[0]] = line[3]
+    change = np.zeros(store.version + 2, np.int64)
     for column, sign in (("born", +1), ("died", -1)):
         for version, count in store.db.execute(
             f"SELECT {column}, COUNT(*) FROM rows WHERE {column} IS NOT NULL GROUP BY {column}"
         ):
-            if not isinstance(version, int) or not 0 <= version < len(versions):
-                yield f"rows {column} in version {version!r}, which is not in the history"
+            if type(version) is not int or not 0 <= version <= store.version:
+                yield f"rows {column} in version {version!r:.40}, which is not in the history"
                 return
             change[version] += sign * count
-    for (version, rows), counted in zip(versions, np.cumsum(change).tolist(), strict=False):
-        if version >= store.oldest and rows != counted:
-            yield f"version {version} should hold {rows} rows and holds {counted}"
+    alive = np.cumsum(change)
+    for version, rows in counts.items():
+        if rows != alive[version]:
+            yield f"version {version} should hold {rows} rows and holds {alive[version]}"
     twice = store.db.execute(
         "SELECT id FROM rows WHERE died IS NULL GROUP BY id HAVING COUNT(*) > 1"
     ).fetchone()

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import json
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import DuplicateIds
 from recollect.memory.schema import STATE_COLUMNS
-from recollect.memory.segments import SEGMENT_BYTES, Segment, as_bytes
+from recollect.memory.segments import Segment, as_bytes, segment_name
 from recollect.memory.store import ALIVE, ALIVE_AT, Store
+from recollect.memory.sums import checksums, picture_sum, row_sum
 from recollect.memory.table import STATE, LabelBook, States
 from recollect.types import Doubles, Ids
 
 OWN_SEGMENT_ROWS = 4096
 """In RAM a batch this large keeps its own array, so that the index can share it."""
+
+
+VALUE_COLUMNS = ("value_segment", "value_start", "value_bytes", "value_sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,21 +51,6 @@ class Batch:
     metadata: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     fresh: Mapping[str, str] = field(default_factory=dict)
     thumbnails: Sequence[bytes | None] = ()
-
-
-def row_sum(
-    row: int, weight: float, value: object, source: str | None, metadata: Iterable[tuple[str, Any]]
-) -> int:
-    """Checksum of what the catalog says of a row: id, weight, value, source, metadata."""
-    # The catalog keeps True as 1; both must give the same sum.
-    named = tuple(
-        sorted(
-            (name, +cell if isinstance(cell, bool) else cell)
-            for name, cell in metadata
-            if cell is not None
-        )
-    )
-    return zlib.crc32(repr((row, weight, value, source, named)).encode())
 
 
 def check_unused(store: Store, ids: Ids) -> None:
@@ -95,7 +84,6 @@ def add_rows(
     new_labels: dict[int, str | int] = {}
     kind = store.config.value
     plain: Sequence[Any]
-    value_sums: Sequence[int | None] = [None] * len(batch.ids)
     states["code"], states["value_segment"] = -1, -1
     if kind == "label":
         states["code"], new_labels = encode_labels(store, batch.values, book)
@@ -104,15 +92,16 @@ def add_rows(
         states["number"] = batch.values
         plain = batch.values.tolist()
     else:
-        plain = value_sums = append_values(store, batch.values, states)
+        append_values(store, batch.values, states)
+        plain = states["value_sum"].tolist()
     _add_columns(store, batch.fresh)
-    _insert(store, version, states, plain, value_sums, batch)
+    _insert(store, version, states, plain, batch)
     pictures = [
-        (row, picture)
+        (row, picture, picture_sum(row, picture))
         for row, picture in zip(batch.ids.tolist(), batch.thumbnails, strict=False)
         if picture is not None
     ]
-    store.db.executemany("INSERT INTO thumbnails VALUES (?, ?)", pictures)
+    store.db.executemany("INSERT INTO thumbnails VALUES (?, ?, ?)", pictures)
     return states, new_labels
 
 
@@ -121,7 +110,6 @@ def _insert(
     version: int,
     states: States,
     plain: Sequence[Any],
-    value_sums: Sequence[int | None],
     batch: Batch,
 ) -> None:
     rows = len(states)
@@ -143,8 +131,8 @@ def _insert(
         states["code"].tolist() if kind == "label" else none,
         states["number"].tolist() if kind == "number" else none,
         *(states[name].tolist() if stored else none
-          for name in ("value_segment", "value_start", "value_bytes")),
-        value_sums, weights, batch.sources, sums,
+          for name in VALUE_COLUMNS),
+        weights, batch.sources, sums,
     )  # fmt: skip
     places = [store.columns[name][1] for name in names]
     insert_states(
@@ -166,7 +154,7 @@ def encode_labels(
 ) -> tuple[NDArray[np.int64], dict[int, str | int]]:
     """Return the code of each label, giving new labels the next codes."""
     fresh = [label for label in dict.fromkeys(labels) if label not in book.code_of]
-    new = dict(enumerate(fresh, start=len(book.labels)))
+    new = dict(enumerate(fresh, start=book.next_code))
     store.db.executemany("INSERT INTO labels VALUES (?, ?)", new.items())
     codes = book.code_of | {label: code for code, label in new.items()} if new else book.code_of
     return np.fromiter((codes[label] for label in labels), np.int64, len(labels)), new
@@ -186,7 +174,7 @@ def _append_keys(store: Store, keys: NDArray[Any], states: States) -> None:
     while done < len(keys):
         own = store.folder is None and len(keys) >= OWN_SEGMENT_ROWS
         segment = active_segment(store, "keys", own=own)
-        room = max(1, (SEGMENT_BYTES - segment.size) // size)
+        room = max(1, (store.segment_bytes - segment.size) // size)
         part = slice(done, min(len(keys), done + room))
         extend_segment(store, segment, as_bytes(keys[part]))
         first = segment.size // size
@@ -195,37 +183,36 @@ def _append_keys(store: Store, keys: NDArray[Any], states: States) -> None:
         done = part.stop
 
 
-def append_values(store: Store, values: Any, states: States) -> list[int]:
-    """Append one value of bytes per row; returns their checksums."""
+def append_values(store: Store, values: Any, states: States) -> None:
+    """Append one value of bytes per row, and note in ``states`` where they lie."""
     parts = [value if isinstance(value, bytes) else value.tobytes() for value in values]
     segment = active_segment(store, "values")
     sizes = np.fromiter(map(len, parts), np.int64, len(parts))
     states["value_segment"] = segment.number
     states["value_bytes"] = sizes
     states["value_start"] = segment.size + np.cumsum(sizes) - sizes
+    states["value_sum"] = [crc32(part) for part in parts]
     extend_segment(store, segment, np.frombuffer(b"".join(parts), np.uint8))
-    return [zlib.crc32(part) for part in parts]
 
 
-def active_segment(store: Store, kind: str, *, own: bool = False, above: int = 0) -> Segment:
+def active_segment(store: Store, kind: str, *, own: bool = False) -> Segment:
     """Return the segment of this kind that still grows, or begin one.
 
     Args:
         store: The store that is being written.
         kind: ``keys`` or ``values``.
         own: Begin one in any case.
-        above: A new segment's number is larger than this.
     """
     newest = max(
         (segment for segment in store.segments.values() if segment.kind == kind),
         key=lambda segment: segment.number,
         default=None,
     )
-    if newest is not None and newest.size < SEGMENT_BYTES and not own:
+    if newest is not None and newest.size < store.segment_bytes and not own:
         return newest
-    number = 1 + max(above, *store.segments, 0)
-    suffix = store.config.dtype if kind == "keys" else "bin"
-    segment = Segment(number, kind, f"{kind}-{number:06d}.{suffix}", 0)
+    store.last_segment += 1
+    number = store.last_segment
+    segment = Segment(number, kind, segment_name(number, kind, store.config.dtype), 0)
     store.db.execute("INSERT INTO segments VALUES (?, ?, ?, 0)", (number, kind, segment.file))
     store.segments[number] = segment
     return segment
@@ -237,13 +224,6 @@ def extend_segment(store: Store, segment: Segment, content: NDArray[np.uint8]) -
     size = segment.size + len(content)
     store.db.execute("UPDATE segments SET bytes = ? WHERE segment = ?", (size, segment.number))
     store.segments[segment.number] = Segment(segment.number, segment.kind, segment.file, size)
-
-
-def checksums(content: NDArray[np.uint8], rows: int) -> list[int]:
-    """CRC-32 of each of ``rows`` equal parts."""
-    raw, size = memoryview(content.data), len(content) // rows
-    crc32 = zlib.crc32
-    return [crc32(raw[start : start + size]) for start in range(0, rows * size, size)]
 
 
 def end_rows(store: Store, version: int, ids: Ids) -> None:
@@ -276,7 +256,6 @@ def change_rows(
     states = states.copy()
     kind = store.config.value
     new_labels: dict[int, str | int] = {}
-    value_sums: dict[int, int] = {}
     if change.weights is not None:
         states["weight"] = change.weights
     if change.values is not None:
@@ -285,27 +264,27 @@ def change_rows(
         elif kind == "number":
             states["number"] = change.values
         else:
-            sums = append_values(store, change.values, states)
-            value_sums = dict(zip(ids.tolist(), sums, strict=True))
+            append_values(store, change.values, states)
     _add_columns(store, change.fresh)
     labels = dict(store.db.execute("SELECT code, label FROM labels")) if kind == "label" else {}
     places = {name: place for name, (_, place) in store.columns.items()}
     changed = []
     for at, (row, old) in enumerate(_read(store, ids, places)):
-        state = {name: states[name][at].item() for name in STATE.names or () if name != "id"}
+        state = {name: states[name][at].item() for name in STATE.names or ()}
+        value = {"label": labels.get(state["code"]), "number": state["number"]}.get(
+            kind, state["value_sum"]
+        )
         if kind != "label":
             state["code"] = None
         if kind != "number":
             state["number"] = None
         if kind in {"label", "number"}:
-            state |= {"value_segment": None, "value_start": None, "value_bytes": None}
+            state |= dict.fromkeys(VALUE_COLUMNS)
         cells = {name: old[name] for name in places} | {
             name: values[at] for name, values in change.metadata.items()
         }
-        total = value_sums.get(row, old["value_sum"])
-        value = {"label": labels.get(state["code"]), "number": state["number"]}.get(kind, total)
         state |= {
-            "id": row, "born": version, "died": None, "value_sum": total, "source": old["source"],
+            "born": version, "died": None, "source": old["source"],
             "row_sum": row_sum(row, state["weight"], value, old["source"], cells.items()),
         }  # fmt: skip
         changed.append((*(state[name] for name in STATE_COLUMNS), *cells.values()))
@@ -317,9 +296,9 @@ def change_rows(
 def _read(
     store: Store, ids: Ids, places: Mapping[str, str]
 ) -> Iterable[tuple[int, dict[str, Any]]]:
-    """Value checksum, source and metadata of rows alive, in the order of ``ids``."""
-    names = ["value_sum", "source", *places]
-    columns = ", ".join(["id", "value_sum", "source", *places.values()])
+    """Source and metadata of rows alive, in the order of ``ids``."""
+    names = ["source", *places]
+    columns = ", ".join(["id", "source", *places.values()])
     found = {
         row: dict(zip(names, rest, strict=True))
         for row, *rest in store.db.execute(

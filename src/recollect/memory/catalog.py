@@ -1,0 +1,327 @@
+"""Reading a catalog: bytes to values, values judged, and only then used. Anyone can send us one.
+
+The schema must be the one this library makes, to the letter, so that no view, trigger or default
+of a stranger runs; names of files and columns are compared with what they have to be, never
+trusted; every number is checked against the sizes of the files before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from zlib import crc32
+
+import numpy as np
+
+from recollect.errors import CorruptMemory, MemoryLocked, RecollectError, WriteFailed
+from recollect.memory.schema import (
+    COLUMN_KINDS,
+    FORMAT,
+    TABLES,
+    Configuration,
+    check_format,
+    parse_configuration,
+)
+from recollect.memory.segments import Segment, segment_name
+from recollect.memory.sums import version_sum
+from recollect.memory.table import STATE, States
+
+BUSY_SECONDS = 10.0
+RESTORE = "Bring the folder back from a backup, or import an exported copy."
+ABOUT = {"configuration", "checksum", "erasing"}
+
+SELECT_STATES = """
+    SELECT id, segment, record, key_sum, norm, weight, IFNULL(code, -1), IFNULL(number, 0.0),
+           IFNULL(value_segment, -1), IFNULL(value_start, 0), IFNULL(value_bytes, 0),
+           IFNULL(value_sum, 0)
+    FROM rows WHERE """
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What a catalog says of the memory as a whole.
+
+    Attributes:
+        config: What was fixed when it was created.
+        oldest: The first version that can be read.
+        version: The newest.
+        segments: Segment of each number.
+        columns: Kind and place of each metadata column.
+        next_id: The smallest id above all that were ever used.
+        last_segment: The largest number that a segment ever had.
+    """
+
+    config: Configuration
+    oldest: int
+    version: int
+    segments: dict[int, Segment]
+    columns: dict[str, tuple[str, str]]
+    next_id: int
+    last_segment: int
+
+
+def connect(place: str | Path, *, read_only: bool = False) -> sqlite3.Connection:
+    """Open a catalog, or one in RAM if ``place`` is text."""
+    if isinstance(place, str):
+        address = place
+    else:
+        mode = "ro" if read_only else "rw"
+        log = place.with_name(f"{place.name}-wal")
+        if read_only and not log.exists() and not os.access(place.parent, os.W_OK):
+            # SQLite needs a file beside the catalog to share it with a writer. There is none, and
+            # none can be made here; so there is no writer either, and the file alone is whole.
+            mode = "ro&immutable=1"
+        address = f"file:{quote(os.fsencode(place.absolute()))}?mode={mode}"
+    db = sqlite3.connect(
+        address, uri=True, isolation_level=None, check_same_thread=False, timeout=BUSY_SECONDS
+    )
+    if not read_only:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA fullfsync = ON")
+        db.execute("PRAGMA secure_delete = ON")  # deleted content is overwritten with zeros
+    db.execute("PRAGMA temp_store = MEMORY")  # nothing of a row is ever written elsewhere
+    db.execute("PRAGMA trusted_schema = OFF")  # a foreign catalog runs no functions
+    return db
+
+
+def make_tables(db: sqlite3.Connection, config: Configuration, clock: Callable[[], float]) -> None:
+    """Write the tables of an empty memory."""
+    db.executescript("BEGIN;" + TABLES + f"PRAGMA user_version = {FORMAT}; COMMIT;")
+    text, moment = config.to_json(), float(clock())
+    db.execute("BEGIN")
+    db.executemany(
+        "INSERT INTO about VALUES (?, ?)",
+        [("configuration", text), ("checksum", str(crc32(text.encode())))],
+    )
+    first = (0, moment, "create", 0, 0)
+    db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (*first, version_sum(*first)))
+    db.execute("COMMIT")
+
+
+# -- the schema ------------------------------------------------------------------------------------
+
+
+def check_schema(db: sqlite3.Connection, *, where: str) -> None:
+    """Refuse a catalog that is not laid out exactly as this library does it.
+
+    Raises:
+        UnsupportedFormat: A newer version wrote it.
+        CorruptMemory: It is something else, or was altered.
+    """
+    check_format(db.execute("PRAGMA user_version").fetchone()[0], where=where)
+    found = _schema(db)
+    table = next((line[3] for line in found if line[:2] == ("table", "rows")), "")
+    for line in found ^ _expected_schema(len(re.findall(r",m\d+", table))):
+        raise CorruptMemory(
+            f"the catalog at {where!r} is not laid out as a memory's",
+            expected="the tables this library makes, and nothing else",
+            got=f"a difference in {line[0]} {line[1]!r}"[:120],
+            remedy=RESTORE,
+        )
+
+
+def _schema(db: sqlite3.Connection) -> set[tuple[str, str, str, str]]:
+    lines = db.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    return {(str(a), str(b), str(c), re.sub(r"\s+", "", str(sql))) for a, b, c, sql in lines}
+
+
+@cache
+def _expected_schema(columns: int) -> frozenset[tuple[str, str, str, str]]:
+    db = sqlite3.connect(":memory:")
+    try:
+        db.executescript(TABLES)
+        for number in range(columns):
+            db.execute(f"ALTER TABLE rows ADD COLUMN m{number}")
+        return frozenset(_schema(db))
+    finally:
+        db.close()
+
+
+# -- the head --------------------------------------------------------------------------------------
+
+
+def read_head(db: sqlite3.Connection) -> Head:
+    """Read what a catalog says of the memory as a whole.
+
+    Raises:
+        CorruptMemory: Something in it cannot be true.
+    """
+    about = dict(_lines(db, "SELECT name, value FROM about", str, str))
+    if not {"configuration", "checksum"} <= about.keys() <= ABOUT:
+        raise CorruptMemory("the catalog does not say what memory this is", remedy=RESTORE)
+    config = parse_configuration(about["configuration"], about["checksum"])
+    query = "SELECT MIN(version), MAX(version), COUNT(*) FROM versions"
+    ((oldest, version, count),) = _lines(db, query, int, int, int)
+    if oldest < 0 or version - oldest + 1 != count:
+        raise CorruptMemory("the history of versions has gaps", remedy=RESTORE)
+    segments = _read_segments(db, config)
+    highest = [
+        cell
+        for table in ("rows", "retired")
+        for cell in next(_lines(db, f"SELECT IFNULL(MAX(id), -1) FROM {table}", int))
+    ]
+    query = "SELECT seq FROM sqlite_sequence WHERE name = 'segments'"
+    numbered = [number for (number,) in _lines(db, query, int)]
+    return Head(
+        config=config,
+        oldest=oldest,
+        version=version,
+        segments=segments,
+        columns=_read_columns(db),
+        next_id=1 + max(highest),
+        last_segment=max([0, *numbered, *segments]),
+    )
+
+
+def _read_segments(db: sqlite3.Connection, config: Configuration) -> dict[int, Segment]:
+    segments = {}
+    query = "SELECT segment, kind, file, bytes FROM segments"
+    for number, kind, file, size in _lines(db, query, int, str, str, int):
+        unit = config.record_bytes if kind == "keys" else 1
+        # A name out of a catalog is never used as a path: it has to be the one we would give.
+        known = kind in {"keys", "values"} and file == segment_name(number, kind, config.dtype)
+        if not (known and 0 < number < 1 << 31 and 0 <= size < 1 << 62 and size % unit == 0):
+            raise CorruptMemory(
+                "the catalog names a segment that cannot be",
+                expected="a name of this library's, and whole records",
+                got=f"{file!r:.80} with {size} bytes",
+                remedy=RESTORE,
+            )
+        segments[number] = Segment(number, kind, file, size)
+    return segments
+
+
+def _read_columns(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+    lines = list(_lines(db, "SELECT name, kind, place FROM columns", str, str, str))
+    places = {place for _, _, place in lines}
+    kinds = {kind for _, kind, _ in lines}
+    if not kinds <= COLUMN_KINDS or places != {f"m{number}" for number in range(len(lines))}:
+        raise CorruptMemory("the catalog names a metadata column that cannot be", remedy=RESTORE)
+    return {name: (kind, place) for name, kind, place in lines}
+
+
+def _lines(db: sqlite3.Connection, query: str, *kinds: type) -> Iterator[tuple[Any, ...]]:
+    """Rows of a query, each cell of the type it has to be."""
+    for line in db.execute(query):
+        if any(type(cell) is not kind for cell, kind in zip(line, kinds, strict=True)):
+            raise CorruptMemory(
+                "the catalog holds a value of another type",
+                expected=", ".join(kind.__name__ for kind in kinds),
+                got=f"{line!r:.80}",
+                remedy=RESTORE,
+            )
+        yield line
+
+
+# -- the rows --------------------------------------------------------------------------------------
+
+
+def read_states(
+    db: sqlite3.Connection, condition: str, parameters: Mapping[str, int], head: Head
+) -> tuple[States, dict[int, str | int]]:
+    """Read states of rows and all labels; every place a state names is there.
+
+    Raises:
+        CorruptMemory: Something in them cannot be true.
+    """
+    try:
+        states = np.fromiter(db.execute(SELECT_STATES + condition, parameters), STATE)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CorruptMemory(f"the catalog holds a row that cannot be read: {error}") from error
+    labels = dict(db.execute("SELECT code, label FROM labels"))
+    if min(labels, default=0) < 0 or not {type(label) for label in labels.values()} <= {str, int}:
+        raise CorruptMemory("the catalog holds a label that is neither text nor integer")
+    for fault, wrong in _faults(states, labels, head):
+        if wrong.any():
+            raise CorruptMemory(
+                f"the catalog says something impossible of row {states['id'][np.argmax(wrong)]}",
+                got=fault,
+                remedy=RESTORE,
+            )
+    return states, labels
+
+
+def _faults(
+    states: States, labels: Mapping[int, str | int], head: Head
+) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
+    config = head.config
+    size = config.record_bytes
+    with np.errstate(invalid="ignore"):
+        yield "a negative id", states["id"] < 0
+        yield "a weight out of range", ~((states["weight"] >= 0) & (states["weight"] < np.inf))
+        yield "a key of impossible length", ~((states["norm"] >= 0) & (states["norm"] < np.inf))
+        yield "a number that is not finite", ~np.isfinite(states["number"])
+    ends = _ends(states["segment"], "keys", head) // size
+    yield (
+        "a key outside of its segment", (states["record"] < 0) | (states["record"] >= ends)
+    )  # fmt: skip
+    if config.value in {"vector", "arrays"}:
+        start, length = states["value_start"], states["value_bytes"]
+        ends = _ends(states["value_segment"], "values", head)
+        yield "a value outside of its segment", (start < 0) | (length < 0) | (length > ends - start)
+        if config.value_dim is not None:
+            width = 4 * config.value_dim
+            yield "a vector of another width", (length != width) | (start % width != 0)
+    if config.value == "label":
+        known = np.array(sorted(labels), np.int64)
+        yield "a label that the catalog does not name", ~np.isin(states["code"], known)
+    ids, counts = np.unique(states["id"], return_counts=True)
+    yield "two lives at once", np.isin(states["id"], ids[counts > 1])
+
+
+def _ends(numbers: np.ndarray[Any, Any], kind: str, head: Head) -> np.ndarray[Any, Any]:
+    """Bytes of the segment that each state names; 0 if there is none of this kind."""
+    ends = np.zeros(len(numbers), np.int64)
+    for number in np.unique(numbers).tolist():
+        segment = head.segments.get(number)
+        if segment is not None and segment.kind == kind:
+            ends[numbers == number] = segment.size
+    return ends
+
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def guarded_catalog(place: Path) -> Iterator[None]:
+    """Turn what SQLite says of damaged bytes into one error of the tree."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}:
+            raise refusal(error) from error
+        if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise MemoryLocked(
+                f"the catalog {str(place)!r} is busy",
+                got=f"{error} for {BUSY_SECONDS:g} seconds",
+                remedy="Another program has it open; try again when it is done.",
+            ) from error
+        raise CorruptMemory(
+            f"the catalog {str(place)!r} cannot be read",
+            expected="a SQLite file as it was written",
+            got=str(error),
+            remedy=RESTORE,
+        ) from error
+
+
+def refusal(error: BaseException) -> BaseException:
+    """Say in the library's own words why a write did not happen."""
+    if isinstance(error, RecollectError) or not isinstance(error, sqlite3.Error | OSError):
+        return error
+    if type(error) is sqlite3.DatabaseError:  # its subclasses do not speak of damaged bytes
+        return CorruptMemory(f"the catalog is damaged: {error}", remedy=RESTORE)
+    return WriteFailed(
+        "the write could not be made durable",
+        got=str(error),
+        remedy="Nothing was changed. Make room on the disk or mend it, then retry.",
+    )
