@@ -35,6 +35,7 @@ from recollect.memory.sums import version_sum
 from recollect.memory.table import STATE, States
 
 BUSY_SECONDS = 10.0
+HEADER_BYTES, MAGIC = 100, b"SQLite format 3\0"
 RESTORE = "Bring the folder back from a backup, or import an exported copy."
 ABOUT = {"configuration", "checksum", "erasing"}
 
@@ -91,6 +92,28 @@ def connect(place: str | Path, *, read_only: bool = False) -> sqlite3.Connection
     db.execute("PRAGMA temp_store = MEMORY")  # nothing of a row is ever written elsewhere
     db.execute("PRAGMA trusted_schema = OFF")  # a foreign catalog runs no functions
     return db
+
+
+def check_header(place: Path) -> None:
+    """Refuse what is no SQLite file with a log, before SQLite makes one of it.
+
+    Raises:
+        CorruptMemory: It is something else.
+    """
+    try:
+        with place.open("rb") as file:
+            start = file.read(HEADER_BYTES)
+    except OSError as error:
+        raise CorruptMemory(
+            f"the catalog {str(place)!r} cannot be read", got=error.strerror, remedy=RESTORE
+        ) from error
+    if len(start) < HEADER_BYTES or not start.startswith(MAGIC) or start[18:20] != b"\2\2":
+        raise CorruptMemory(
+            f"the catalog {str(place)!r} is damaged or something else",
+            expected="a SQLite file in WAL mode",
+            got=f"one that begins with {start[:20]!r}" if start else "an empty file",
+            remedy=RESTORE,
+        )
 
 
 def make_tables(db: sqlite3.Connection, config: Configuration, clock: Callable[[], float]) -> None:

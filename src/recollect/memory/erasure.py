@@ -15,6 +15,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,10 @@ SHORT_TEXT, LONG_TEXT = 5, 8
 """Text of fewer bytes than the first is not searched for, of fewer than the second only in the
 catalog: shorter strings turn up in floating-point numbers by chance."""
 
+
+TELLING = 8
+"""Keys and values of fewer different bytes besides zero are searched for in segments only: a
+catalog is full of zeros with a few small numbers between."""
 
 HEADER = 100
 LONG_CONTENT, PIECE, STRIDE = 256, 64, 1024
@@ -321,7 +326,12 @@ def _searchable(needles: list[Needle]) -> tuple[list[Needle], list[str]]:
         if len(needle.content) < SHORT_TEXT or len(set(needle.content)) == 1:
             shared.append(f"{needle.kind} of row {needle.row}: too short to be told from chance")
         elif text and len(needle.content) < LONG_TEXT:
-            wanted.append(Needle(needle.content, needle.kind, needle.row, CATALOG))
+            wanted.append(replace(needle, only=CATALOG))
+        elif needle.kind in {"key", "value"} and len(set(needle.content) - {0}) < TELLING:
+            shared.append(
+                f"{needle.kind} of row {needle.row}: too plain to be searched for in the catalog"
+            )
+            wanted.append(replace(needle, only=SEGMENTS))
         else:
             wanted.append(needle)
     return wanted, shared

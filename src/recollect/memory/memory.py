@@ -260,6 +260,7 @@ class Memory(Handle):
             UnknownIds: One of them is not alive; nothing was changed.
             InvalidParameter: There is nothing to change.
         """
+        self._require_writable()
         wanted = checks.check_ids(ids)
         if values is None and weights is None and not metadata:
             raise InvalidParameter(

@@ -34,6 +34,7 @@ from recollect.errors import (
 )
 from recollect.memory.catalog import (
     RESTORE,
+    check_header,
     check_schema,
     connect,
     guarded_catalog,
@@ -120,6 +121,7 @@ class Store:
         self.files = files(folder / SEGMENTS)
         if not self.read_only:
             self.lock = WriterLock(folder / LOCK, timeout=timeout)
+        check_header(catalog)
         with guarded_catalog(catalog):
             self._db = connect(catalog, read_only=self.read_only)
             with self.snapshot():
@@ -368,17 +370,21 @@ class Store:
 
 
 def create_folder(folder: Path, config: Configuration, clock: Callable[[], float]) -> None:
-    """Make an empty memory: built beside its place, then moved there in one step.
+    """Make an empty memory: built aside, then moved to its place in one step.
 
     Raises:
         MemoryExists: There is something at this place.
         WriteFailed: The disk refused.
     """
     folder = folder.resolve()
-    building = folder.with_name(f".{folder.name}.creating-{os.getpid()}-{threading.get_ident()}")
+    name = f".creating-{os.getpid()}-{threading.get_ident()}"
+    building = folder.with_name(f".{folder.name}{name}")
     try:
-        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise _exists(folder)
+        if folder.exists():
+            # It may be a mount point or someone's current folder, so it is filled, not replaced.
+            if not folder.is_dir() or any(folder.iterdir()):
+                raise _exists(folder)
+            building = folder / name
         shutil.rmtree(building, ignore_errors=True)  # of a process that had our number before
         (building / SEGMENTS).mkdir(parents=True)
         (building / CATALOG).touch()
@@ -387,7 +393,13 @@ def create_folder(folder: Path, config: Configuration, clock: Callable[[], float
         db.close()
         sync_folder(building / SEGMENTS)
         sync_folder(building)
-        building.rename(folder)
+        if building.parent == folder:
+            (folder / SEGMENTS).mkdir()  # fails if another process was quicker
+            (building / CATALOG).rename(folder / CATALOG)
+            shutil.rmtree(building)
+            sync_folder(folder)
+        else:
+            building.rename(folder)
         sync_folder(folder.parent)
     except (OSError, sqlite3.Error) as error:
         if isinstance(error, MemoryExists):
@@ -419,8 +431,9 @@ def as_folder(uri: Any) -> Path:
         InvalidParameter: It is no path.
     """
     try:
-        folder = Path(uri).expanduser()
-        folder.is_dir()  # refuses what no file system can name
+        folder = Path(uri or None).expanduser()
+        with suppress(FileNotFoundError, NotADirectoryError):
+            Path(folder).stat()  # refuses what no file system can name
     except (TypeError, ValueError, RuntimeError, OSError) as error:
         raise InvalidParameter(
             "this is no place for a memory",
