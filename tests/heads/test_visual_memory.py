@@ -453,3 +453,33 @@ def test_predict_writes_nothing(compass):
 
     assert compass.__dict__ == before
     assert compass.memory_.version == version
+
+
+@pytest.mark.parametrize("vote", ["rank", "plurality", "softmax", "distance"])
+def test_a_number_of_neighbors_beyond_all_rows_costs_no_memory(vote):
+    """A billion neighbors of three rows are three rows, not arrays of a billion places."""
+    rows = [EAST, NORTH, WEST, [1.0, 0.5]], ["east", "north", "west", "north"]
+    vast = MemoryClassifier(k=10**15, vote=vote).fit(*rows)
+    wide = MemoryClassifier(k=20, vote=vote).fit(*rows)
+    asked = [[1.0, 0.9], WEST]
+
+    assert vast.predict(asked).tolist() == wide.predict(asked).tolist()
+    assert vast.predict_proba(asked).tobytes() == wide.predict_proba(asked).tobytes()
+    assert vast.explain(asked) == wide.explain(asked)
+    assert vast.predict_all_k(asked, ks=[1, 10**15]).tolist() == (
+        wide.predict_all_k(asked, ks=[1, 20]).tolist()
+    )
+    assert vast.tune(grid={"k": [1, 10**15]}).settings[0].score == (
+        wide.tune(grid={"k": [1, 20]}).settings[0].score
+    )
+
+
+@pytest.mark.parametrize("place", [5, 1.5, True, b"folder"])
+def test_a_memory_that_is_neither_memory_nor_path_is_refused(place, tmp_path, monkeypatch):
+    """The number 5 would otherwise become a folder named 5."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InvalidParameter):
+        MemoryClassifier(memory=place).fit([EAST], ["east"])
+
+    assert not list(tmp_path.iterdir())

@@ -45,7 +45,7 @@ def predict(
         rule = VoteRule(vote_by.value, alpha, temperature, sharpness)
         wanted = Wanted(ColumnOptions(image=image_column, text=text_column, labelled=False), split)
         ready = _encoded(screen, taught, inputs, wanted, on_error.value)
-        near = taught.search(ready.keys, k)
+        near = taught.search(ready.keys, min(k, len(taught)))
         answers = [
             {"input": name, **answer}
             for name, answer in zip(names(ready), answer_all(near, rule, taught), strict=True)
@@ -116,6 +116,7 @@ def search(
                 got="neither" if row is None else "both", remedy="Give one of them.",
             )  # fmt: skip
         skipped: list[dict[str, str]] = []
+        k = min(k, max(1, len(taught)))
         if row is not None:
             asked, exclude = [f"row {row}"], [[row]]
             near = taught.search(taught.rows([row]).keys, k, where=where, exclude=exclude)

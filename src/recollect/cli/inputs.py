@@ -119,13 +119,15 @@ def _single(arguments: list[str], modality: Modality, wanted: Wanted) -> list[La
     """Image files or texts that are named one by one."""
     if not arguments:
         return []
+    # A file that is not there is told first: giving it a label would not help.
+    pictures = [read_files(arguments, label=wanted.label)] if modality == "image" else []
     if wanted.columns.get("labelled", True) and wanted.label is None:
         raise InvalidLabel(
             f"{arguments[0]!r:.80} has no label",
             remedy="Give it with --label, or name a folder or a table that holds labels.",
         )
-    if modality == "image":
-        return [read_files(arguments, label=wanted.label)]
+    if pictures:
+        return pictures
     labels: list[Label] | None = None if wanted.label is None else [wanted.label] * len(arguments)
     return [LabelledInputs(arguments, labels, ["command line"] * len(arguments), modality="text")]
 
