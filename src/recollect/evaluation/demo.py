@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from recollect.encoders.base import Encoder
 
 DIGIT_PIXELS = 8
-# The library's default, and the largest neighborhood of the paper: with many rows of each class a
-# new one of a few rows is not even among the nearest twenty.
-DIGITS_K, CIFAR10_K = 20, 100
 CIFAR10_ROWS, CIFAR10_QUERIES, CIFAR10_PIXELS = 10_000, 1_000, 96
 FACTS, PICTURE, PAGE = "facts.json", "answer.png", "story.html"
 OURS = ("pictures", "memory", FACTS, PICTURE, PAGE)
@@ -77,8 +74,7 @@ def run_demo(
     _clear(place)
     pictures = _write_pictures(place / "pictures", source if images else None)
     echo(TITLE)
-    k = CIFAR10_K if images else DIGITS_K
-    with Story.begin(place / "memory", pictures, encoder, echo, k=k) as story:
+    with Story.begin(place / "memory", pictures, encoder, echo) as story:
         for step in STEPS:
             step(story)
         facts = story.facts

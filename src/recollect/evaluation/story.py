@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recollect.evaluation import metrics
 from recollect.evaluation.page import Answer, Step
 from recollect.evaluation.pictures import Pictures
+from recollect.readout.voting import VoteRule
 from recollect.types import Explanation, Floats, Ids, Mask
 
 if TYPE_CHECKING:
@@ -80,8 +81,6 @@ class Story:
         pictures: Pictures,
         encoder: Encoder,
         echo: Callable[[str], object],
-        *,
-        k: int,
     ) -> Self:
         """Make the memory and encode the pictures; nothing is taught yet."""
         from recollect.encoders import encode_all
@@ -90,7 +89,7 @@ class Story:
         from recollect.memory.sources import read_folder
 
         memory = Memory.create(uri, dim=encoder.dim, encoder=encoder)
-        story = cls(memory, MemoryClassifier(k, memory=memory), pictures, echo)
+        story = cls(memory, MemoryClassifier(memory=memory), pictures, echo)
         begun = time.perf_counter()
         teach, ask = read_folder(pictures.teach), read_folder(pictures.ask)
         keys = encode_all(encoder, teach.inputs).keys
@@ -118,6 +117,12 @@ class Story:
     def old(self) -> Mask:
         """Which questions are about the classes that were taught first."""
         return np.asarray(self.truth != self.late, bool)
+
+    @property
+    def rule(self) -> VoteRule:
+        """The vote that answers."""
+        asked = self.classifier
+        return VoteRule(asked.vote, asked.alpha, asked.temperature, asked.sharpness)
 
     def tell(
         self,
