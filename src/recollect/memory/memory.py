@@ -101,8 +101,8 @@ class Memory(Handle):
         cls,
         uri: str | Path,
         version: int | None = None,
+        read_only: bool = False,  # noqa: FBT001, FBT002 - the third argument by design
         *,
-        read_only: bool = False,
         encoder: Any = None,
         timeout: float = 0.0,
         check: Check = "auto",
@@ -159,7 +159,6 @@ class Memory(Handle):
         self,
         keys: ArrayLike,
         values: Any,
-        *,
         ids: ArrayLike | None = None,
         weights: Any = None,
         sources: Any = None,
@@ -193,7 +192,6 @@ class Memory(Handle):
         self,
         keys: ArrayLike,
         values: Any,
-        *,
         ids: ArrayLike | None = None,
         weights: Any = None,
         sources: Any = None,
@@ -240,7 +238,6 @@ class Memory(Handle):
     def update(
         self,
         ids: ArrayLike,
-        *,
         values: Any = None,
         weights: Any = None,
         metadata: Mapping[str, Any] | None = None,
@@ -286,7 +283,7 @@ class Memory(Handle):
 
     # -- forgetting ----------------------------------------------------------------------------
 
-    def remove(self, ids: ArrayLike | None = None, *, where: str | None = None) -> Ids:
+    def remove(self, ids: ArrayLike | None = None, where: str | None = None) -> Ids:
         """Take rows out: the next answer is as if they had never been added.
 
         Past versions still hold them, so :meth:`restore` brings them back; :meth:`erase` does not.
@@ -318,7 +315,7 @@ class Memory(Handle):
             write.then = lambda: view.removed(wanted)
         return wanted
 
-    def erase(self, ids: ArrayLike | None = None, *, where: str | None = None) -> Receipt:
+    def erase(self, ids: ArrayLike | None = None, where: str | None = None) -> Receipt:
         """Remove rows down to the bytes on disk: from every version, file, log and cache.
 
         Args:
@@ -366,7 +363,6 @@ class Memory(Handle):
         self,
         queries: ArrayLike,
         k: int = 20,
-        *,
         where: str | None = None,
         exclude: Any = None,
     ) -> Neighbors:
@@ -408,7 +404,7 @@ class Memory(Handle):
             return None
         return reading.matching(self._store, view, where, self._pinned)
 
-    def rows(self, ids: ArrayLike | None = None, *, where: str | None = None) -> Rows:
+    def rows(self, ids: ArrayLike | None = None, where: str | None = None) -> Rows:
         """Return whole rows.
 
         Args:
@@ -484,7 +480,7 @@ class Memory(Handle):
         except BaseException:
             memory.close()
             if memory.uri != RAM:  # it was made by this call and holds nothing
-                shutil.rmtree(Path(uri).expanduser())
+                shutil.rmtree(as_folder(uri))
             raise
         return memory
 
