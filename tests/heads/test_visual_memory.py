@@ -232,6 +232,12 @@ def test_a_single_text_is_no_sequence_of_texts():
         MemoryClassifier(encoder=Lengths()).fit("abc", ["x", "y", "z"])
 
 
+def test_a_name_is_no_encoder():
+    """`recollect init --encoder hog` takes one; the class takes the thing itself."""
+    with pytest.raises(InvalidParameter, match="no encoder"):
+        MemoryClassifier(encoder="hog").fit(["a"], ["x"])
+
+
 def test_an_encoder_that_breaks_its_promise_is_named():
     """Two keys for one input."""
     encoder = Lengths()

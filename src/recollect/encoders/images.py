@@ -235,7 +235,7 @@ def _described(content: bytes) -> str:
         return "an AVIF, HEIC or video file"
     start = content[:64].lstrip()
     found = (words for magic, words in known if start.startswith(magic))
-    return next(found, f"a file that begins with {content[:12]!r}")
+    return next(found, "a file of another kind")
 
 
 def _webp_size(name: str, content: bytes) -> tuple[int, int]:

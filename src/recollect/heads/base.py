@@ -193,6 +193,13 @@ class MemoryEstimator(BaseEstimator, ABC):
     def _keys(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
         if self.encoder is None:
             return check_features(self, X, reset=reset)
+        if not isinstance(self.encoder, Encoder):
+            raise InvalidParameter(
+                "this is no encoder",
+                expected="an object with dim, modality, fingerprint, spec and encode",
+                got=f"{self.encoder!r:.80}",
+                remedy="Build one with recollect.encoders, for example HogEncoder().",
+            )
         return encode_all(self.encoder, X).keys
 
     def _asked(self, X: Any) -> tuple[Memory, NDArray[Any]]:

@@ -446,7 +446,7 @@ def as_folder(uri: Any) -> Path:
             got=f"{uri!r:.80} ({error})",
             remedy="Pass a str or a pathlib.Path.",
         ) from error
-    if isinstance(uri, str) and (uri != uri.strip() or _SCHEME.match(uri)):
+    if not folder.name or (isinstance(uri, str) and (uri != uri.strip() or _SCHEME.match(uri))):
         raise InvalidParameter(
             "this is no place for a memory",
             expected="the path of a folder on this machine, or ':memory:'",
