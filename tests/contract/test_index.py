@@ -388,6 +388,13 @@ def test_exclude_must_have_an_entry_per_query(square):
         square.search(np.repeat(EAST, 3, axis=0), 1, exclude=np.array([1, 2]))
 
 
+@pytest.mark.parametrize("exclude", [5, np.array(5), np.ones((1, 1, 1), int), [1.5], ["a"]])
+def test_exclude_must_hold_row_ids(square, exclude):
+    """With an error of our tree, not one of NumPy's."""
+    with pytest.raises(InvalidParameter):
+        square.search(EAST, 1, exclude=exclude)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -140,18 +140,20 @@ class Batch:
     Attributes:
         queries: float32 ``(queries, dim)``.
         sizes: float64 ``(queries,)``, as ``Coarse.measure`` gives them.
-        barred: int64 ``(2, n)``: pairs of a query and a slot that it must not be given.
+        barred: int64 ``(2, n)``: pairs of a query and a slot that it must not be given; or None.
     """
 
     queries: Floats
     sizes: Doubles
-    barred: NDArray[np.int64]
+    barred: NDArray[np.int64] | None
 
     def __len__(self) -> int:
         return len(self.queries)
 
     def take(self, which: NDArray[np.intp]) -> Batch:
         """Return some of the queries, in the order of ``which``."""
+        if self.barred is None:
+            return Batch(self.queries[which], self.sizes[which], None)
         number = np.full(len(self), -1)
         number[which] = np.arange(len(which))
         query, slot = number[self.barred[0]], self.barred[1]
@@ -209,15 +211,16 @@ class Search:
         """Answer regular queries; return those that have too many candidates."""
         shortlist = Shortlist(len(batch), self._k, self._limits.room)
         prepared = self._coarse.prepare(batch.queries, batch.sizes)
-        places, query = self._barred_places(batch)
+        places, query = self._barred_places(batch.barred)
         rows = self._tile_rows(len(batch))
         table = self._table(rows, len(batch))
         for start in range(0, self._scope.places, rows):
             stop = min(start + rows, self._scope.places)
             scores = table[: _padded(stop - start)]
             sizes = self._fill(scores, start, stop, prepared)
-            first, last = np.searchsorted(places, (start, stop))
-            scores[places[first:last] - start, query[first:last]] = -np.inf
+            if len(places):
+                first, last = np.searchsorted(places, (start, stop))
+                scores[places[first:last] - start, query[first:last]] = -np.inf
             # A bound may be infinite, if all weights are tiny; rows that are out stay out.
             with np.errstate(over="ignore", invalid="ignore"):
                 self._select(shortlist, scores, sizes, batch.sizes, start)
@@ -319,9 +322,11 @@ class Search:
     def _error(self, row_sizes: Doubles | None, query_sizes: Doubles) -> Floats:
         return np.asarray(self._coarse.bound(row_sizes, query_sizes)).astype(np.float32)
 
-    def _barred_places(self, batch: Batch) -> tuple[Places, NDArray[np.int64]]:
+    def _barred_places(self, barred: NDArray[np.int64] | None) -> tuple[Places, NDArray[np.int64]]:
         """Return the places barred, ascending, and for which query."""
-        query, slots = batch.barred
+        if barred is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        query, slots = barred
         places = slots
         if self._scope.chosen is not None:
             places = np.searchsorted(self._scope.chosen, slots)
@@ -397,11 +402,12 @@ class Search:
                 scores[part, start : start + rows] = self._pairs(
                     batch.queries[part, None], batch.sizes[part, None], keys, sizes
                 )
-        query, barred = batch.barred
-        at = np.searchsorted(slots, barred)
-        here = at < len(slots)
-        here[here] = slots[at[here]] == barred[here]
-        scores[query[here], at[here]] = -np.inf
+        if batch.barred is not None:
+            query, barred = batch.barred
+            at = np.searchsorted(slots, barred)
+            here = at < len(slots)
+            here[here] = slots[at[here]] == barred[here]
+            scores[query[here], at[here]] = -np.inf
         return scores
 
 
