@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
@@ -61,7 +61,7 @@ def check_weights(weights: Any, rows: int) -> Doubles:
 
 def as_list(values: Any, rows: int, what: str) -> list[Any]:
     """Return a sequence of one entry per row as a list."""
-    if values is None or isinstance(values, str | bytes | Mapping | Set):  # a set has no order
+    if values is None or isinstance(values, str | bytes | Mapping | set | frozenset):
         raise length_mismatch(what, rows, type(values).__name__)
     try:
         given = values.tolist() if isinstance(values, np.ndarray) else list(values)
