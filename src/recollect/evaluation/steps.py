@@ -35,7 +35,7 @@ EXAMPLES = 5
 CLOSE_CALLS = 25
 """Among how many of the least sure answers a close call is looked for."""
 
-TURN_ROWS = 5_000
+TURN_ROWS = 2_000
 """How many rows choose k and weight when each class is the new one in turn; more take minutes."""
 
 NAMED = 3
