@@ -118,8 +118,8 @@ class Memory(Handle):
                 from it. None skips the comparison.
             timeout: Seconds to wait for another writer.
             check: True verifies every byte first, False only the structure, ``"auto"`` every byte
-                of a memory below 64 MiB. In any case the key of every row that an answer names
-                is compared with its checksum.
+                of a memory below 64 MiB. In any case all keys are compared with their checksums
+                before the first answer, and every stored value before it is given out.
             clock: Gives the time of each write, in seconds since 1970.
 
         Raises:

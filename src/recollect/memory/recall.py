@@ -44,11 +44,17 @@ class View:
 
     @property
     def index(self) -> ExactIndex:
-        """The index over all keys, built from the rows on first use."""
+        """The index over all keys, built from the rows on first use.
+
+        Raises:
+            CorruptMemory: The bytes of a key are not those that were written. A damaged key could
+                push a better one out of an answer, so it is not enough to look at those named.
+        """
         with self.store.mutex:
             if self._index is None:
-                index = _new_index(self.store)
-                self._share(index, self.table.states[self.table.alive])
+                index, states = _new_index(self.store), self.table.states[self.table.alive]
+                self._check_keys(states)
+                self._share(index, states)
                 self._index = index
             return self._index
 
@@ -103,13 +109,16 @@ class View:
         """Look up value and weight of every row that a search found.
 
         Raises:
-            CorruptMemory: The bytes of a key are not those that were written.
+            CorruptMemory: The bytes of a value are not those that were written.
         """
         found = ids >= 0
         if self.table.rows:
             places = self.table.lookup(np.where(found, ids, self.table.states["id"][0]))
             states = self.table.states[places]
-            self._check(places[found])
+            if self.store.config.value in {"vector", "arrays"}:
+                fresh = np.unique(places[found & ~self.table.checked[places]])
+                self._check_values(self.table.states[fresh])
+                self.table.checked[fresh] = True
         else:
             states = np.zeros(ids.shape, STATE)
         weights = np.where(found, states["weight"], 0.0)
@@ -124,6 +133,8 @@ class View:
         """Values of rows, ``(rows,)`` or ``(rows, width)``."""
         if self.store.config.value == "label":
             return _take(self.book.classes, self.book.index(states["code"]))
+        if self.store.config.value in {"vector", "arrays"}:
+            self._check_values(states)
         return self._values(states, np.ones(len(states), bool))
 
     def _values(self, states: States, found: NDArray[np.bool_]) -> NDArray[Any]:
@@ -156,6 +167,7 @@ class View:
 
     def keys(self, states: States) -> NDArray[Any]:
         """Keys of rows, ``(rows, dim)``, copied."""
+        self._check_keys(states)
         config = self.store.config
         keys = np.empty((len(states), config.dim), config.key_dtype)
         for number in np.unique(states["segment"]):
@@ -182,23 +194,20 @@ class View:
                 part = slice(int(records[run[0]]), int(records[run[-1]]) + 1)
                 index.attach(here["id"][run], keys[part], norms=here["norm"][run])
 
-    def _check(self, places: NDArray[np.intp]) -> None:
-        """Compare the bytes of these rows with their checksums, each once while it is open."""
-        fresh = places[~self.table.checked[places]]
-        if not len(fresh) or self.store.folder is None:
-            return
-        fresh = np.unique(fresh)
-        states = self.table.states[fresh]
+    def _check_keys(self, states: States) -> None:
         size = self.store.config.record_bytes
-        self._compare("key", states, "segment", states["record"] * size, size)
-        if self.store.config.value in {"vector", "arrays"}:
-            starts, sizes = states["value_start"], states["value_bytes"]
-            self._compare("value", states, "value_segment", starts, sizes)
-        self.table.checked[fresh] = True
+        self._compare("key", "segment", states, states["record"] * size, size)
+
+    def _check_values(self, states: States) -> None:
+        starts, sizes = states["value_start"], states["value_bytes"]
+        self._compare("value", "value_segment", states, starts, sizes)
 
     def _compare(
-        self, what: str, states: States, segment: str, starts: Ids, sizes: Ids | int
+        self, what: str, segment: str, states: States, starts: Ids, sizes: Ids | int
     ) -> None:
+        """Compare bytes of rows with their checksums; in RAM there is no disk to mistrust."""
+        if self.store.folder is None:
+            return
         ends, totals = starts + sizes, states[f"{what}_sum"]
         for number in np.unique(states[segment]).tolist():
             here = states[segment] == number

@@ -435,8 +435,9 @@ def as_folder(uri: Any) -> Path:
         InvalidParameter: It is no path.
     """
     try:
+        place: Any = uri or None  # "" would mean the current folder
         # Absolute, so that a later change of the working directory moves no memory.
-        folder = Path(uri or None).expanduser().absolute()  # type: ignore[arg-type]
+        folder = Path(place).expanduser().absolute()
         with suppress(FileNotFoundError, NotADirectoryError):
             Path(folder).stat()  # refuses what no file system can name
     except (TypeError, ValueError, RuntimeError, OSError) as error:

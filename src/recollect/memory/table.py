@@ -36,7 +36,7 @@ class RowTable:
         self._states = states
         self._ids: Ids = states["id"].copy()
         self._alive: Mask = np.ones(len(states), bool)
-        # An answer never names a row whose key was not compared with its checksum since opening.
+        # An answer never holds a value that was not compared with its checksum since opening.
         self.checked: Mask = np.zeros(len(states), bool)
         self.rows = len(states)
 
