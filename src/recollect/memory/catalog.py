@@ -143,7 +143,11 @@ def check_schema(db: sqlite3.Connection, *, where: str) -> None:
     check_format(db.execute("PRAGMA user_version").fetchone()[0], where=where)
     found = _schema(db)
     table = next((line[3] for line in found if line[:2] == ("table", "rows")), "")
-    for line in found ^ _expected_schema(len(re.findall(r",m\d+", table))):
+    columns = len(re.findall(r",m\d+", table))
+    difference = found ^ _expected_schema(columns)
+    if not difference and db.execute("SELECT COUNT(*) FROM columns").fetchone() != (columns,):
+        difference = {("table", "columns", "", "")}
+    for line in difference:
         raise CorruptMemory(
             f"the catalog at {where!r} is not laid out as a memory's",
             expected="the tables this library makes, and nothing else",
@@ -178,22 +182,22 @@ def read_head(db: sqlite3.Connection) -> Head:
     Raises:
         CorruptMemory: Something in it cannot be true.
     """
-    about = dict(_lines(db, "SELECT name, value FROM about", str, str))
+    about = dict(typed_lines(db, "SELECT name, value FROM about", str, str))
     if not {"configuration", "checksum"} <= about.keys() <= ABOUT:
         raise CorruptMemory("the catalog does not say what memory this is", remedy=RESTORE)
     config = parse_configuration(about["configuration"], about["checksum"])
     query = "SELECT MIN(version), MAX(version), COUNT(*) FROM versions"
-    ((oldest, version, count),) = _lines(db, query, int, int, int)
+    ((oldest, version, count),) = typed_lines(db, query, int, int, int)
     if oldest < 0 or version - oldest + 1 != count:
         raise CorruptMemory("the history of versions has gaps", remedy=RESTORE)
     segments = _read_segments(db, config)
     highest = [
         cell
         for table in ("rows", "retired")
-        for cell in next(_lines(db, f"SELECT IFNULL(MAX(id), -1) FROM {table}", int))
+        for cell in next(typed_lines(db, f"SELECT IFNULL(MAX(id), -1) FROM {table}", int))
     ]
     query = "SELECT seq FROM sqlite_sequence WHERE name = 'segments'"
-    numbered = [number for (number,) in _lines(db, query, int)]
+    numbered = [number for (number,) in typed_lines(db, query, int)]
     return Head(
         config=config,
         oldest=oldest,
@@ -208,7 +212,7 @@ def read_head(db: sqlite3.Connection) -> Head:
 def _read_segments(db: sqlite3.Connection, config: Configuration) -> dict[int, Segment]:
     segments = {}
     query = "SELECT segment, kind, file, bytes FROM segments"
-    for number, kind, file, size in _lines(db, query, int, str, str, int):
+    for number, kind, file, size in typed_lines(db, query, int, str, str, int):
         unit = config.record_bytes if kind == "keys" else 1
         # A name out of a catalog is never used as a path: it has to be the one we would give.
         known = kind in {"keys", "values"} and file == segment_name(number, kind, config.dtype)
@@ -224,7 +228,7 @@ def _read_segments(db: sqlite3.Connection, config: Configuration) -> dict[int, S
 
 
 def _read_columns(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:
-    lines = list(_lines(db, "SELECT name, kind, place FROM columns", str, str, str))
+    lines = list(typed_lines(db, "SELECT name, kind, place FROM columns", str, str, str))
     places = {place for _, _, place in lines}
     kinds = {kind for _, kind, _ in lines}
     if not kinds <= COLUMN_KINDS or places != {f"m{number}" for number in range(len(lines))}:
@@ -232,13 +236,20 @@ def _read_columns(db: sqlite3.Connection) -> dict[str, tuple[str, str]]:
     return {name: (kind, place) for name, kind, place in lines}
 
 
-def _lines(db: sqlite3.Connection, query: str, *kinds: type) -> Iterator[tuple[Any, ...]]:
-    """Rows of a query, each cell of the type it has to be."""
-    for line in db.execute(query):
-        if any(type(cell) is not kind for cell, kind in zip(line, kinds, strict=True)):
+def typed_lines(
+    db: sqlite3.Connection, query: str, *kinds: type | tuple[type, ...], given: Any = ()
+) -> Iterator[tuple[Any, ...]]:
+    """Rows of a query with its parameters, each cell of a type that it may have.
+
+    Raises:
+        CorruptMemory: One is of another type.
+    """
+    allowed = [kind if isinstance(kind, tuple) else (kind,) for kind in kinds]
+    for line in db.execute(query, given):
+        if any(type(cell) not in types for cell, types in zip(line, allowed, strict=True)):
             raise CorruptMemory(
                 "the catalog holds a value of another type",
-                expected=", ".join(kind.__name__ for kind in kinds),
+                expected=", ".join(types[0].__name__ for types in allowed),
                 got=f"{line!r:.80}",
                 remedy=RESTORE,
             )

@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory, ErasureIncomplete, UnknownIds
 from recollect.memory.bytescan import Hit, Needle, scan
-from recollect.memory.schema import STATE_COLUMNS
+from recollect.memory.catalog import typed_lines
+from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES
 from recollect.memory.segments import Segment, sync_folder
 from recollect.memory.store import ALIVE, CATALOG, LOCK, SEGMENTS, Store
 from recollect.memory.sums import RETIRED_SUM, version_sum
@@ -46,8 +47,9 @@ LONG_CONTENT, PIECE, STRIDE = 256, 64, 1024
 
 def erase(store: Store, ids: Ids) -> Receipt:
     """Erase rows of any version and return the receipt; see ``Memory.erase``."""
-    states = _states_of(store, ids)
-    needles, digests = _describe(store, ids, states)
+    with store.guarded():
+        states = _states_of(store, ids)
+        needles, digests = _describe(store, ids, states)
     wanted = json.dumps(ids.tolist())
     with store.write() as version:
         db = store.db
@@ -114,13 +116,10 @@ def _cleaning() -> Iterator[None]:
 def _states_of(store: Store, ids: Ids) -> list[dict[str, Any]]:
     names = [*STATE_COLUMNS, *store.columns]
     columns = ", ".join([*STATE_COLUMNS, *(place for _, place in store.columns.values())])
-    states = [
-        dict(zip(names, cells, strict=True))
-        for cells in store.db.execute(
-            f"SELECT {columns} FROM rows WHERE id IN (SELECT value FROM json_each(?))",
-            (json.dumps(ids.tolist()),),
-        )
-    ]
+    types = [*STATE_TYPES.values(), *(CELL_TYPES[kind] for kind, _ in store.columns.values())]
+    query = f"SELECT {columns} FROM rows WHERE id IN (SELECT value FROM json_each(?))"
+    lines = typed_lines(store.db, query, *types, given=(json.dumps(ids.tolist()),))
+    states = [dict(zip(names, cells, strict=True)) for cells in lines]
     missing = sorted(set(ids.tolist()) - {state["id"] for state in states})
     if missing or not len(ids):
         raise UnknownIds(
@@ -204,13 +203,9 @@ def _rewrite(store: Store, numbers: Iterable[int]) -> list[Segment]:
 
 def _move(store: Store, segment: Segment, number: str, place: str, length: str | None) -> None:
     size = store.config.record_bytes
-    extents = np.array(
-        store.db.execute(
-            f"SELECT state, {place}, {length or size} FROM rows WHERE {number} = ?",
-            (segment.number,),
-        ).fetchall(),
-        np.int64,
-    ).reshape(-1, 3)
+    query = f"SELECT state, {place}, {length or size} FROM rows WHERE {number} = ?"
+    lines = typed_lines(store.db, query, int, int, int, given=(segment.number,))
+    extents = np.array(list(lines), np.int64).reshape(-1, 3)
     if not len(extents):
         return
     if length is None:

@@ -41,6 +41,7 @@ ColumnKind: TypeAlias = Literal["str", "int", "float", "bool"]
 MAX_CHARACTERS = 100_000
 MAX_VALUES = 10_000  # SQLite binds 32,766 parameters at most
 MAX_NESTING = 20
+MAX_PATTERN = 50_000  # SQLite's own limit for the pattern of a LIKE
 _MAX_OPEN = 75  # SQLite's parser held 100 open symbols before 3.46; some are the statement's own
 _GROUP = 32  # operands of one flat and / or; SQLite refuses trees deeper than 1,000
 _MAX_TREE = 800
@@ -60,6 +61,7 @@ _COMPARISONS = {
     ">=": ">=",
 }
 _KIND_WORDS = {"str": "text", "int": "an integer", "float": "a number", "bool": "true or false"}
+_GIVEN = {"str": "text", "int": "the integer", "float": "the float", "bool": "the truth value"}
 _EXAMPLE = "Write conditions such as: split = 'train' and (year >= 2020 or note is null)."
 
 # The possessive *+ keeps an unclosed quote from being read as a shorter text that is closed.
@@ -342,8 +344,12 @@ class _Parser:
             )
         pattern = str(self._value(name, column))
         # SQLite reads a pattern up to the first NUL and would match far too much.
-        if "\0" in pattern:
-            raise InvalidFilter("a `like` pattern holds a NUL character", remedy="Leave it out.")
+        if "\0" in pattern or len(pattern.encode()) > MAX_PATTERN:
+            raise InvalidFilter(
+                "a `like` pattern holds a NUL character, or is too long",
+                expected=f"at most {MAX_PATTERN} bytes",
+                remedy="Leave the NUL out, and compare long text with =.",
+            )
         if not self._takes("escape"):
             return _Piece(f"{column.sql} {no}LIKE ?", (pattern,))
         escape = str(self._value(name, column))
@@ -434,13 +440,7 @@ def _checked(literal: _Literal, name: str, column: Column) -> object:
     kind = type(value).__name__
     numeric = {"int", "float"}
     if kind != column.kind and not (kind in numeric and column.kind in numeric):
-        given = {
-            "str": "text",
-            "int": "the integer",
-            "float": "the float",
-            "bool": "the truth value",
-        }
-        shown = f"{given[kind]} {_clip(repr(value).lower() if kind == 'bool' else repr(value))}"
+        shown = f"{_GIVEN[kind]} {_clip(repr(value).lower() if kind == 'bool' else repr(value))}"
         raise InvalidFilter(
             f"column {name!r} cannot be compared with a value of another type, at character "
             f"{literal.at + 1}",

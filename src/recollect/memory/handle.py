@@ -206,6 +206,7 @@ class Handle:
                     stack.close()
                     if attempt == READ_ATTEMPTS - 1 or not self._store.changed_elsewhere():
                         raise
+            stack.enter_context(self._store.guarded())
             yield view
 
     def _current(self) -> View:

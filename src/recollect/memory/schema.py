@@ -50,6 +50,15 @@ STATE_COLUMNS = (
     "value_segment", "value_start", "value_bytes", "value_sum", "weight", "source", "row_sum",
 )  # fmt: skip
 
+NULL = type(None)
+STATE_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(STATE_COLUMNS, (int,)) | {
+    "died": (int, NULL), "norm": (float,), "code": (int, NULL), "number": (float, NULL),
+    "value_segment": (int, NULL), "value_start": (int, NULL), "value_bytes": (int, NULL),
+    "value_sum": (int, NULL), "weight": (float,), "source": (str, NULL),
+}  # fmt: skip
+CELL_TYPES = {"str": (str, NULL), "int": (int, NULL), "float": (float, NULL), "bool": (int, NULL)}
+"""What SQLite gives back for a metadata column of each kind."""
+
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
@@ -97,6 +106,27 @@ class Configuration:
                 remedy="Leave value_dim out.",
             )
         self._check_metric_weights()
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        try:
+            json.dumps(self.encoder_spec)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidParameter(
+                "the recipe of the encoder cannot be written down",
+                expected="a dict of plain values, as JSON knows them",
+                got=f"{error}",
+                remedy="Let the encoder's `spec` be None if it cannot be described.",
+            ) from error
+        if not isinstance(self.encoder, str | None) or not isinstance(
+            self.encoder_spec, dict | None
+        ):
+            raise InvalidParameter(
+                "the encoder is not described",
+                expected="a text fingerprint, and a dict or None as its spec",
+                got=f"{type(self.encoder).__name__} and {type(self.encoder_spec).__name__}",
+                remedy="See recollect.encoders.Encoder for what an encoder promises.",
+            )
 
     def _check_metric_weights(self) -> None:
         if self.metric_weights is None:

@@ -43,6 +43,7 @@ from recollect.memory.catalog import (
     read_head,
     read_states,
     refusal,
+    typed_lines,
 )
 from recollect.memory.lock import WriterLock
 from recollect.memory.schema import Configuration
@@ -61,6 +62,7 @@ CATALOG, SEGMENTS, CACHE, LOCK = "catalog.sqlite", "segments", "cache", "writer.
 OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, LOCK)
 JOURNAL = f"{CATALOG}-journal"
 
+VERSION_TYPES = (int, float, str, int, int)
 ALIVE = "died IS NULL"
 ALIVE_AT = "born <= :v AND (died IS NULL OR died > :v)"
 
@@ -294,10 +296,8 @@ class Store:
 
     def versions(self) -> list[VersionInfo]:
         """Every version that can be read, oldest first."""
-        cursor = self.db.execute(
-            "SELECT version, time, operation, rows, changed FROM versions ORDER BY version"
-        )
-        return [VersionInfo(*row) for row in cursor]
+        query = "SELECT version, time, operation, rows, changed FROM versions ORDER BY version"
+        return [VersionInfo(*line) for line in typed_lines(self.db, query, *VERSION_TYPES)]
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -350,7 +350,7 @@ class Store:
     def record_version(self, version: int, operation: str, *, grown: int, changed: int) -> None:
         """Note the version that is being written, with ``grown`` more rows than the last."""
         query = "SELECT rows FROM versions WHERE version = ?"
-        (rows,) = self.db.execute(query, (version - 1,)).fetchone()
+        ((rows,),) = typed_lines(self.db, query, int, given=(version - 1,))
         line = (version, float(self.clock()), operation, rows + grown, changed)
         self.db.execute(
             "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (*line, version_sum(*line))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recollect.errors import CorruptMemory, RecollectError
 from recollect.index.scoring import measure
 from recollect.memory.arrays import unpack_arrays
-from recollect.memory.schema import STATE_COLUMNS, Configuration
+from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES, Configuration
 from recollect.memory.segments import Bytes
 from recollect.memory.store import Store
 from recollect.memory.sums import RETIRED_SUM, picture_sum, row_sum, version_sum
@@ -23,14 +23,6 @@ from recollect.memory.sums import RETIRED_SUM, picture_sum, row_sum, version_sum
 SMALL_BYTES = 64 << 20
 MAX_PROBLEMS = 100
 CHUNK = 4096
-
-NULL = type(None)
-TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(STATE_COLUMNS, (int,)) | {
-    "died": (int, NULL), "norm": (float,), "code": (int, NULL), "number": (float, NULL),
-    "value_segment": (int, NULL), "value_start": (int, NULL), "value_bytes": (int, NULL),
-    "value_sum": (int, NULL), "weight": (float,), "source": (str, NULL),
-}  # fmt: skip
-CELL_TYPES = {"str": (str, NULL), "int": (int, NULL), "float": (float, NULL), "bool": (int, NULL)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +89,9 @@ def _catalog_problems(store: Store) -> Iterator[str]:
     for (line,) in store.db.execute(f"PRAGMA integrity_check({MAX_PROBLEMS})"):
         if line != "ok":
             yield f"the catalog is damaged: {line}"
+    query = "SELECT code FROM labels WHERE code < 0 OR typeof(label) NOT IN ('text', 'integer')"
+    for (code,) in store.db.execute(query):
+        yield f"the label {code} is neither text nor integer"
     for row, picture, total in store.db.execute("SELECT id, picture, sum FROM thumbnails"):
         if not isinstance(picture, bytes) or picture_sum(row, picture) != total:
             yield f"the thumbnail of row {row} is not what was written"
@@ -108,7 +103,7 @@ def _row_problems(store: Store) -> Iterator[tuple[list[str], int, int]]:
     """Check all states of all rows; yields problems, states and bytes, a chunk at a time."""
     known = _known(store)
     places = [place for _, place in store.columns.values()]
-    types = [*TYPES.values(), *(CELL_TYPES[kind] for kind, _ in store.columns.values())]
+    types = [*STATE_TYPES.values(), *(CELL_TYPES[kind] for kind, _ in store.columns.values())]
     seen: set[tuple[type, ...]] = set()  # combinations of types that are right
     cursor = store.db.execute(f"SELECT {', '.join([*STATE_COLUMNS, *places])} FROM rows")
     while chunk := cursor.fetchmany(CHUNK):
@@ -166,7 +161,8 @@ def _state_problem(
         content = _part(
             known.values, state["value_segment"], state["value_start"], state["value_bytes"]
         )
-        if content is None or crc32(content) != state["value_sum"]:
+        width = 4 * config.value_dim if config.value_dim else state["value_bytes"]
+        if content is None or len(content) != width or crc32(content) != state["value_sum"]:
             return f"the value of row {row} is not what was written"
         if kind == "arrays":
             try:
