@@ -40,7 +40,7 @@ demo: $(STAMP)  ## teach a memory real images, ask it, correct it, make it forge
 	$(BIN)/recollect demo
 
 bench: $(STAMP)  ## the benchmarks of the memory, written to benchmarks/results
-	$(BIN)/python benchmarks/memory.py --json benchmarks/results/memory.json
+	$(BIN)/python benchmarks/memory.py --rounds 9 --json benchmarks/results/memory.json
 
 docs: $(STAMP)  ## regenerate the generated pages and check that every example runs
 	$(BIN)/python docs/generate.py

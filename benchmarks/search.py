@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("-k", type=int, default=20)
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 32, 1000])
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--pause", type=float, default=0.06, help="seconds between two engines")
+    parser.add_argument("--pause", type=float, default=0.2, help="seconds between two engines")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     args = parser.parse_args()

@@ -44,7 +44,8 @@ What holds for every command:
 - **Inputs** are image files, a folder with one subfolder per class, a `.csv`, `.tsv` or `.parquet`
   file, or a data set that Hugging Face's `save_to_disk` wrote; for a memory of texts, also the
   texts themselves. Columns of tables are found by their names (`image`, `text`, `label`,
-  `class_name` and the like; names are preferred to numbers) or named by options.
+  `class_name` and the like; names are preferred to numbers) or named by options. A memory without
+  an encoder takes Parquet files with a column of embeddings.
 - **Encodings** made by `add` and `evaluate` are kept in `MEMORY/cache`, so that nothing is encoded
   twice; `--no-cache` leaves them out. `predict`, `search` and `explain` write nothing at all.
 - **One writer at a time**, any number of readers. A second writer is refused, or waits as long as

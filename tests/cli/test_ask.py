@@ -235,3 +235,16 @@ def test_the_encoder_of_a_memory_is_checked_against_its_keys(run, questions, tmp
 
     assert done.exit_code == 1
     assert "another encoder" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["predict", "search", "explain"])
+def test_more_neighbors_than_rows_are_all_rows(facts, memory, questions, command):
+    """A billion neighbors of eight rows take no room."""
+    (answers,) = (
+        told
+        for told in facts(command, memory, questions / "red/0.png", "--k", 10**12).values()
+        if told
+    )
+
+    (answer,) = answers
+    assert len(answer.get("neighbors") or answer["rows"]) == 8

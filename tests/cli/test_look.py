@@ -97,20 +97,50 @@ def test_export_replaces_a_file_only_by_force(run, memory, tmp_path):
     assert run("export", memory, file, "--force").exit_code == 0
 
 
-def test_import_takes_embeddings_of_others(run, tmp_path):
-    """They can be asked from Python; the command says so."""
+@pytest.fixture
+def features(tmp_path):
+    """Embeddings of somebody else's, with labels and without."""
     pa = pytest.importorskip("pyarrow")
     from pyarrow import parquet
 
-    table = pa.table({"embedding": [[1.0, 0.0], [0.0, 1.0]], "label": ["a", "b"]})
-    parquet.write_table(table, tmp_path / "features.parquet")
+    keys = [[1.0, 0.0], [0.0, 1.0]]
+    parquet.write_table(pa.table({"embedding": keys, "label": ["a", "b"]}), tmp_path / "x.parquet")
+    parquet.write_table(pa.table({"embedding": keys[::-1]}), tmp_path / "asked.parquet")
+    return tmp_path / "x.parquet"
 
-    done = run("import", tmp_path / "m", tmp_path / "features.parquet")
+
+def test_import_takes_embeddings_of_others(run, features, tmp_path):
+    """The command says how such a memory is asked."""
+    done = run("import", tmp_path / "m", features)
 
     assert done.exit_code == 0
     assert "No encoder is known" in done.stderr
     with Memory.open(tmp_path / "m") as memory:
         assert memory.search(np.eye(2)[:1], k=1).values.tolist() == [["a"]]
+
+
+def test_a_memory_of_embeddings_is_asked_with_embeddings(facts, run, features, tmp_path):
+    """Features of one's own go through the same commands."""
+    run("import", tmp_path / "m", features)
+
+    answers = facts("predict", tmp_path / "m", tmp_path / "asked.parquet", "-k", 1)["predictions"]
+    measured = facts("evaluate", tmp_path / "m", features, "-k", 1)
+    added = facts("add", tmp_path / "m", tmp_path / "asked.parquet", "--label", "c")
+
+    assert [answer["label"] for answer in answers] == ["b", "a"]
+    assert answers[0]["input"] == "asked.parquet#0"
+    assert measured["accuracy"] == 1.0
+    assert added["labels"] == {"c": 2}
+
+
+def test_a_memory_of_embeddings_refuses_pictures(run, features, questions, tmp_path):
+    """Nothing here could encode them."""
+    run("import", tmp_path / "m", features)
+
+    done = run("predict", tmp_path / "m", questions)
+
+    assert done.exit_code == 1
+    assert "records no encoder" in done.stderr
 
 
 @pytest.mark.slow

@@ -210,3 +210,12 @@ def test_a_column_of_a_folder_is_refused(run, memory, lessons, name):
 
     assert done.exit_code == 1
     assert "has no columns" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["add", "evaluate"])
+def test_a_file_that_is_not_there_is_told_before_its_missing_label(run, memory, tmp_path, command):
+    """A mistyped path is no question of labels."""
+    done = run(command, memory, tmp_path / "mistyped.csv")
+
+    assert done.exit_code == 1
+    assert "there is no file at" in done.stderr

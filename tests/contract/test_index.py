@@ -178,6 +178,19 @@ def test_a_removed_row_may_come_back_with_another_key(square):
     assert similarity.tolist() == [[0.0, -8.0]]
 
 
+def test_a_row_may_come_and_go_many_times(square):
+    """Each time it is the last key that counts, and the last removal."""
+    for length in (2.0, 3.0, 4.0):
+        square.remove(np.array([2]))
+        square.add(np.array([2]), np.array([[length, 0.0]]))
+
+    ids, similarity = square.search(4 * EAST, 4)
+
+    assert ids.tolist() == [[2, 1, 4, 3]]
+    assert similarity[0, :2].tolist() == [0.0, -3.0]
+    assert len(square) == 4
+
+
 def test_removing_everything_leaves_an_empty_index(square):
     """Then teaching starts anew."""
     square.remove(np.array([1, 2, 3, 4]))
@@ -373,6 +386,13 @@ def test_exclude_must_have_an_entry_per_query(square):
     """One short, and every query would leave out another's row."""
     with pytest.raises(LengthMismatch):
         square.search(np.repeat(EAST, 3, axis=0), 1, exclude=np.array([1, 2]))
+
+
+@pytest.mark.parametrize("exclude", [5, np.array(5), np.ones((1, 1, 1), int), [1.5], ["a"]])
+def test_exclude_must_hold_row_ids(square, exclude):
+    """With an error of our tree, not one of NumPy's."""
+    with pytest.raises(InvalidParameter):
+        square.search(EAST, 1, exclude=exclude)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import json
 
 import doc_pages
 import pytest
 
 import recollect
 from recollect import errors
+from recollect.evaluation.reproduce.visual_memory_page import page as page_of
 
 WITH_CODE = [page for page in doc_pages.PAGES if doc_pages.blocks(page, "python")]
 
@@ -39,6 +41,14 @@ def test_every_link_to_a_file_leads_somewhere(page):
     missing = [link for link in doc_pages.local_links(page) if not (page.parent / link).exists()]
 
     assert missing == []
+
+
+def test_the_page_of_the_reproduction_is_what_its_figures_say():
+    """The page is written from the run's JSON file, never by hand."""
+    folder = doc_pages.DOCS / "reproduction"
+    report = json.loads((folder / "visual-memory.json").read_text(encoding="utf-8"))
+
+    assert (folder / "visual-memory.md").read_text(encoding="utf-8") == page_of(report)
 
 
 def test_the_reference_lists_exactly_the_public_names():

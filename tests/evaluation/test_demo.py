@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 from places import data, models
 
 import recollect as rc
 from recollect import errors
+from recollect.encoders import PixelEncoder
 from recollect.evaluation.demo import run_demo
+from recollect.evaluation.few_examples import weight_of_few
+from recollect.memory.sources import read_folder
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +45,32 @@ def test_a_class_that_was_never_taught_is_never_answered(told):
     _, facts, _ = told
 
     assert facts["new_before"] == 0.0
+
+
+def test_the_settings_are_those_that_the_taught_rows_choose(told):
+    """Taught again from the files: nothing that is asked about can have had a say."""
+    out, facts, _ = told
+    taught = read_folder(out / "pictures" / "teach")
+    labels, keys = np.array(taught.labels), PixelEncoder(size=8, color=False).encode(taught.inputs)
+    known, few = labels != "0", np.flatnonzero(labels == "0")[: facts["examples"]]
+    classifier = rc.MemoryClassifier().fit(keys[known], labels[known])
+
+    report = classifier.tune(grid={"vote": ["rank"], "alpha": [2.0], "k": facts["ks"]})
+    classifier.partial_fit(keys[few], labels[few])
+
+    assert (report.best.k, report.best.score) == (facts["k"], facts["expected_accuracy"])
+    assert weight_of_few(classifier, classifier.ids_[-len(few) :]) == facts["weight"]
+
+
+def test_a_turn_of_a_class_measures_what_the_story_measured_with_it(told):
+    """Turns read neighbors instead of changing a memory; for the class that came late both ran."""
+    _, facts, _ = told
+
+    turn = facts["turns"][facts["late"]]
+
+    assert (turn["k"], turn["weight"]) == (facts["k"], facts["weight"])
+    assert turn["new"] == [facts["new_before"], facts["new_unweighted"], facts["new_after"]]
+    assert turn["old"] == [facts["old_before"], facts["old_unweighted"], facts["old_after"]]
 
 
 def test_five_examples_teach_a_new_class_and_leave_the_old_ones_alone(told):
@@ -131,5 +161,6 @@ def test_the_same_story_is_told_with_photographs(tmp_path):
     )
 
     assert facts["new_after"] > facts["new_before"]
+    assert facts["old_after"] <= facts["old_before"]
     assert facts["answer_after"] == facts["mistaken_truth"]
     assert facts["same_answers"] == facts["queries"]

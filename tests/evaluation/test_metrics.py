@@ -135,6 +135,14 @@ def test_a_confidence_in_percent_is_refused():
         metrics.expected_calibration_error([True, False], [90.0, 60.0])
 
 
+def test_a_share_that_exceeds_one_by_rounding_is_certainty():
+    """Twenty shares of a unanimous vote may sum to the number after 1."""
+    curve = metrics.reliability_curve([True], [np.nextafter(1.0, 2.0)], bins=2)
+
+    assert curve.counts.tolist() == [0, 1]
+    assert curve.error == 0.0
+
+
 def test_a_confidence_that_is_not_a_number_is_refused():
     """NaN belongs to no bin."""
     with pytest.raises(errors.NonFinite):

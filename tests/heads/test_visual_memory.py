@@ -228,8 +228,14 @@ def test_keys_of_another_encoder_are_refused():
 
 def test_a_single_text_is_no_sequence_of_texts():
     """It would be encoded letter by letter."""
-    with pytest.raises(InvalidType, match="sequence"):
+    with pytest.raises(InputError, match="several inputs at once"):
         MemoryClassifier(encoder=Lengths()).fit("abc", ["x", "y", "z"])
+
+
+def test_a_name_is_no_encoder():
+    """`recollect init --encoder hog` takes one; the class takes the thing itself."""
+    with pytest.raises(InvalidParameter, match="no encoder"):
+        MemoryClassifier(encoder="hog").fit(["a"], ["x"])
 
 
 def test_an_encoder_that_breaks_its_promise_is_named():
@@ -237,7 +243,7 @@ def test_an_encoder_that_breaks_its_promise_is_named():
     encoder = Lengths()
     encoder.encode = lambda inputs: np.ones((len(inputs) + 1, 2), np.float32)
 
-    with pytest.raises(EncoderFault, match="keys that cannot be used"):
+    with pytest.raises(EncoderFault, match="something other than keys"):
         MemoryClassifier(encoder=encoder).fit(["a"], ["x"])
 
 
@@ -453,3 +459,33 @@ def test_predict_writes_nothing(compass):
 
     assert compass.__dict__ == before
     assert compass.memory_.version == version
+
+
+@pytest.mark.parametrize("vote", ["rank", "plurality", "softmax", "distance"])
+def test_a_number_of_neighbors_beyond_all_rows_costs_no_memory(vote):
+    """A billion neighbors of three rows are three rows, not arrays of a billion places."""
+    rows = [EAST, NORTH, WEST, [1.0, 0.5]], ["east", "north", "west", "north"]
+    vast = MemoryClassifier(k=10**15, vote=vote).fit(*rows)
+    wide = MemoryClassifier(k=20, vote=vote).fit(*rows)
+    asked = [[1.0, 0.9], WEST]
+
+    assert vast.predict(asked).tolist() == wide.predict(asked).tolist()
+    assert vast.predict_proba(asked).tobytes() == wide.predict_proba(asked).tobytes()
+    assert vast.explain(asked) == wide.explain(asked)
+    assert vast.predict_all_k(asked, ks=[1, 10**15]).tolist() == (
+        wide.predict_all_k(asked, ks=[1, 20]).tolist()
+    )
+    assert vast.tune(grid={"k": [1, 10**15]}).settings[0].score == (
+        wide.tune(grid={"k": [1, 20]}).settings[0].score
+    )
+
+
+@pytest.mark.parametrize("place", [5, 1.5, True, b"folder"])
+def test_a_memory_that_is_neither_memory_nor_path_is_refused(place, tmp_path, monkeypatch):
+    """The number 5 would otherwise become a folder named 5."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InvalidParameter):
+        MemoryClassifier(memory=place).fit([EAST], ["east"])
+
+    assert not list(tmp_path.iterdir())

@@ -120,3 +120,12 @@ def test_forgetting_equals_never_having_taught(rows, queries, weighting, draws):
     means = head.predict(queries)
     assert means.tobytes() == never.predict(queries).tobytes()
     assert [head.predict([query])[0] for query in queries] == means.tolist()
+
+
+def test_a_number_of_neighbors_beyond_all_rows_costs_no_memory():
+    """A billion neighbors of two rows are two rows, not arrays of a billion places."""
+    vast = MemoryRegressor(k=10**15).fit([[1, 0], [0, 1]], [10.0, 2.0])
+    wide = MemoryRegressor(k=20).fit([[1, 0], [0, 1]], [10.0, 2.0])
+
+    assert vast.predict([[1, 0.5]]).tobytes() == wide.predict([[1, 0.5]]).tobytes()
+    assert vast.explain([[1, 0.5]]) == wide.explain([[1, 0.5]])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 
@@ -319,6 +322,33 @@ def test_a_search_uses_the_rows_of_the_moment_it_began():
     allowed = {with_rows[0].tobytes(), without[0].tobytes()}
     assert {ids.tobytes() for ids, _ in answers} <= allowed
     assert len(index) == 300
+
+
+FORK = """
+import os
+import numpy as np
+from recollect.index.exact import ExactIndex
+from recollect.index.scan import Limits
+rows = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
+index = ExactIndex(64, limits=Limits(share=64, cores=2))
+index.add(np.arange(500), rows)
+expected = index.search(rows[:2], 3)[0].tolist()
+child = os.fork()
+if not child:
+    os._exit(0 if index.search(rows[:2], 3)[0].tolist() == expected else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_can_search():
+    """Threads do not survive a fork; waiting for one would hang a worker for ever."""
+    command = [sys.executable, "-W", "ignore", "-c", FORK]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+
+    done = subprocess.run(command, env=environment, timeout=60, check=False)
+
+    assert done.returncode == 0
 
 
 def test_many_single_rows_end_in_few_blocks():

@@ -294,6 +294,33 @@ def test_a_write_that_the_disk_refuses_changes_nothing(write, refused, tmp_path)
         assert look(memory) == after
 
 
+class Unreadable(FolderFiles):
+    """Segment files that can be written, and for a while not be read."""
+
+    broken = False
+
+    def read(self, name, size):
+        if self.broken:
+            raise CorruptMemory("the segment cannot be opened")
+        return super().read(name, size)
+
+
+def test_what_was_committed_is_not_reported_as_refused(tmp_path):
+    """The caller would teach it twice; what is wrong is said by the next question."""
+    with Memory(Store(teach(tmp_path / "memory"), files=Unreadable), uri="m") as memory:
+        memory.search(QUERIES, k=1)
+        before, many = len(memory), np.repeat(QUERIES, 3000, axis=0)
+        memory._store.files.broken = True
+
+        ids = memory.add(many, ["new"] * len(many))
+
+        with pytest.raises(CorruptMemory):
+            memory.search(QUERIES, k=1)
+        memory._store.files.broken = False
+        assert len(memory) == before + len(ids)
+        assert memory.search(QUERIES, k=1).found.all()
+
+
 LIMITED = """
 import resource, signal, sys
 from recollect.errors import RecollectError

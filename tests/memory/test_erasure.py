@@ -180,7 +180,7 @@ def test_what_a_row_that_stays_holds_too_is_reported_by_kind_and_id(tmp_path):
             "key of row 0: a row that stays holds the same bytes",
             "label of row 0: a row that stays holds this text",
             "text of row 0: a row that stays holds this text",
-            "thumbnail of row 0: a row that stays holds the same picture",
+            "thumbnail of row 0: a picture that stays holds the same bytes",
         }
         assert memory.thumbnail(1) == PICTURE
         near = memory.search(keys(1), k=2)

@@ -395,6 +395,14 @@ def test_a_foreign_table_keeps_ids_weights_sources_and_metadata():
     assert about["metadata"] == {"label_": "str", "split": "str", "seen": "str"}
 
 
+def test_a_foreign_table_of_questions_may_lack_labels():
+    """Embeddings that are only asked about have no answer yet."""
+    rows, _ = from_arrow(foreign(label=None), valued=False)
+
+    assert rows.keys.tolist() == [[0.5, 1.0], [2.0, 3.0]]
+    assert rows.values.tolist() == [0.0, 0.0]
+
+
 def test_a_foreign_table_of_numbers_makes_a_memory_of_numbers():
     """Regression rows have no label."""
     rows, about = from_arrow(foreign(label=None, value=[0.5, 1.5]))

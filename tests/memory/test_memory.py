@@ -12,6 +12,7 @@ from recollect.errors import (
     Closed,
     DuplicateIds,
     EncoderMismatch,
+    InputError,
     InvalidParameter,
     MemoryExists,
     MemoryNotFound,
@@ -612,3 +613,60 @@ def test_a_memory_says_what_it_is(tmp_path):
         )
         assert memory.uri == str(tmp_path / "m")
         assert (memory.metric, memory.value, memory.value_dim) == ("cosine", "label", None)
+
+
+# -- places ----------------------------------------------------------------------------------------
+
+
+def test_a_memory_stays_where_it_was_made_when_the_working_directory_changes(tmp_path, monkeypatch):
+    """A relative path means the folder at the time of the call."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    with make("m") as memory:
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        memory.add([WEST], ["owl"])
+
+        assert memory.search([WEST], k=1).values.tolist() == [["owl"]]
+        assert memory.verify().ok
+
+
+@pytest.mark.parametrize(
+    "uri", ["s3://bucket/m", "file:///tmp/m", " m", "m ", "", "a\0b", "/", 5, None]
+)
+def test_what_is_no_folder_of_this_machine_is_no_place(uri, tmp_path, monkeypatch):
+    """Nobody wants to find a folder named `s3:`."""
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(InvalidParameter, match="no place for a memory"):
+        Memory.create(uri, dim=2)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_arguments_of_the_public_calls_may_be_given_by_position(tmp_path):
+    """In the order in which the documentation names them."""
+    with make(tmp_path / "m") as memory:
+        memory.add([WEST], ["owl"], [7], [2.0], ["w.png"])
+        memory.update([7], ["hawk"])
+
+        near = memory.search([WEST, EAST], 1, "weight > 1")
+        assert near.ids.tolist() == [[7], [7]]
+        assert memory.remove(None, "label = 'hawk'").tolist() == [7]
+    with Memory.open(tmp_path / "m", None, True) as reader:
+        assert reader.read_only
+
+
+@pytest.mark.parametrize("values", [{"a", "b"}, frozenset({"a", "b"}), {"a": 1, "b": 2}, None])
+def test_values_come_in_an_order(values, memory):
+    """A set would give each row some label."""
+    with pytest.raises(InputError):
+        memory.add([EAST, NORTH], values)
+    assert len(memory) == 0
+
+
+def test_a_source_is_text_or_a_path(memory):
+    """A number is an id of something, and belongs into the metadata."""
+    memory.add([EAST, NORTH], ["a", "b"], sources=[Path("a/1.png"), None])
+
+    with pytest.raises(InputError, match="text or paths"):
+        memory.add([EAST], ["a"], sources=[1])
+    assert memory.rows().sources == ["a/1.png", None]

@@ -81,14 +81,16 @@ def run(arguments: list[str]) -> int:
             # A label that the terminal cannot show is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
-        return _run(arguments)
+        code = _run(arguments)
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; what was not finished was not written.\n")
-        return INTERRUPTED
+        code = INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has seen enough; nothing may be flushed into it at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    if code == INTERRUPTED:
+        sys.stderr.write("Interrupted; what was not finished was not written.\n")
+    return code
 
 
 def _run(arguments: list[str]) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from recollect.cli import options
-from recollect.cli.inputs import Ready, Wanted, encode, encoder_of, gather, opened
+from recollect.cli.inputs import Ready, Wanted, encode_inputs, opened
 from recollect.cli.screen import Screen, cell, number, percent
 from recollect.errors import EmptyMemory, InvalidParameter
 from recollect.memory.memory import Memory
@@ -37,12 +37,15 @@ def predict(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Answer: the label that the nearest rows vote for, its share, and which rows they are."""
+    """Answer with the label that the nearest rows vote for.
+
+    Shows its share of the vote and the ids of the nearest rows. Nothing is written.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         rule = VoteRule(vote_by.value, alpha, temperature, sharpness)
         wanted = Wanted(ColumnOptions(image=image_column, text=text_column, labelled=False), split)
         ready = _encoded(screen, taught, inputs, wanted, on_error.value)
-        near = taught.search(ready.keys, k)
+        near = taught.search(ready.keys, min(k, len(taught)))
         answers = [
             {"input": name, **answer}
             for name, answer in zip(names(ready), answer_all(near, rule, taught), strict=True)
@@ -113,6 +116,7 @@ def search(
                 got="neither" if row is None else "both", remedy="Give one of them.",
             )  # fmt: skip
         skipped: list[dict[str, str]] = []
+        k = min(k, max(1, len(taught)))
         if row is not None:
             asked, exclude = [f"row {row}"], [[row]]
             near = taught.search(taught.rows([row]).keys, k, where=where, exclude=exclude)
@@ -149,7 +153,10 @@ def explain(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Say why: the rows behind an answer, and the fewest whose removal would change it."""
+    """Say which rows are behind an answer, and what would change it.
+
+    Shows what each row adds to the answer, and the fewest rows whose removal changes it.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         rule = VoteRule(vote_by.value, alpha, temperature, sharpness)
         wanted = Wanted(ColumnOptions(image=image_column, text=text_column, labelled=False), split)
@@ -201,10 +208,8 @@ def _encoded(
         raise EmptyMemory(
             "the memory holds no rows yet", remedy=f"Teach it: recollect add {memory.uri} INPUTS"
         )
-    encoder = encoder_of(memory)
-    found = gather(arguments, encoder.modality, wanted)
     # Questions are not kept: a cache would hold a trace of every picture that was asked about.
-    return encode(screen, memory, encoder, found, on_error=on_error)
+    return encode_inputs(screen, memory, arguments, wanted, on_error=on_error)
 
 
 def _neighbors(near: Neighbors, place: int, shares: Any) -> list[dict[str, Any]]:

@@ -98,7 +98,10 @@ def remove(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Take rows out of every answer. Past versions keep them: restore brings them back."""
+    """Take rows out of every answer.
+
+    Past versions keep them: restore brings them back.
+    """
     with (
         Screen(as_json=as_json, quiet=quiet) as screen,
         opened(memory, write=True, wait=wait) as taught,
@@ -139,10 +142,11 @@ def erase(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Erase rows from the disk, past versions and cache included, and issue a receipt.
+    """Erase rows from the disk for good, with a receipt.
 
-    Nothing can bring them back. The receipt is issued after every byte of the folder was searched
-    for what the rows consisted of. Rows that were removed before can be erased by their ids.
+    They leave past versions and the cache too; nothing can bring them back. The receipt is issued
+    after every byte of the folder was searched for what the rows consisted of. Rows that were
+    removed before can be erased by their ids.
     """
     with (
         Screen(as_json=as_json, quiet=quiet) as screen,

@@ -26,7 +26,10 @@ def export(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write all rows to a Parquet file, bit for bit. Small pictures are not included."""
+    """Write all rows to a Parquet file, bit for bit.
+
+    Small pictures are not included.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         if file.exists() and not force:
             raise InputError(
@@ -71,6 +74,8 @@ def import_(
         def show() -> None:
             screen.say(f"Made {memory} with {plural(len(made), 'row')}.")
             if made.encoder is None:
-                screen.note("No encoder is known: ask it from Python, with keys of the same kind.")
+                screen.note(
+                    "No encoder is known: ask with Parquet files of embeddings of the same kind."
+                )
 
         screen.result(facts, show)

@@ -45,7 +45,10 @@ def restore(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make the rows of a past version the rows of a new one. No version is lost by it."""
+    """Make the rows of a past version the rows of a new one.
+
+    No version is lost by it.
+    """
     with (
         Screen(as_json=as_json, quiet=quiet) as screen,
         opened(memory, write=True, wait=wait) as taught,

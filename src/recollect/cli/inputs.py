@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recollect.cli.screen import Screen
-from recollect.errors import EmptyBatch, InputError, InvalidLabel, InvalidParameter
+from recollect.errors import EmptyBatch, InputError, InvalidLabel
+from recollect.memory import interchange
 from recollect.memory.memory import Memory
 from recollect.memory.sources import ColumnOptions, LabelledInputs, read_files, read_inputs
 from recollect.types import Floats, Label
@@ -68,27 +69,6 @@ def opened(
         yield memory
 
 
-def encoder_of(memory: Memory) -> Encoder:
-    """Build the encoder that a memory records.
-
-    Raises:
-        InvalidParameter: It records none that can be built again.
-        EncoderMismatch: What was built is not the encoder that made the keys.
-    """
-    from recollect.encoders import from_spec
-
-    if memory.encoder_spec is None:
-        raise InvalidParameter(
-            "this memory records no encoder that can be built again",
-            expected="a memory made with: recollect init MEMORY --encoder NAME",
-            got="no encoder" if memory.encoder is None else memory.encoder,
-            remedy="Use it from Python, where you pass keys or the encoder yourself.",
-        )
-    encoder = from_spec(memory.encoder_spec)
-    memory.check_encoder(encoder)
-    return encoder
-
-
 def gather(arguments: Sequence[str], modality: Modality, wanted: Wanted) -> LabelledInputs:
     """Read the inputs that are named on the command line, as one set.
 
@@ -139,13 +119,15 @@ def _single(arguments: list[str], modality: Modality, wanted: Wanted) -> list[La
     """Image files or texts that are named one by one."""
     if not arguments:
         return []
+    # A file that is not there is told first: giving it a label would not help.
+    pictures = [read_files(arguments, label=wanted.label)] if modality == "image" else []
     if wanted.columns.get("labelled", True) and wanted.label is None:
         raise InvalidLabel(
             f"{arguments[0]!r:.80} has no label",
             remedy="Give it with --label, or name a folder or a table that holds labels.",
         )
-    if modality == "image":
-        return [read_files(arguments, label=wanted.label)]
+    if pictures:
+        return pictures
     labels: list[Label] | None = None if wanted.label is None else [wanted.label] * len(arguments)
     return [LabelledInputs(arguments, labels, ["command line"] * len(arguments), modality="text")]
 
@@ -212,6 +194,71 @@ def as_number(label: Any) -> float:
             "this memory holds numbers", expected="a number", got=repr(label),
             remedy="Give a number such as 0.5, or name the column that holds them.",
         ) from error  # fmt: skip
+
+
+def encode_inputs(
+    screen: Screen,
+    memory: Memory,
+    arguments: Sequence[str],
+    wanted: Wanted,
+    *,
+    on_error: Literal["raise", "skip"],
+    batch_size: int = 64,
+    cache: bool = False,
+) -> Ready:
+    """Read the inputs on the command line and encode them with the memory's encoder.
+
+    A memory that records no encoder takes Parquet files that hold keys.
+
+    Raises:
+        InputError: The inputs cannot be read, or no keys can be made of them.
+        EncoderMismatch: What was built is not the encoder that made the memory's keys.
+    """
+    from recollect.encoders import from_spec
+
+    if memory.encoder_spec is None:
+        return _keys_of_tables(memory, arguments, wanted)
+    encoder = from_spec(memory.encoder_spec)
+    memory.check_encoder(encoder)
+    inputs = gather(arguments, encoder.modality, wanted)
+    return encode(
+        screen, memory, encoder, inputs, on_error=on_error, batch_size=batch_size, cache=cache
+    )
+
+
+def _keys_of_tables(memory: Memory, arguments: Sequence[str], wanted: Wanted) -> Ready:
+    labelled = wanted.columns.get("labelled", True) and wanted.label is None
+    parts, keys = [], []
+    for argument in arguments:
+        if Path(argument).suffix.lower() not in {".parquet", ".pq"}:
+            raise InputError(
+                f"this memory records no encoder that could read {argument!r:.80}",
+                expected="Parquet files with a column of embeddings",
+                got=None if memory.encoder is None else f"an encoder called {memory.encoder}",
+                remedy="Encode the inputs from Python, or use a memory of: recollect init MEMORY "
+                "--encoder NAME.",
+            )
+        rows, _ = interchange.from_parquet(argument, valued=labelled)
+        name = Path(argument).name
+        numbered = [f"{name}#{row}" for row in range(len(rows))]
+        sources = [known or row for known, row in zip(rows.sources, numbered, strict=True)]
+        labels = rows.values.tolist() if labelled else None
+        if wanted.label is not None:
+            labels = [wanted.label] * len(rows)
+        parts.append(LabelledInputs(list(range(len(rows))), labels, sources, rows.metadata))
+        keys.append(rows.keys.astype(np.float32))
+    inputs = _joined(parts)
+    # The places of the inputs stand in for them, so that a sample finds its keys.
+    placed = replace(inputs, inputs=list(range(len(inputs))))
+    chosen = placed.sample(limit=wanted.limit, per_class=wanted.per_class, seed=wanted.seed)
+    widths = {part.shape[1] for part in keys}
+    if len(widths) > 1:
+        raise InputError(
+            "the files hold keys of different width",
+            got=sorted(widths),
+            remedy="One memory takes keys of one width.",
+        )
+    return Ready(chosen, np.concatenate(keys)[list(chosen.inputs)], [])
 
 
 def encode(

@@ -88,7 +88,10 @@ def verify(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Check every byte of a memory against its checksums, trusting nothing. Exit code 1 if bad."""
+    """Check every byte of a memory, trusting nothing.
+
+    Exit code 1 if anything is not what was written.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen:
         facts = _checked(memory)
 

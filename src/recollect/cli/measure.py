@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import typer
 from numpy.typing import NDArray
 
 from recollect.cli import options
-from recollect.cli.inputs import Wanted, encode, encoder_of, fit_labels, gather, opened
+from recollect.cli.inputs import Wanted, encode_inputs, fit_labels, opened
 from recollect.cli.screen import Screen, percent, plural
 from recollect.errors import EmptyMemory, InvalidParameter
 from recollect.memory.memory import Memory
@@ -51,20 +52,20 @@ def evaluate(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Measure accuracy, macro recall, calibration, and accuracy for every k up to the one given."""
+    """Measure how often a memory is right.
+
+    Accuracy, macro recall, calibration, accuracy for every k up to the one given, the hardest
+    labels and the commonest mistakes.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         _check(taught)
         rule = VoteRule(vote_by.value, alpha, temperature, sharpness)
         skipped: list[dict[str, str]] = []
         if inputs:
             columns = ColumnOptions(image=image_column, text=text_column, label=label_column)
-            encoder = encoder_of(taught)
-            found = gather(
-                inputs, encoder.modality, Wanted(columns, split, None, limit, None, seed)
-            )
-            ready = encode(
-                screen, taught, encoder, found, on_error=on_error.value, batch_size=batch_size,
-                cache=not no_cache,
+            ready = encode_inputs(
+                screen, taught, inputs, Wanted(columns, split, None, limit, None, seed),
+                on_error=on_error.value, batch_size=batch_size, cache=not no_cache,
             )  # fmt: skip
             truth = fit_labels(taught, list(ready.inputs.labels or []))
             keys, own, skipped = ready.keys, None, ready.skipped
@@ -170,8 +171,7 @@ def _per_class(truth: NDArray[Any], answers: NDArray[Any]) -> dict[str, dict[str
 def _confused(truth: NDArray[Any], answers: NDArray[Any]) -> list[dict[str, Any]]:
     """The commonest mistakes."""
     wrong = truth != answers
-    pairs = list(zip(truth[wrong].tolist(), answers[wrong].tolist(), strict=True))
-    counts = {pair: pairs.count(pair) for pair in set(pairs)}
+    counts = Counter(zip(truth[wrong].tolist(), answers[wrong].tolist(), strict=True))
     common = sorted(counts.items(), key=lambda item: (-item[1], str(item[0])))[:20]
     return [{"truth": a, "answer": b, "count": count} for (a, b), count in common]
 

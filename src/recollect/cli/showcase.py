@@ -24,7 +24,10 @@ def demo(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Tell the whole story on real images: teach, ask, explain, correct, extend, erase."""
+    """Tell the whole story on real images.
+
+    Teach, ask, explain, correct, extend and erase, with a page and a picture of it.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen:
         from recollect.evaluation.demo import run_demo
 
@@ -72,7 +75,10 @@ def visual_memory(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """The four votes of arXiv 2408.08172 on CIFAR-10, with k-NN and a linear probe beside them."""
+    """Measure the four votes of arXiv 2408.08172 on CIFAR-10.
+
+    With scikit-learn's nearest neighbors and a linear probe beside them.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen:
         from recollect.evaluation.reproduce.visual_memory import run
 

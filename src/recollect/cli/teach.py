@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from recollect.cli import options
-from recollect.cli.inputs import Ready, Wanted, encode, encoder_of, fit_labels, gather, opened
+from recollect.cli.inputs import Ready, Wanted, encode_inputs, fit_labels, opened
 from recollect.cli.screen import Screen, plural
 from recollect.errors import RecollectError
 from recollect.memory.memory import Memory
@@ -116,9 +116,11 @@ def add(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Teach: encode labelled inputs and add them as rows, in one version."""
+    """Teach labelled inputs: encode them and add them as rows.
+
+    All of them are added in one version, or none.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory) as known:
-        encoder = encoder_of(known)
         columns = ColumnOptions(
             image=image_column,
             text=text_column,
@@ -127,12 +129,11 @@ def add(
             metadata=[] if no_metadata else metadata,
         )
         wanted = Wanted(columns, split, label, limit, per_class, seed)
-        found = gather(inputs, encoder.modality, wanted)
-        ready = encode(
-            screen, known, encoder, found, on_error=on_error.value, batch_size=batch_size,
+        ready = encode_inputs(
+            screen, known, inputs, wanted, on_error=on_error.value, batch_size=batch_size,
             cache=not no_cache,
         )  # fmt: skip
-        extra = _previews(screen, ready) if previews else {}
+        extra = _previews(screen, ready) if previews and known.encoder_spec else {}
         # Encoding may take hours; the lock is held only while the rows are written.
         with opened(memory, write=True, wait=wait) as taught:
             facts = _write(taught, ready, weight, extra)

@@ -29,10 +29,10 @@ _BATCH_BYTES = 256 * 2**20
 
 @runtime_checkable
 class StagedEncoder(Encoder, Protocol):
-    """An encoder in two stages: the first makes inputs small, in many threads at once."""
+    """An encoder in two stages, the first of which runs in many threads at once."""
 
     def prepare(self, value: Any) -> Any:
-        """Make one input small: uint8 RGB ``(H, W, 3)``, or a text. Safe to call from threads."""
+        """Make one input, uint8 RGB ``(H, W, 3)`` or a text, small; or its key already."""
         ...
 
     def encode_prepared(self, batch: Sequence[Any]) -> Floats:
@@ -120,9 +120,11 @@ def encode_all(
     return run.encoded()
 
 
-def encode_each(encoder: Encoder, inputs: Iterable[Any], batch_size: int) -> Floats:
+def encode_each(
+    encoder: Encoder, inputs: Iterable[Any], *, batch_size: int, workers: int | None = None
+) -> Floats:
     """What ``encode`` of a staged encoder does: read in threads, encode, raise at a bad input."""
-    return encode_all(encoder, inputs, batch_size=batch_size).keys
+    return encode_all(encoder, inputs, batch_size=batch_size, workers=workers).keys
 
 
 def prepared_batches(
@@ -168,7 +170,7 @@ class _Reader:
             return error
 
     def _image(self, source: Any) -> _Ready:
-        picture = fetch(source, max_bytes=self.max_bytes)
+        picture = fetch(source, max_bytes=self.max_bytes).settled(max_pixels=self.max_pixels)
         digest = picture.digest() if self.cache is not None else b""
         key = self._known(digest)
         if key is not None:

@@ -260,7 +260,8 @@ class HashingTextEncoder:
         # The lowest bit gives the sign, the others the place behind the constant entry.
         place = 1 + (grams >> np.uint64(1)) % np.uint64(self.dim - 1)
         signed = np.sqrt(counts) * np.where(grams & np.uint64(1), 1.0, -1.0)
-        key = np.bincount(place.astype(np.int64), weights=signed, minlength=self.dim)
+        key = np.zeros(self.dim)
+        np.add.at(key, place.astype(np.int64), signed)
         key[0] = 0.1
         unit: Floats = (key / np.sqrt(np.sum(key * key))).astype(np.float32)
         return unit

@@ -16,7 +16,7 @@ from typing import Any
 
 from recollect.encoders.files import open_regular
 from recollect.encoders.preprocessing import Preprocessing
-from recollect.errors import EncoderFault, InputError, MissingExtra
+from recollect.errors import EncoderFault, MissingExtra
 
 _DOWNLOADED = ["*.json", "*.safetensors", "*.txt", "*.model"]
 _WEIGHTS = "*.safetensors"
@@ -132,7 +132,7 @@ def read_preprocessing(folder: Path) -> Preprocessing | None:
         return None
     try:
         return _preprocessing(settings)
-    except (AttributeError, KeyError, IndexError, TypeError, ValueError, InputError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _fault(
             str(folder),
             "an image processor that resizes, crops, rescales and normalizes",

@@ -30,12 +30,13 @@ from recollect.encoders.identity import (
     fingerprint,
     hash_files,
 )
+from recollect.encoders.pooling import joined
 from recollect.encoders.preprocessing import Preprocessing, Size, preprocessing
 from recollect.encoders.torch import evaluating, load_torch
 from recollect.errors import EncoderFault
 from recollect.types import Floats
 
-Output: TypeAlias = Literal["pooled", "first", "mean", "projection"]
+Output: TypeAlias = Literal["pooled", "cls", "mean", "projection"]
 
 # A closed list: other models may be assembled from further models that would be fetched.
 IMAGE_MODELS = (
@@ -46,7 +47,7 @@ TEXT_MODELS = (
     "albert", "bert", "camembert", "clip", "distilbert", "electra", "modernbert", "mpnet",
     "roberta", "xlm-roberta",
 )  # fmt: skip
-_OUTPUTS = ("first", "mean", "pooled", "projection")
+_OUTPUTS = ("cls", "mean", "pooled", "projection")
 # These count positions from behind the padding token.
 _SHIFTED_POSITIONS = ("camembert", "mpnet", "roberta", "xlm-roberta")
 # Of a deep stack of equal layers, maps are taken from this many.
@@ -72,7 +73,7 @@ class HuggingFaceEncoder:
             whose files were downloaded before.
         revision: Branch, tag or commit on the hub.
         modality: ``"image"`` or ``"text"``; None takes what the model reads, of CLIP the images.
-        output: ``"pooled"`` is the model's own summary, ``"first"`` its first token (CLS),
+        output: ``"pooled"`` is the model's own summary, ``"cls"`` its first token,
             ``"mean"`` the mean over patches or words, ``"projection"`` the space that CLIP's
             images and texts share. None means projection for CLIP, pooled for other image models
             and mean for other text models.
@@ -126,6 +127,9 @@ class HuggingFaceEncoder:
         self._max_tokens: int | None = None
         if self._modality == "image":
             self._preprocessing = self._find_preprocessing(preprocess, size)
+            if self._preprocessing.size is None:
+                # Pictures of several sizes do not fit into one run.
+                self._batch_size = 1
         else:
             self._tokenizer = load_pretrained(self.folder, "AutoTokenizer")
             self._max_tokens = self._find_limit(max_tokens)
@@ -217,7 +221,7 @@ class HuggingFaceEncoder:
             self._run_maps(self._images(batch), wanted)
             for batch in prepared_batches(self.prepare, inputs, self._batch_size)
         ]
-        return {name: np.concatenate([part[name] for part in parts]) for name in wanted}
+        return {name: joined(name, [part[name] for part in parts]) for name in wanted}
 
     def prepare(self, value: Any) -> Any:
         """Make one picture small; a text stays as it is."""
@@ -273,19 +277,19 @@ class HuggingFaceEncoder:
         if self._output in {"pooled", "projection"}:
             summary = getattr(outputs, "pooler_output", None)
             if summary is None:
-                raise self._fault("has no summary of its own", "output='mean' or 'first'", "pooled")
+                raise self._fault("has no summary of its own", "output='mean' or 'cls'", "pooled")
             summary = summary.flatten(1)
             return self._projection(summary) if self._output == "projection" else summary
         states = outputs.last_hidden_state
         if states.ndim == 4:
             states = states.flatten(2).transpose(1, 2)
         if self._modality == "text":
-            return states[:, 0] if self._output == "first" else _masked_mean(states, inputs)
+            return states[:, 0] if self._output == "cls" else _masked_mean(states, inputs)
         prefix = self._prefix(states, inputs["pixel_values"])
         if self._output == "mean":
             return states[:, prefix:].mean(dim=1)
         if prefix == 0:
-            raise self._fault("has no first token", "output='mean' or 'pooled'", "first")
+            raise self._fault("has no first token", "output='mean' or 'pooled'", "cls")
         return states[:, 0]
 
     def _prefix(self, states: Any, images: Any) -> int:

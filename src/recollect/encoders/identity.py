@@ -31,7 +31,7 @@ def fingerprint(kind: str, settings: Mapping[str, Any]) -> str:
 
     Example:
         >>> fingerprint("pixels", {"size": 16, "color": True})
-        'pixels:23151c811fb64384c7dbcbe34c16d13b'
+        'pixels:2310b7128cc0e849f832ba0735b22f5b'
     """
     text = json.dumps(settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return f"{kind}:{hashlib.sha256(text.encode()).hexdigest()[:32]}"

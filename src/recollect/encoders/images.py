@@ -11,6 +11,8 @@ import hashlib
 import io
 import os
 import sys
+import threading
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -38,6 +40,7 @@ FORMATS = ("JPEG", "PNG", "WebP", "BMP", "TIFF")
 _EXPECTED = "a JPEG, PNG, WebP, BMP or TIFF image"
 _CONVERT = "Convert it to PNG or JPEG, or leave it out."
 _ORIENTATION = 0x0112
+_FILTERS = threading.Lock()
 
 
 def decode_image(
@@ -93,15 +96,29 @@ class Picture:
         """SHA-256, 32 bytes: of a file's bytes, or of an array with its shape and dtype."""
         if isinstance(self.content, bytes):
             return hashlib.sha256(self.content).digest()
-        # A Pillow image becomes the array of its own mode; the palette is not in it.
-        values = self.content if isinstance(self.content, np.ndarray) else self.decode()
-        head = f"{values.dtype.str} {values.shape}\n".encode()
-        return hashlib.sha256(head + values.tobytes()).digest()
+        head = f"{self.content.dtype.str} {self.content.shape}\n".encode()
+        return hashlib.sha256(head + self.content.tobytes()).digest()
+
+    def settled(self, *, max_pixels: int = MAX_PIXELS) -> Picture:
+        """Make a Pillow image, which has no bytes of its own, an array; others stay."""
+        if isinstance(self.content, (bytes, np.ndarray)):
+            return self
+        return Picture(self.name, self.decode(max_pixels=max_pixels))
 
     def decode(self, *, max_pixels: int = MAX_PIXELS) -> RGB:
         """Decode to uint8 ``(H, W, 3)``; raises ``BadImage``."""
         if isinstance(self.content, np.ndarray):
             return _from_array(self.name, self.content)
+        try:
+            return self._decode(max_pixels)
+        except Warning:
+            # Pillow warns of odd metadata, and this program makes warnings errors: what a picture
+            # holds may not depend on that. The filters are one for all threads.
+            with _FILTERS, warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self._decode(max_pixels)
+
+    def _decode(self, max_pixels: int) -> RGB:
         if isinstance(self.content, bytes):
             return _from_pillow(self.name, _open_bytes(self.name, self.content, max_pixels))
         _check_size(self.name, self.content.size, max_pixels)
@@ -171,6 +188,8 @@ def _open_bytes(name: str, content: bytes, max_pixels: int) -> Image:
         _check_size(name, _webp_size(name, content), max_pixels)
     try:
         image: Image = factory(io.BytesIO(content))
+    except Warning:
+        raise
     except Exception as error:
         raise _undecodable(name, error) from error
     _check_size(name, image.size, max_pixels)
@@ -216,7 +235,7 @@ def _described(content: bytes) -> str:
         return "an AVIF, HEIC or video file"
     start = content[:64].lstrip()
     found = (words for magic, words in known if start.startswith(magic))
-    return next(found, f"a file that begins with {content[:12]!r}")
+    return next(found, "a file of another kind")
 
 
 def _webp_size(name: str, content: bytes) -> tuple[int, int]:
@@ -237,7 +256,7 @@ def _from_pillow(name: str, image: Image) -> RGB:
     try:
         image.load()
         return _to_rgb(name, _upright(image))
-    except BadImage:
+    except (BadImage, Warning):
         raise
     except Exception as error:
         # Decoders leak errors of many kinds on broken files: each means the same to a caller.
@@ -258,6 +277,8 @@ def _upright(image: Image) -> Image:
     }
     try:
         orientation = image.getexif().get(_ORIENTATION)
+    except Warning:
+        raise
     except Exception:  # noqa: BLE001 - a broken note about the camera does not spoil the pixels
         return image
     if not isinstance(orientation, int) or orientation not in turns:

@@ -19,16 +19,17 @@ from recollect.encoders.base import Modality
 from recollect.encoders.batching import (
     available_cores,
     check_count,
+    check_inputs,
     encode_each,
     invalid,
     ordered,
     prepared_batches,
 )
 from recollect.encoders.identity import DECODING, checked_fields, fingerprint, read_model_file
-from recollect.encoders.images import RGB
-from recollect.encoders.pooling import Pooling, check_pooling, pooled, pooled_width
+from recollect.encoders.images import RGB, decode_image
+from recollect.encoders.pooling import Pooling, check_pooling, joined, pooled, pooled_width
 from recollect.encoders.preprocessing import Layout, Preprocessing, Resize, Size, preprocessing
-from recollect.errors import EncoderFault, InputError, MissingExtra
+from recollect.errors import EncoderFault, MissingExtra
 from recollect.types import Floats
 
 # Names that exporters give to the one vector of an input, best first.
@@ -69,7 +70,7 @@ class OnnxEncoder:
         resize: ``"crop"`` or ``"squash"``.
         crop: Share of the sides that ``"crop"`` keeps.
         interpolation: As in ``Preprocessing``.
-        pooling: ``"mean"`` over positions or tokens, or the ``"first"`` token.
+        pooling: ``"mean"`` over positions or tokens, or ``"cls"``, the first token.
         maps: Outputs that ``encode_maps`` returns; None means all of shape ``(n, C, H, W)``.
         providers: Execution providers of ONNX Runtime; None means the CPU.
         threads: Images encoded at once on the CPU; None takes every core. Does not change keys.
@@ -192,7 +193,8 @@ class OnnxEncoder:
 
     def encode(self, inputs: Sequence[Any]) -> Floats:
         """Encode images to float32 ``(n, dim)``."""
-        return encode_each(self, inputs, batch_size=max(64, self._batch_size))
+        workers = self._threads if self._batch_size == 1 else None
+        return encode_each(self, inputs, batch_size=max(64, self._batch_size), workers=workers)
 
     def encode_outputs(self, inputs: Sequence[Any], names: Sequence[str]) -> dict[str, Floats]:
         """Run the model once and return several outputs, each float32 ``(n, ...)``.
@@ -205,10 +207,20 @@ class OnnxEncoder:
         """
         if not names or not set(names) <= self._session.outputs.keys():
             raise invalid("names", f"some of {', '.join(self._session.outputs)}", names)
-        parts: list[list[Floats]] = []
-        for batch in prepared_batches(self.prepare, inputs, max(64, self._batch_size)):
-            parts.extend(self._run(batch, list(names)))
-        return {name: _joined(name, [part[i] for part in parts]) for i, name in enumerate(names)}
+        wanted = list(names)
+        if self._batch_size == 1:
+            several = check_inputs(inputs, "image")
+            stream = ordered(
+                lambda source: self._run([self._shrink(decode_image(source))], wanted),
+                several,
+                workers=self._threads,
+                window=4 * self._threads,
+            )
+        else:
+            batches = prepared_batches(self._shrink, inputs, self._batch_size)
+            stream = (self._run(batch, wanted) for batch in batches)
+        parts = list(stream)
+        return {name: joined(name, [part[i] for part in parts]) for i, name in enumerate(names)}
 
     def encode_maps(
         self, inputs: Sequence[Any], names: Sequence[str] | None = None
@@ -224,26 +236,29 @@ class OnnxEncoder:
             )
         return self.encode_outputs(inputs, wanted)
 
-    def prepare(self, value: RGB) -> RGB:
-        """Resize one picture."""
+    def prepare(self, value: RGB) -> Any:
+        """Return the key of one picture; or the picture made small, where batches are run."""
+        small = self._shrink(value)
+        return self._keys([small])[0] if self._batch_size == 1 else small
+
+    def encode_prepared(self, batch: Sequence[Any]) -> Floats:
+        """Stack keys; or run the model on batches of small pictures."""
+        if self._batch_size == 1:
+            return np.stack(batch)
+        starts = range(0, len(batch), self._batch_size)
+        return np.concatenate([self._keys(batch[i : i + self._batch_size]) for i in starts])
+
+    def _shrink(self, value: RGB) -> RGB:
         return self._preprocessing.shrink(value)
 
-    def encode_prepared(self, batch: Sequence[RGB]) -> Floats:
-        """Scale pictures, run the model, pool its output."""
-        runs = self._run(batch, [self._output])
-        return np.concatenate([pooled(values, self._pooling) for (values,) in runs])
+    def _keys(self, batch: Sequence[RGB]) -> Floats:
+        (values,) = self._run(batch, [self._output])
+        return pooled(values, self._pooling)
 
-    def _run(self, batch: Sequence[RGB], names: list[str]) -> list[list[Floats]]:
-        """Outputs by run, ``batch_size`` pictures each."""
-        step = self._batch_size
-        groups = [batch[start : start + step] for start in range(0, len(batch), step)]
-
-        def run(group: Sequence[RGB]) -> list[Floats]:
-            images = np.stack([self._preprocessing.scaled(each) for each in group])
-            return self._session.run(names, {self._input: images}, rows=len(group))
-
-        workers = self._threads if step == 1 else 1
-        return list(ordered(run, groups, workers=workers, window=4 * workers))
+    def _run(self, batch: Sequence[RGB], names: list[str]) -> list[Floats]:
+        """Run the model once on small pictures; one array an output."""
+        images = np.stack([self._preprocessing.scaled(each) for each in batch])
+        return self._session.run(names, {self._input: images}, rows=len(batch))
 
     def _fit_batch_to(self, fixed: Any, *, chosen: bool) -> None:
         """Run images one by one where the model or their sizes leave nothing else."""
@@ -275,7 +290,7 @@ class OnnxEncoder:
         if isinstance(width, int):
             return width
         grey = np.full((*(self._preprocessing.size or (64, 64)), 3), 128, np.uint8)
-        return int(self.encode_prepared([grey]).shape[1])
+        return int(self._keys([grey]).shape[1])
 
 
 class Session:
@@ -302,13 +317,16 @@ class Session:
             known = ", ".join(runtime.get_available_providers())
             raise invalid("providers", f"some of {known}", chosen)
         try:
-            self._session = runtime.InferenceSession(content, options, providers=chosen)
+            # Without its fallback, which prints to the standard output and changes providers.
+            self._session = runtime.InferenceSession(
+                content, options, providers=chosen, enable_fallback=0
+            )
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+            # Names may be no text at all.
+            self.inputs = {each.name: (each.type, tuple(each.shape)) for each in inputs}
+            self.outputs = {each.name: tuple(each.shape) for each in outputs}
         except Exception as error:
             raise self._fault("cannot be loaded", "a complete ONNX model", error) from error
-        self.inputs = {
-            each.name: (each.type, tuple(each.shape)) for each in self._session.get_inputs()
-        }
-        self.outputs = {each.name: tuple(each.shape) for each in self._session.get_outputs()}
 
     def run(self, names: list[str], feed: Mapping[str, NDArray[Any]], *, rows: int) -> list[Floats]:
         """Run once; each output is float32 with ``rows`` rows, all finite."""
@@ -396,18 +414,6 @@ def _map_outputs(session: Session, asked: Sequence[str] | None) -> tuple[str, ..
         if name not in maps:
             raise invalid("maps", f"some of {', '.join(maps) or 'no outputs'}", name)
     return tuple(asked)
-
-
-def _joined(name: str, parts: Sequence[Floats]) -> Floats:
-    shapes = {part.shape[1:] for part in parts}
-    if len(shapes) == 1:
-        return np.concatenate(parts)
-    raise InputError(
-        f"the output {name!r} has several shapes in one batch",
-        expected="pictures of one size",
-        got=", ".join(map(str, sorted(shapes))),
-        remedy="Encode pictures of each size on their own, or give the encoder a size.",
-    )
 
 
 def _runtime() -> Any:

@@ -8,16 +8,16 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from recollect.encoders.batching import invalid
-from recollect.errors import EncoderFault
+from recollect.errors import EncoderFault, InputError
 from recollect.types import Floats
 
-Pooling: TypeAlias = Literal["mean", "first"]
+Pooling: TypeAlias = Literal["mean", "cls"]
 
 
 def check_pooling(value: Any) -> Pooling:
     """Return the way of pooling; raises ``InvalidParameter`` for an unknown one."""
-    if value not in {"mean", "first"}:
-        raise invalid("pooling", "'mean' or 'first'", value)
+    if value not in {"mean", "cls"}:
+        raise invalid("pooling", "'mean' or 'cls'", value)
     pooling: Pooling = value
     return pooling
 
@@ -27,7 +27,7 @@ def pooled(values: Floats, pooling: Pooling) -> Floats:
 
     Args:
         values: ``(n, dim)``, kept; tokens ``(n, tokens, dim)``; or maps ``(n, dim, H, W)``.
-        pooling: ``"mean"`` over tokens or positions, or the ``"first"`` token. Maps have no
+        pooling: ``"mean"`` over tokens or positions, or ``"cls"``, the first token. Maps have no
             first token: they are averaged either way.
 
     Raises:
@@ -44,7 +44,7 @@ def pooled(values: Floats, pooling: Pooling) -> Floats:
         return over_positions
     if values.ndim == 3:
         over_tokens: Floats = values.mean(axis=1, dtype=np.float32)
-        return values[:, 0] if pooling == "first" else over_tokens
+        return values[:, 0] if pooling == "cls" else over_tokens
     raise EncoderFault(
         "this output cannot be made one vector an input",
         expected="shape (n, dim), (n, tokens, dim) or (n, dim, H, W)",
@@ -56,3 +56,16 @@ def pooled(values: Floats, pooling: Pooling) -> Floats:
 def pooled_width(shape: Sequence[Any]) -> Any:
     """Return the width of ``pooled`` for an output's declared shape; may be unknown."""
     return shape[-1] if len(shape) in {2, 3} else shape[1] if len(shape) == 4 else None
+
+
+def joined(name: str, parts: Sequence[Floats]) -> Floats:
+    """Put the rows of several runs together; raises ``InputError`` where their shapes differ."""
+    shapes = {part.shape[1:] for part in parts}
+    if len(shapes) == 1:
+        return np.concatenate(parts)
+    raise InputError(
+        f"the output {name!r} has several shapes in one batch",
+        expected="pictures of one size",
+        got=", ".join(map(str, sorted(shapes))),
+        remedy="Encode pictures of each size on their own, or give the encoder a size.",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -129,7 +130,8 @@ def from_name(name: str) -> Encoder:
     """Build an encoder from one line of text, as on a command line.
 
     ``pixels``, ``hog`` and ``hashing-text`` need no files; ``onnx:PATH`` is an image model,
-    ``text:PATH`` a sentence encoder, ``hf:ORG/NAME`` or ``hf:FOLDER`` a model of Hugging Face.
+    ``text:PATH`` a sentence encoder, ``hf:ORG/NAME`` or ``hf:FOLDER`` a model of Hugging Face;
+    ``ORG/NAME`` alone is one too.
     Options follow a question mark: ``onnx:model.onnx?output=pooled&size=160&preprocess=mobilenet``.
     Nothing is fetched from a network without ``allow_download=true``.
 
@@ -142,6 +144,8 @@ def from_name(name: str) -> Encoder:
         PixelEncoder(size=8, color=False)
     """
     head, place, options = _split(name)
+    if not place and re.fullmatch(r"[\w.-]+/[\w.-]+", head, re.ASCII):
+        head, place = "hf", head
     if head not in _NAMES:
         raise _unknown(name, ", ".join(_forms()))
     kind, needs_place = _NAMES[head]

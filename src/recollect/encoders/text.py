@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recollect.encoders.base import Modality
-from recollect.encoders.batching import available_cores, check_count, encode_each, ordered
+from recollect.encoders.batching import available_cores, check_count, encode_each
 from recollect.encoders.hub import find_folder, read_json
 from recollect.encoders.huggingface import HuggingFaceEncoder
 from recollect.encoders.identity import check_hash, checked_fields, fingerprint, read_model_file
@@ -44,9 +43,9 @@ class TextEncoder:
         model: A folder with ``model.onnx`` and ``tokenizer.json``; or a folder of Hugging Face
             or a name like ``sentence-transformers/all-MiniLM-L6-v2``.
         output: ONNX: name of the output; None takes the only one, or one named ``embedding`` or
-            the like. Hugging Face: ``"mean"``, ``"first"``, ``"pooled"`` or ``"projection"``;
+            the like. Hugging Face: ``"mean"``, ``"cls"``, ``"pooled"`` or ``"projection"``;
             None takes what the folder says of its pooling, else the mean.
-        pooling: ONNX: ``"mean"`` over tokens, or the ``"first"``, where the output is tokens.
+        pooling: ONNX: ``"mean"`` over tokens or ``"cls"``, the first, where the output is tokens.
         max_tokens: Longer texts are cut; None takes 256, or less if the model allows less.
         normalize: Scale keys to length 1.
         revision: Of a model on the hub.
@@ -145,14 +144,15 @@ class TextEncoder:
 
     def encode(self, inputs: Sequence[str]) -> Floats:
         """Encode texts to float32 ``(n, dim)``."""
-        return encode_each(self, inputs, batch_size=64)
+        workers = self._inner.threads if isinstance(self._inner, _OnnxText) else None
+        return encode_each(self, inputs, batch_size=64, workers=workers)
 
     def prepare(self, value: str) -> Any:
-        """Make one text tokens."""
+        """Return the key of one text (ONNX), or the text as it is."""
         return self._inner.prepare(value)
 
     def encode_prepared(self, batch: Sequence[Any]) -> Floats:
-        """Run the model."""
+        """Stack keys, or run the model."""
         return self._inner.encode_prepared(batch)
 
 
@@ -172,7 +172,7 @@ class _OnnxText:
     ) -> None:
         self._folder, self._normalize = folder, bool(normalize)
         self._pooling = check_pooling(pooling)
-        self._threads = available_cores() if threads is None else check_count("threads", threads)
+        self.threads = available_cores() if threads is None else check_count("threads", threads)
         self._max_tokens = check_count(
             "max_tokens", MAX_TOKENS if max_tokens is None else max_tokens
         )
@@ -184,7 +184,7 @@ class _OnnxText:
         self._session = Session(folder / "model.onnx", model)
         self._check_inputs()
         self._output = vector_output(self._session, output)
-        self.dim = int(self.encode_prepared([self.prepare("a")]).shape[1])
+        self.dim = len(self.prepare("a"))
 
     def __repr__(self) -> str:
         return f"{str(self._folder)!r}, output={self._output!r}, dim={self.dim}"
@@ -206,15 +206,8 @@ class _OnnxText:
             "normalize": self._normalize,
         }
 
-    def prepare(self, value: str) -> NDArray[np.int64]:
-        return np.asarray(self._tokenizer.encode(value).ids, np.int64)
-
-    def encode_prepared(self, batch: Sequence[NDArray[np.int64]]) -> Floats:
-        runs = ordered(self._run, batch, workers=self._threads, window=4 * self._threads)
-        return np.concatenate(list(runs))
-
-    def _run(self, tokens: NDArray[np.int64]) -> Floats:
-        ids = tokens[None]
+    def prepare(self, value: str) -> Floats:
+        ids = np.asarray(self._tokenizer.encode(value).ids, np.int64)[None]
         values = {
             "input_ids": ids,
             "attention_mask": np.ones_like(ids),
@@ -222,9 +215,15 @@ class _OnnxText:
         }
         feed = {name: values[name] for name in self._session.inputs}
         (states,) = self._session.run([self._output], feed, rows=1)
-        key = pooled(states, self._pooling)
+        key: Floats = pooled(states, self._pooling)[0]
         length = float(np.sqrt(np.sum(np.square(key, dtype=np.float64))))
-        return key / np.float32(length) if self._normalize and length > 0 else key
+        if not self._normalize or length == 0:
+            return key
+        unit: Floats = key / np.float32(length)
+        return unit
+
+    def encode_prepared(self, batch: Sequence[Floats]) -> Floats:
+        return np.stack(batch)
 
     def _check_inputs(self) -> None:
         inputs = self._session.inputs
@@ -286,7 +285,7 @@ def _sentence_output(folder: Path) -> str:
         if ways == {"pooling_mode_mean_tokens"}:
             return "mean"
         if ways == {"pooling_mode_cls_token"}:
-            return "first"
+            return "cls"
     raise EncoderFault(
         f"the sentence encoder in {str(folder)!r} is put together in a way not known here",
         expected="a transformer, then the mean or the first token",

@@ -18,7 +18,7 @@ from recollect.encoders.base import Modality
 from recollect.encoders.batching import check_count, encode_each, invalid, prepared_batches
 from recollect.encoders.identity import DECODING, fingerprint
 from recollect.encoders.images import RGB
-from recollect.encoders.pooling import Pooling, check_pooling, pooled
+from recollect.encoders.pooling import Pooling, check_pooling, joined, pooled
 from recollect.encoders.preprocessing import Preprocessing, Size, preprocessing
 from recollect.errors import EncoderFault, MissingExtra
 from recollect.types import Floats
@@ -43,8 +43,9 @@ class TorchEncoder:
             maps are pooled; of a tuple the first entry.
         preprocess: What the network expects, see ``OnnxEncoder``; or a function from RGB uint8
             ``(H, W, 3)`` to floats ``(3, H, W)``, which needs a ``name``.
-        size: Side of the input, or (height, width); None takes the preprocessing's own.
-        pooling: ``"mean"`` over positions or tokens, or the ``"first"`` token.
+        size: Side of the input, (height, width), or ``"native"``; None takes the
+            preprocessing's own.
+        pooling: ``"mean"`` over positions or tokens, or ``"cls"``, the first token.
         maps: Names of the layers that ``encode_maps`` returns.
         device: Where to run; the module is moved there. None leaves it where it is.
         batch_size: Images in one run.
@@ -87,6 +88,9 @@ class TorchEncoder:
         for asked in (layer, *self.maps):
             _find_layer(module, asked)
         self._prepare, self._recipe = _chosen(preprocess, name, size, changes)
+        if "size" in self._recipe and self._recipe["size"] is None:
+            # Pictures of several sizes do not fit into one run.
+            self._batch_size = 1
         self._state: tuple[Any, str] | None = None
         self._dim = self._width()
 
@@ -152,7 +156,7 @@ class TorchEncoder:
             found = self._run(batch, wanted)
             for each in wanted:
                 parts[each].append(_checked_map(each, found[each]))
-        return {each: np.concatenate(values) for each, values in parts.items()}
+        return {each: joined(each, values) for each, values in parts.items()}
 
     def prepare(self, value: RGB) -> Any:
         """Make one picture an input."""
@@ -168,15 +172,15 @@ class TorchEncoder:
 
     def _run(self, batch: Sequence[Any], layers: Iterable[str | None]) -> dict[str | None, Floats]:
         torch = load_torch()
-        images = np.stack([np.asarray(each, np.float32) for each in batch])
         with evaluating(self._module), _hooks(self._module, layers) as caught:
             try:
+                images = np.stack([np.asarray(each, np.float32) for each in batch])
                 inputs = torch.from_numpy(images).to(device_of(self._module))
                 caught[None] = self._module(inputs)
             except Exception as error:
                 raise EncoderFault(
                     f"the module {type(self._module).__name__} failed",
-                    expected=f"images of shape {images.shape} to work",
+                    expected=f"{len(batch)} inputs of shape {np.shape(batch[0])} to work",
                     got=f"{type(error).__name__}: {error}"[:300],
                     remedy="Check its input size and its device.",
                 ) from error

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from recollect.errors import EmptyBatch, InvalidParameter, LengthMismatch, NonFinite
 from recollect.types import Doubles, Ids
 
+ROUNDING = 1e-9
+
 
 @dataclass(frozen=True, slots=True)
 class Confusion:
@@ -308,14 +310,15 @@ def _probabilities(values: NDArray[Any]) -> Doubles:
     numbers = values.astype(np.float64)
     if not np.isfinite(numbers).all():
         raise NonFinite("a confidence is NaN or infinite", expected="numbers in [0, 1]")
-    if numbers.min() < 0.0 or numbers.max() > 1.0:
+    # Shares that were summed may miss 1 by their rounding, which is no mistake of the caller.
+    if numbers.min() < -ROUNDING or numbers.max() > 1.0 + ROUNDING:
         raise InvalidParameter(
             "a confidence is out of range",
             expected="numbers in [0, 1]",
             got=f"{numbers.min():g} to {numbers.max():g}",
             remedy="Divide each score by the sum of the query's scores.",
         )
-    return numbers
+    return np.clip(numbers, 0.0, 1.0)
 
 
 def _at_least_one(number: int, name: str) -> None:

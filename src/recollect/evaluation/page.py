@@ -37,12 +37,14 @@ figure img { width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering:
 .rows .for img { border-color: var(--for); } .rows .against img { border-color: var(--against); }
 .for b { color: var(--for); } .against b { color: var(--against); }
 b { overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; margin-top: 1rem; font-size: .9rem; }
-th { text-align: left; font-weight: 600; padding: .2rem .8rem .2rem 0; width: 9rem;
-     overflow-wrap: anywhere; }
-td.bar { width: 100%; } td.bar div { height: 1.05rem; border-radius: 3px; min-width: 2px; }
+table { border-collapse: collapse; table-layout: fixed; width: 100%; margin-top: 1rem;
+        font-size: .9rem; }
+th { text-align: left; font-weight: 600; padding: .2rem .8rem .2rem 0; width: 8rem;
+     overflow-wrap: break-word; }
+td.bar div { height: 1.05rem; border-radius: 3px; min-width: 2px; }
 tr.for td.bar div { background: var(--for); } tr.against td.bar div { background: var(--against); }
-td.share { padding-left: .8rem; white-space: nowrap; font-variant-numeric: tabular-nums; }
+td.share { width: 5.5rem; padding-left: .8rem; white-space: nowrap;
+           font-variant-numeric: tabular-nums; }
 code { font-size: .92em; overflow-wrap: anywhere; }
 """
 

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from recollect.evaluation import metrics
+from recollect.evaluation.few_examples import (
+    GRID,
+    KS,
+    MOST_LOST,
+    Reading,
+    ask_around,
+    ask_others,
+    best_k,
+    first,
+    heaviest,
+    most_weight,
+    reweighted,
+    weight_of_few,
+    without,
+)
 from recollect.evaluation.story import Story
-from recollect.readout.voting import VoteRule, label_shares, vote_shares, weigh
-from recollect.types import Doubles, Explanation
+from recollect.readout.voting import label_shares, vote_shares, weigh
+from recollect.types import Explanation
 
 EXAMPLES = 5
 """How many pictures teach the new class."""
 
 CLOSE_CALLS = 25
 """Among how many of the least sure answers a close call is looked for."""
+
+TURN_ROWS = 2_000
+"""How many rows choose k and weight when each class is the new one in turn; more take minutes."""
 
 NAMED = 3
 """How many rows of an answer are named in the text; the page shows more."""
@@ -56,22 +75,30 @@ def teach(story: Story) -> None:
 
 
 def ask(story: Story) -> None:
-    """Ask about pictures that were never taught."""
-    asked = int(story.old.sum())
+    """Choose k on the taught rows, then ask about pictures that were never taught."""
     begun = time.perf_counter()
+    tuning = story.classifier.tune(grid=GRID)
+    chosen = time.perf_counter()
+    asked = int(story.old.sum())
     right = story.accuracy(story.old)
     facts = {
+        "ks": list(KS),
         "k": story.classifier.k,
+        "expected_accuracy": tuning.best.score,
+        "tune_seconds": chosen - begun,
         "old_queries": asked,
         "accuracy": right,
         "accuracy_standard_error": metrics.standard_error(right, asked),
-        "answer_milliseconds": 1000 * (time.perf_counter() - begun) / asked,
+        "answer_milliseconds": 1000 * (time.perf_counter() - chosen) / asked,
     }
-    text = """
-        Of {old_queries:,} pictures of these classes that it has never seen, {accuracy:.1%} are
-        answered right (standard error {accuracy_standard_error:.1%}).
+    text = f"""
+        An answer is a vote of the k nearest rows. Of {_in_words(KS)}, k = {{k}} was chosen by
+        leave-one-out on the taught rows, which expects {{expected_accuracy:.1%}} right answers
+        ({{tune_seconds:.1f}} s).
 
-        An answer is a vote of the {k} nearest rows. It took {answer_milliseconds:.2f} ms each.
+        Of {{old_queries:,}} pictures of these classes that it has never seen, {{accuracy:.1%}} are
+        answered right (standard error {{accuracy_standard_error:.1%}}). An answer took
+        {{answer_milliseconds:.2f}} ms.
     """
     story.tell("Ask", text, facts)
 
@@ -130,8 +157,9 @@ def correct(story: Story) -> None:
         Somebody labels row {{mistaken_row}} '{{mistaken_label}}' instead of '{{true_label}}'. Now
         {{mistaken}} is answered '{{answer_before}}', which is wrong.
 
-        Each row that voted for '{{answer_before}}' is asked about itself, without itself: row
-        {{suspect_row}} finds the least support for its label, {{suspect_share:.1%}}. {found}
+        Each row that voted for '{{answer_before}}' is asked about itself, without itself. Most to
+        blame, by its vote and by how few of its neighbors agree ({{suspect_share:.1%}}), is row
+        {{suspect_row}}. {found}
 
         Its label is corrected. The very next answer is '{{answer_after}}'.
     """
@@ -142,30 +170,37 @@ def extend(story: Story) -> None:
     """Teach the class that was kept back, from five pictures."""
     new = ~story.old
     rows = story.taught.take(np.flatnonzero(story.taught.labels == story.late)[:EXAMPLES])
-    # Few rows among classes of hundreds are outvoted: together they get the weight of one class.
-    weight = len(story.memory) / len(story.memory.labels) / EXAMPLES
-    facts: dict[str, Any] = {"examples": len(rows.labels), "weight": weight}
-    facts |= {"new_queries": int(new.sum()), "new_before": story.accuracy(new)}
-    facts["old_before"] = story.accuracy(story.old)
+    facts: dict[str, Any] = {"examples": len(rows.labels), "new_queries": int(new.sum())}
+    facts |= {"new_before": story.accuracy(new), "old_before": story.accuracy(story.old)}
     begun = time.perf_counter()
     ids = story.memory.add(
         rows.keys, rows.labels.tolist(), sources=rows.sources, thumbnails=rows.files
     )
     facts["add_milliseconds"] = 1000 * (time.perf_counter() - begun)
-    facts["new_unweighted"] = story.accuracy(new)
+    facts |= {"new_unweighted": story.accuracy(new), "old_unweighted": story.accuracy(story.old)}
+    begun = time.perf_counter()
+    weight = weight_of_few(story.classifier, ids)
+    facts["weight_seconds"] = time.perf_counter() - begun
     story.memory.update(ids, weights=np.full(len(ids), weight))
     facts |= {"new_after": story.accuracy(new), "old_after": story.accuracy(story.old)}
-    facts |= _each_class_in_turn(story)
+    facts |= {"weight": weight, "most_weight": most_weight(story.memory, ids)}
+    facts |= {"most_lost": MOST_LOST, "turn_rows": TURN_ROWS} | _each_class_in_turn(story)
     text = """
         {examples} pictures of '{late}' are added in {add_milliseconds:.0f} ms. Of {new_queries}
-        others, {new_before:.1%} were answered '{late}' before; now {new_unweighted:.1%} are.
+        others, {new_before:.1%} were answered '{late}' before; now {new_unweighted:.1%} are. The
+        other classes: {old_before:.1%} before, {old_unweighted:.1%} after.
 
-        With a weight of {weight:.1f} each, so that these rows count as much as those of another
-        class, {new_after:.1%}. The other classes: {old_before:.1%} before, {old_after:.1%} after.
+        A few rows are easily outvoted. The largest weight, doubled from 1 and at most that of
+        another class, that spoils the answers of at most {most_lost:.1%} of the taught rows of
+        the others, by leave-one-out, is {weight:.0f} for each: with it {new_after:.1%} are, and
+        of the other classes {old_after:.1%}.
 
-        The same with each of the {classes} classes in turn as the new one: {turn_new_mean:.1%} of
-        the new class on average ({turn_new_min:.1%} to {turn_new_max:.1%}); the other classes
-        {turn_old_before:.1%} before, {turn_old_after:.1%} after.
+        The same with each of the {classes} classes in turn as the new one, k ({turn_ks}) and
+        weight ({turn_weights}) chosen anew on at most {turn_rows:,} rows:
+        {turn_new_unweighted:.1%} of the new class on average without
+        the weight, {turn_new_mean:.1%} with it ({turn_new_min:.1%} to {turn_new_max:.1%}); the
+        other classes {turn_old_before:.1%} before, {turn_old_unweighted:.1%} without,
+        {turn_old_after:.1%} with it.
     """
     story.tell("Add a class from a few examples", text, facts)
 
@@ -222,7 +257,7 @@ def reopen(story: Story) -> None:
     story.memory.close()
     begun = time.perf_counter()
     story.memory = Memory.open(uri)
-    story.classifier = MemoryClassifier(memory=story.memory)
+    story.classifier = MemoryClassifier(story.classifier.k, memory=story.memory)
     again = story.classifier.predict_proba(story.queries)
     facts = {
         "version": version,
@@ -269,58 +304,100 @@ def _plant_mistake(story: Story) -> tuple[int, int, Any]:
 
 
 def _suspect(story: Story, why: Explanation) -> tuple[int, float]:
-    """Of the rows that voted for an answer, the one whose label its own neighbors support least."""
-    voters = [row.id for row in why.evidence if row.value == why.prediction]
-    rows = story.memory.rows(voters)
-    near = story.memory.search(rows.keys, story.classifier.k, exclude=rows.ids)
+    """Of the rows that voted for an answer, the one to blame most, and the support for its label.
+
+    The blame is the row's vote times the share of its own neighbors' votes against its label.
+    """
+    voters = [row for row in why.evidence if row.value == why.prediction]
+    ids = np.array([row.id for row in voters])
+    near, truth = ask_around(story.memory, ids, story.classifier.k)
     assert near.classes is not None
     assert near.codes is not None
-    weights = weigh(near, VoteRule(story.classifier.vote), story.memory.metric)
+    weights = weigh(near, story.rule, story.memory.metric)
     shares = label_shares(near.codes, vote_shares(weights), len(near.classes))
-    own = shares[np.arange(len(rows)), np.searchsorted(near.classes, rows.values)]
-    least = int(np.argmin(own))
-    return int(rows.ids[least]), float(own[least])
+    own = shares[np.arange(len(ids)), truth]
+    blame = np.array([float(row.contribution) for row in voters]) * (1.0 - own)
+    most = int(np.argmax(blame))
+    return int(ids[most]), float(own[most])
 
 
-def _each_class_in_turn(story: Story) -> dict[str, float]:
+def _each_class_in_turn(story: Story) -> dict[str, Any]:
     """Accuracy on the new and on the other classes, with every class as the new one once."""
-    turns = np.array([_turn(story, late) for late in sorted(set(story.taught.labels.tolist()))])
-    new, before, after = turns.T
+    by_class = {late: _turn(story, late) for late in sorted(set(story.taught.labels.tolist()))}
+    turns = list(by_class.values())
+    new = np.array([turn.new for turn in turns])
+    old = np.array([turn.old for turn in turns])
     return {
-        "turn_new_mean": float(new.mean()),
-        "turn_new_min": float(new.min()),
-        "turn_new_max": float(new.max()),
-        "turn_old_before": float(before.mean()),
-        "turn_old_after": float(after.mean()),
+        "turns": {late: asdict(turn) for late, turn in by_class.items()},
+        "turn_ks": _span(turn.k for turn in turns),
+        "turn_weights": _span(turn.weight for turn in turns),
+        "turn_new_before": float(new[:, 0].mean()),
+        "turn_new_unweighted": float(new[:, 1].mean()),
+        "turn_new_mean": float(new[:, 2].mean()),
+        "turn_new_min": float(new[:, 2].min()),
+        "turn_new_max": float(new[:, 2].max()),
+        "turn_old_before": float(old[:, 0].mean()),
+        "turn_old_unweighted": float(old[:, 1].mean()),
+        "turn_old_after": float(old[:, 2].mean()),
     }
 
 
-def _turn(story: Story, late: str) -> Doubles:
-    """Accuracy on the new class, and on the others before and after, in a memory of its own."""
-    from recollect.heads.visual_memory import MemoryClassifier
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One class as the new one: what was chosen, and accuracy before, unweighted, weighted."""
+
+    k: int
+    weight: float
+    new: list[float]
+    old: list[float]
+
+
+def _turn(story: Story, late: str) -> _Turn:
+    """Choose k and weight in a memory of its own, and read its neighbors in three ways.
+
+    One search of the rows among themselves and one of the questions stand for a memory that is
+    asked, extended and weighted: the demo has time for no more.
+    """
     from recollect.memory.memory import Memory
 
-    old = story.taught.take(np.flatnonzero(story.taught.labels != late))
-    new = story.taught.take(np.flatnonzero(story.taught.labels == late)[:EXAMPLES])
-    asked = story.truth != late
+    labels = story.taught.labels
+    rows = story.taught.take(np.flatnonzero(labels != late))
+    few = story.taught.take(np.flatnonzero(labels == late)[:EXAMPLES])
     with Memory.create(":memory:", dim=story.memory.dim) as memory:
-        classifier = MemoryClassifier(memory=memory)
-        memory.add(old.keys, old.labels.tolist())
-        before = classifier.predict(story.queries)
-        weight = len(memory) / len(memory.labels) / EXAMPLES
-        memory.add(new.keys, new.labels.tolist(), weights=np.full(len(new.labels), weight))
-        after = classifier.predict(story.queries)
-    return np.array([
-        metrics.accuracy(story.truth[~asked], after[~asked]),
-        metrics.accuracy(story.truth[asked], before[asked]),
-        metrics.accuracy(story.truth[asked], after[asked]),
-    ])  # fmt: skip
+        memory.add(rows.keys, rows.labels.tolist())
+        ids = memory.add(few.keys, few.labels.tolist())
+        near, truth = ask_others(memory, ids, max(KS), at_most=TURN_ROWS)
+        k = best_k(without(near, ids), truth, memory.metric)
+        reading, most = Reading(story.rule, memory.metric), most_weight(memory, ids)
+        weight = heaviest(first(near, k + len(ids)), truth, ids, reading, most)
+        found = memory.search(story.queries, k + len(ids))
+    assert found.classes is not None
+    now = first(found, k)
+    answers = [
+        found.classes[reading.answers(near)]
+        for near in (without(found, ids), now, reweighted(now, ids, weight))
+    ]
+    new = story.truth == late
+    return _Turn(k, weight, *(
+        [metrics.accuracy(story.truth[which], answer[which]) for answer in answers]
+        for which in (new, ~new)
+    ))  # fmt: skip
 
 
 def _versions_with(story: Story, row: int) -> str:
     memory = story.memory
     held = [info.version for info in memory.versions() if row in memory.at(info.version).ids]
     return ", ".join(map(str, held)) or f"none of {len(memory.versions())}"
+
+
+def _in_words(numbers: Sequence[int]) -> str:
+    *others, last = map(str, numbers)
+    return f"{', '.join(others)} and {last}"
+
+
+def _span(numbers: Iterable[float]) -> str:
+    given = sorted(numbers)
+    return " to ".join(f"{number:.0f}" for number in dict.fromkeys((given[0], given[-1])))
 
 
 def _flip_in_words(why: Explanation) -> str:

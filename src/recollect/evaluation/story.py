@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from recollect.evaluation import metrics
 from recollect.evaluation.page import Answer, Step
 from recollect.evaluation.pictures import Pictures
+from recollect.readout.voting import VoteRule
 from recollect.types import Explanation, Floats, Ids, Mask
 
 if TYPE_CHECKING:
@@ -75,7 +76,11 @@ class Story:
 
     @classmethod
     def begin(
-        cls, uri: Path, pictures: Pictures, encoder: Encoder, echo: Callable[[str], object]
+        cls,
+        uri: Path,
+        pictures: Pictures,
+        encoder: Encoder,
+        echo: Callable[[str], object],
     ) -> Self:
         """Make the memory and encode the pictures; nothing is taught yet."""
         from recollect.encoders import encode_all
@@ -112,6 +117,12 @@ class Story:
     def old(self) -> Mask:
         """Which questions are about the classes that were taught first."""
         return np.asarray(self.truth != self.late, bool)
+
+    @property
+    def rule(self) -> VoteRule:
+        """The vote that answers."""
+        asked = self.classifier
+        return VoteRule(asked.vote, asked.alpha, asked.temperature, asked.sharpness)
 
     def tell(
         self,

@@ -14,9 +14,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.utils import Tags
 
 from recollect.encoders.base import Encoder
+from recollect.encoders.batching import encode_all
 from recollect.errors import InvalidParameter, MemoryNotFound
 from recollect.heads.copies import InProcessCopy, Reference, describe
-from recollect.heads.inputs import NotFitted, check_features, check_first_rows, encode_all
+from recollect.heads.inputs import NotFitted, check_features, check_first_rows
 from recollect.heads.selection import Grid, Scoring, TuningReport, choose
 from recollect.memory.memory import RAM, Memory
 from recollect.memory.schema import Configuration
@@ -25,6 +26,11 @@ from recollect.types import Doubles, Ids, Metric, Neighbors, ValueKind
 
 # Rows whose keys are read at once when the memory is asked about itself.
 BLOCK = 4096
+
+
+def within(k: int, memory: Memory) -> int:
+    """Return k, or how many rows there are: more neighbors would only be empty places."""
+    return min(k, max(1, len(memory)))
 
 
 def empty_memory() -> NotFitted:
@@ -150,7 +156,7 @@ class MemoryEstimator(BaseEstimator, ABC):
             ids = np.concatenate([part.ids for part in near])[:, :others]
             similarity = np.concatenate([part.similarity for part in near])[:, :others]
         else:
-            found = self._search(X, min(count, max(1, len(memory))))
+            found = self._search(X, count)
             ids, similarity = found.ids, found.similarity
         return (distances(similarity, memory.metric), ids) if return_distance else ids
 
@@ -167,7 +173,8 @@ class MemoryEstimator(BaseEstimator, ABC):
         Raises:
             NotFitted: Nothing was taught yet, or everything was forgotten.
         """
-        near = self._recall().search(self._keys(X), check_k(k))
+        memory = self._recall()
+        near = memory.search(self._keys(X), within(check_k(k), memory))
         if near.ids[0, 0] < 0:
             raise empty_memory()
         return near
@@ -186,7 +193,14 @@ class MemoryEstimator(BaseEstimator, ABC):
     def _keys(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
         if self.encoder is None:
             return check_features(self, X, reset=reset)
-        return encode_all(self.encoder, X)
+        if not isinstance(self.encoder, Encoder):
+            raise InvalidParameter(
+                "this is no encoder",
+                expected="an object with dim, modality, fingerprint, spec and encode",
+                got=f"{self.encoder!r:.80}",
+                remedy="Build one with recollect.encoders, for example HogEncoder().",
+            )
+        return encode_all(self.encoder, X).keys
 
     def _asked(self, X: Any) -> tuple[Memory, NDArray[Any]]:
         """The memory, which holds rows, and the keys of the queries."""
@@ -233,15 +247,19 @@ class MemoryEstimator(BaseEstimator, ABC):
                 remedy="Teach more rows, or pass X and y set aside for tuning.",
             )
         for ids in self._blocks():
-            yield self._around(ids, grid.ks[-1]), self._truth(self.memory_.rows(ids).values)
+            yield (
+                self._around(ids, within(grid.ks[-1], self.memory_)),
+                self._truth(self.memory_.rows(ids).values),
+            )
 
     def _given_answers(
         self, X: Any, y: Any, grid: Grid
     ) -> Iterator[tuple[Neighbors, NDArray[Any]]]:
         keys, truth = self._keys(X), self._truth(self._check_targets(X, y))
+        most = within(grid.ks[-1], self.memory_)
         for start in range(0, len(keys), BLOCK):
             part = slice(start, start + BLOCK)
-            yield self.memory_.search(keys[part], grid.ks[-1]), truth[part]
+            yield self.memory_.search(keys[part], most), truth[part]
 
     # -- the memory ----------------------------------------------------------------------------
 
@@ -316,7 +334,7 @@ class MemoryEstimator(BaseEstimator, ABC):
         if self._lives_here():
             return None
         try:
-            return Memory.open(str(self.memory), read_only=True, encoder=self.encoder)
+            return Memory.open(self._place, read_only=True, encoder=self.encoder)
         except MemoryNotFound:
             return None
 
@@ -355,11 +373,16 @@ class MemoryEstimator(BaseEstimator, ABC):
         if self._lives_here():
             return Memory.create(RAM, encoder=self.encoder, **options)
         try:
-            return Memory.open(str(self.memory), encoder=self.encoder)
+            return Memory.open(self._place, encoder=self.encoder)
         except MemoryNotFound:
             # Rows that will be refused may not leave an empty memory on the disk.
             check_first_rows(keys, columns, Configuration(**options))
-            return Memory.create(str(self.memory), encoder=self.encoder, **options)
+            return Memory.create(self._place, encoder=self.encoder, **options)
+
+    @property
+    def _place(self) -> Any:
+        """What was passed as ``memory=``; the memory judges whether it is a path."""
+        return self.memory
 
     def _lives_here(self) -> bool:
         return self.memory is None or str(self.memory) == RAM

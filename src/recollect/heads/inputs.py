@@ -6,7 +6,7 @@ library with the same words, so that both kinds of caller recognise it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,12 +17,10 @@ from sklearn.exceptions import NotFittedError
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 from sklearn.utils.validation import validate_data
 
-from recollect.encoders.base import Encoder
 from recollect.errors import (
     DimensionMismatch,
     EmptyBatch,
     EmptyMemory,
-    EncoderFault,
     InputError,
     InvalidLabel,
     InvalidType,
@@ -46,9 +44,6 @@ _MEANINGS: tuple[tuple[str, type[InputError], str], ...] = (
     ("Expected 2D array", DimensionMismatch, "Pass features of shape (rows, dim)."),
     ("feature names", DimensionMismatch, "Use the features the estimator was taught with."),
 )
-
-# Inputs that an encoder sees at once.
-_ENCODER_BATCH = 64
 
 
 class NotFitted(EmptyMemory, NotFittedError):
@@ -90,43 +85,6 @@ def _plain(estimator: BaseEstimator, X: Any) -> bool:
         and X.shape[1] == estimator.n_features_in_
         and not hasattr(estimator, "feature_names_in_")
     )
-
-
-def encode_all(encoder: Encoder, inputs: Any) -> NDArray[np.float32]:
-    """Encode images or texts batch by batch.
-
-    Raises:
-        EmptyBatch: There is nothing to encode.
-        InvalidType: One item instead of a sequence of items.
-        EncoderFault: The encoder gave another shape than it promised, or something not finite.
-    """
-    if isinstance(inputs, str | bytes) or not isinstance(inputs, Sequence | np.ndarray):
-        raise InvalidType(
-            "an encoder reads a sequence of inputs",
-            expected=f"a list of {encoder.modality}s",
-            got=type(inputs).__name__,
-            remedy="Put a single input into a list.",
-        )
-    if not len(inputs):
-        raise EmptyBatch(
-            "there is nothing to encode",
-            expected="at least one input",
-            got="none",
-            remedy="Leave the call out when there is nothing to do.",
-        )
-    batches = [
-        encoder.encode(list(inputs[start : start + _ENCODER_BATCH]))
-        for start in range(0, len(inputs), _ENCODER_BATCH)
-    ]
-    keys = np.concatenate(batches).astype(np.float32, copy=False)
-    if keys.shape != (len(inputs), encoder.dim) or not np.isfinite(keys).all():
-        raise EncoderFault(
-            "the encoder gave keys that cannot be used",
-            expected=f"finite keys of shape ({len(inputs)}, {encoder.dim})",
-            got=f"shape {keys.shape}, {'all' if np.isfinite(keys).all() else 'not all'} finite",
-            remedy="Look at the encoder's `encode` and `dim`.",
-        )
-    return keys
 
 
 def check_first_rows(keys: NDArray[Any], columns: Mapping[str, Any], config: Configuration) -> None:

@@ -117,17 +117,18 @@ def choose(
     """Score every setting on blocks of queries whose answers are known.
 
     Args:
-        blocks: Neighbors, at least the largest k of the grid each, and the true values: class
-            codes ``(queries,)``, or numbers ``(queries,)`` or ``(queries, width)``.
+        blocks: Neighbors, as many as the largest k of the grid or as there are rows, and the true
+            values: class codes ``(queries,)``, or numbers ``(queries,)`` or ``(queries, width)``.
         grid: What to try.
         scoring: What to measure.
         metric: What the similarity means.
     """
-    places = np.array(grid.ks) - 1
+    wanted = np.array(grid.ks) - 1
     sums = np.zeros((len(grid.rules), len(grid.ks)))
     squares, queries = np.zeros_like(sums), 0
     for near, truth in blocks:
         queries += len(near)
+        places = np.minimum(wanted, near.ids.shape[1] - 1)
         for row, rule in enumerate(grid.rules):
             points = _points(near, weigh(near, rule, metric), truth, scoring)[:, places]
             sums[row] += points.sum(axis=0)

@@ -16,7 +16,7 @@ from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator
+from recollect.heads.base import MemoryEstimator, within
 from recollect.heads.explanation import explain_votes
 from recollect.heads.inputs import check_labels, in_our_words
 from recollect.heads.selection import TuningReport, make_grid
@@ -213,7 +213,9 @@ class MemoryClassifier(ClassifierMixin, MemoryEstimator):
                 remedy="Leave ks out for every size from 1 to k.",
             )
         near, weights = self._votes(X, max(sizes))
-        return _labels(near, vote_all_k(_codes(near), weights)[:, np.array(sizes) - 1])
+        most = near.ids.shape[1]
+        columns = [min(size, most) - 1 for size in sizes]
+        return _labels(near, vote_all_k(_codes(near), weights)[:, columns])
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy on these queries, in [0, 1]."""
@@ -236,7 +238,8 @@ class MemoryClassifier(ClassifierMixin, MemoryEstimator):
             ('a', (0,), 'b')
         """
         memory, keys = self._asked(X)
-        return explain_votes(memory, keys, self._rule(), self.metric, check_k(self.k))
+        k = within(check_k(self.k), memory)
+        return explain_votes(memory, keys, self._rule(), self.metric, k)
 
     def tune(
         self,

@@ -11,7 +11,7 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 
 from recollect.encoders.base import Encoder
-from recollect.heads.base import MemoryEstimator
+from recollect.heads.base import MemoryEstimator, within
 from recollect.heads.explanation import explain_means
 from recollect.heads.inputs import check_numbers, in_our_words
 from recollect.heads.selection import TuningReport, make_grid
@@ -135,7 +135,8 @@ class MemoryRegressor(RegressorMixin, MemoryEstimator):
         A number has no removal that "changes" it, so ``counterfactual`` is empty.
         """
         memory, keys = self._asked(X)
-        return explain_means(memory, keys, self._rule(), self.metric, check_k(self.k))
+        k = within(check_k(self.k), memory)
+        return explain_means(memory, keys, self._rule(), self.metric, k)
 
     def tune(
         self,

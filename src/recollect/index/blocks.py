@@ -38,11 +38,18 @@ class IdTable:
     def _sorted(self) -> Ids:
         return self.ids if self._order is None else self.ids[self._order]
 
+    @cached_property
+    def _gapless(self) -> bool:
+        span = int(self._sorted[-1]) - int(self._sorted[0]) + 1
+        return self._order is None and span == len(self.ids)
+
     def find(self, wanted: Ids) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return where in ``wanted`` the ids stand that are here, and their rows."""
         at = np.flatnonzero((wanted >= self._sorted[0]) & (wanted <= self._sorted[-1]))
         if not len(at):
             return at, at
+        if self._gapless:
+            return at, wanted[at] - self._sorted[0]
         rows = np.searchsorted(self._sorted, wanted[at])
         here = self._sorted[rows] == wanted[at]
         at, rows = at[here], rows[here]

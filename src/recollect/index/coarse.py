@@ -54,6 +54,11 @@ SMALLEST_WEIGHT = 2.0**-40
 WIDE = 64
 # Up to this many queries, one dot product a pair beats a matrix product.
 FEW = 3
+# OpenBLAS keeps a matrix product of at most this many multiplications on the calling core.
+SMALL_PRODUCT = 1 << 18
+# Small products of at least this many rows, spread over our own threads, beat one large product: a
+# BLAS that spreads it waits for the slowest core at every step.
+SMALL_ROWS = 12
 DIFFERENCES = 1 << 16  # terms of the Manhattan pass worked on at a time: 256 KiB
 
 
@@ -116,16 +121,27 @@ class Coarse:
         return None
 
     def prepare(self, queries: Floats, sizes: Doubles) -> Floats:
-        """Scale regular queries for the product: float32 ``(queries, dim)``."""
+        """Scale regular queries for the product: float32 ``(dim, queries)``, one per column."""
         if self.metric in {"cosine", "dot"}:
-            return (queries / sizes[:, None]).astype(np.float32)
-        if self.metric == "euclidean":
-            return queries * np.float32(2.0)
-        return queries
+            queries = (queries / sizes[:, None]).astype(np.float32)
+        elif self.metric == "euclidean":
+            queries = queries * np.float32(2.0)
+        columns = queries.T
+        return np.ascontiguousarray(columns) if self._small_rows(len(queries)) else columns
 
-    def bound(self, row_sizes: Doubles | float, query_sizes: Doubles) -> Doubles | float:
-        """Bound the error of the scores of regular rows and queries; the arguments broadcast."""
-        if self.metric == "cosine":
+    @property
+    def uniform(self) -> bool:
+        """Whether the bound is the same for all rows and queries."""
+        return self.metric == "cosine"
+
+    def bound(self, row_sizes: Doubles | None, query_sizes: Doubles) -> Doubles | float:
+        """Bound the error of the scores of regular rows and queries; the arguments broadcast.
+
+        Args:
+            row_sizes: What ``measure`` gave; may be None if the bound is ``uniform``.
+            query_sizes: Likewise.
+        """
+        if row_sizes is None or self.uniform:
             return self._gamma + NEARLY_ONE
         if self.metric == "dot":
             return self._gamma * row_sizes + FLOOR
@@ -136,8 +152,14 @@ class Coarse:
         return self._gamma * (row_sizes + query_sizes) + floor
 
     def by_rows(self, queries: int) -> bool:
-        """Tell whether ``score`` runs on one core, so that threads should share the rows."""
-        return self.metric == "manhattan" or (queries <= FEW and self.dim >= WIDE)
+        """Tell whether ``score`` keeps to one core, so that threads should share the rows."""
+        dots = queries <= FEW and self.dim >= WIDE
+        return self.metric == "manhattan" or dots or self._small_rows(queries) > 0
+
+    def _small_rows(self, queries: int) -> int:
+        """Return how many rows go into one small product; 0 where large products are better."""
+        rows = SMALL_PRODUCT // (self.dim * max(1, queries))
+        return rows if queries > FEW and rows >= SMALL_ROWS else 0
 
     def score(
         self, rows: NDArray[Any], terms: Floats | None, prepared: Floats, out: Floats
@@ -147,7 +169,7 @@ class Coarse:
         Args:
             rows: float32, float16 or uint8 ``(n, dim)``, C-contiguous.
             terms: What ``terms`` gave for these rows.
-            prepared: float32 ``(queries, dim)``, what ``prepare`` gave.
+            prepared: float32 ``(dim, queries)``, what ``prepare`` gave.
             out: float32 ``(n, queries)``; C-contiguous but for Manhattan.
         """
         # Irregular rows may overflow here; their scores are overwritten.
@@ -156,22 +178,34 @@ class Coarse:
                 rows = rows.astype(np.float32)
             if self.metric == "manhattan":
                 self._distances(rows, prepared, out)
-            elif self.by_rows(len(prepared)):
-                np.vecdot(rows[:, None], prepared, out=out)
             else:
-                np.dot(rows, prepared.T, out=out)
+                self._products(rows, prepared, out)
             if terms is not None and self.metric == "cosine":
                 np.multiply(out, terms[:, None], out=out)
             elif terms is not None:
                 np.subtract(out, terms[:, None], out=out)
 
+    def _products(self, rows: Floats, prepared: Floats, out: Floats) -> None:
+        queries = prepared.shape[1]
+        small = self._small_rows(queries)
+        if small:
+            whole = len(rows) - len(rows) % small
+            stack = out[:whole].reshape(-1, small, queries)
+            np.matmul(rows[:whole].reshape(-1, small, self.dim), prepared, out=stack)
+            np.dot(rows[whole:], prepared, out=out[whole:])
+        elif queries <= FEW and self.dim >= WIDE:
+            np.vecdot(rows[:, None], prepared.T, out=out)
+        else:
+            np.dot(rows, prepared, out=out)
+
     def _distances(self, rows: Floats, prepared: Floats, out: Floats) -> None:
         step = max(1, DIFFERENCES // self.dim)
         scratch = np.empty((min(step, len(rows)), self.dim), np.float32)
+        columns = np.ascontiguousarray(prepared.T)
         for start in range(0, len(rows), step):
             part = rows[start : start + step]
             terms = scratch[: len(part)]
-            for query, vector in enumerate(prepared):
+            for query, vector in enumerate(columns):
                 np.subtract(part, vector, out=terms)
                 np.abs(terms, out=terms)
                 out[start : start + step, query] = np.vecdot(terms, self._weights)

@@ -189,7 +189,7 @@ class ExactIndex:
             raise InvalidParameter("k is out of range", expected="at least 1", got=repr(k))
         limits = self._limits
         k, step = int(k), max(1, min(limits.batch, limits.query_numbers // self._dim))
-        barred = _Barred(exclude, len(vectors))
+        barred = None if exclude is None else _Barred(exclude, len(vectors))
         scope = make_scope(snapshot, None if allowed is None else _integers("allowed", allowed))
         sizes = self._measured_queries(vectors, step)
         ids = np.full((len(vectors), k), -1)
@@ -198,8 +198,8 @@ class ExactIndex:
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             some = np.ascontiguousarray(vectors[part], np.float32)
-            batch = Batch(some, sizes[part], barred.slots(snapshot, start, len(some)))
-            search.run(batch, ids[part], similarity[part])
+            pairs = None if barred is None else barred.pairs(snapshot, start, len(some))
+            search.run(Batch(some, sizes[part], pairs), ids[part], similarity[part])
         return ids, similarity
 
     def _measured_queries(self, vectors: NDArray[Any], step: int) -> Doubles:
@@ -248,32 +248,38 @@ class ExactIndex:
 class _Barred:
     """The ids that each query must not be given, as one flat array."""
 
-    def __init__(self, exclude: Sequence[Ids] | Ids | None, queries: int) -> None:
-        rows: Sequence[Ids] | Ids = np.empty((queries, 0), np.int64) if exclude is None else exclude
-        if len(rows) != queries:
+    def __init__(self, exclude: Sequence[Ids] | Ids, queries: int) -> None:
+        if not isinstance(exclude, (Sequence, np.ndarray)) or (
+            isinstance(exclude, np.ndarray) and not exclude.ndim
+        ):
+            raise InvalidParameter(
+                "exclude cannot be read", expected="one entry per query", got=repr(exclude)
+            )
+        if len(exclude) != queries:
             raise LengthMismatch(
                 "queries and exclude differ in length",
                 expected=f"one entry for each of {queries} queries",
-                got=len(rows),
+                got=len(exclude),
             )
-        if isinstance(rows, np.ndarray) and rows.dtype != object:
-            if rows.ndim > 2:
-                raise InvalidParameter("exclude has too many axes", expected=2, got=rows.ndim)
-            flat = rows.reshape(-1)
-            lengths = np.full(queries, rows.size // max(1, queries))
+        if isinstance(exclude, np.ndarray) and exclude.dtype != object:
+            if exclude.ndim > 2:
+                raise InvalidParameter("exclude has too many axes", expected=2, got=exclude.ndim)
+            flat = exclude.reshape(-1)
+            lengths = np.full(queries, exclude.size // max(1, queries))
         else:
-            parts = [_integers("exclude", part) for part in rows]
+            parts = [_integers("exclude", part) for part in exclude]
             flat = np.concatenate([np.empty(0, np.int64), *parts])
             lengths = np.array([len(part) for part in parts], np.int64)
         self._ids = _integers("exclude", flat)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
 
-    def slots(self, snapshot: Snapshot, start: int, queries: int) -> NDArray[np.int64]:
-        """Return pairs of query, counted from ``start``, and slot: int64 ``(2, n)``."""
+    def pairs(self, snapshot: Snapshot, start: int, queries: int) -> NDArray[np.int64] | None:
+        """Return pairs of query, counted from ``start``, and slot: int64 ``(2, n)``, or None."""
         bounds = self._starts[start : start + queries + 1]
         query = np.repeat(np.arange(queries), np.diff(bounds))
         slots = snapshot.locate(self._ids[bounds[0] : bounds[-1]])
-        return np.stack([query[slots >= 0], slots[slots >= 0]])
+        here = slots >= 0
+        return np.stack([query[here], slots[here]]) if here.any() else None
 
 
 def _whole(number: object) -> bool:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -33,6 +33,7 @@ Shares: TypeAlias = deque[Callable[[], None]]
 GROUP = 32  # rows in a group, at most
 SPARSE = 4  # copy the rows that take part if fewer than one in this many does
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+MOST_CORES = 16  # each has its share in memory at the same time
 
 
 @dataclass(frozen=True)
@@ -44,22 +45,22 @@ class Limits:
         query_numbers: Numbers of queries in a block: 16 MiB as float32.
         table: Scores in the table of a tile: 8 MiB, which a third-level cache holds.
         keys: Numbers of keys copied out at a time: 4 MiB as float32.
-        share: Numbers of keys that a thread takes at a time: 2 MiB as float32.
+        share: Numbers of keys that a thread takes at a time: 8 MiB as float32.
         room: Candidates kept for one block of queries.
         opened: Groups opened at a time.
         window: Rows scored pair by pair before the best are sorted out.
-        cores: Threads that share work which BLAS does not spread.
+        cores: Threads that share work which BLAS does not spread, at most 16.
     """
 
     batch: int = 1024
     query_numbers: int = 1 << 22
     table: int = 1 << 21
     keys: int = 1 << 20
-    share: int = 1 << 19
+    share: int = 1 << 21
     room: int = 1 << 19
     opened: int = 1 << 14
     window: int = 1 << 12
-    cores: int = CORES
+    cores: int = min(CORES, MOST_CORES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,18 +140,20 @@ class Batch:
     Attributes:
         queries: float32 ``(queries, dim)``.
         sizes: float64 ``(queries,)``, as ``Coarse.measure`` gives them.
-        barred: int64 ``(2, n)``: pairs of a query and a slot that it must not be given.
+        barred: int64 ``(2, n)``: pairs of a query and a slot that it must not be given; or None.
     """
 
     queries: Floats
     sizes: Doubles
-    barred: NDArray[np.int64]
+    barred: NDArray[np.int64] | None
 
     def __len__(self) -> int:
         return len(self.queries)
 
     def take(self, which: NDArray[np.intp]) -> Batch:
         """Return some of the queries, in the order of ``which``."""
+        if self.barred is None:
+            return Batch(self.queries[which], self.sizes[which], None)
         number = np.full(len(self), -1)
         number[which] = np.arange(len(which))
         query, slot = number[self.barred[0]], self.barred[1]
@@ -208,15 +211,16 @@ class Search:
         """Answer regular queries; return those that have too many candidates."""
         shortlist = Shortlist(len(batch), self._k, self._limits.room)
         prepared = self._coarse.prepare(batch.queries, batch.sizes)
-        places, query = self._barred_places(batch)
+        places, query = self._barred_places(batch.barred)
         rows = self._tile_rows(len(batch))
         table = self._table(rows, len(batch))
         for start in range(0, self._scope.places, rows):
             stop = min(start + rows, self._scope.places)
             scores = table[: _padded(stop - start)]
             sizes = self._fill(scores, start, stop, prepared)
-            first, last = np.searchsorted(places, (start, stop))
-            scores[places[first:last] - start, query[first:last]] = -np.inf
+            if len(places):
+                first, last = np.searchsorted(places, (start, stop))
+                scores[places[first:last] - start, query[first:last]] = -np.inf
             # A bound may be infinite, if all weights are tiny; rows that are out stay out.
             with np.errstate(over="ignore", invalid="ignore"):
                 self._select(shortlist, scores, sizes, batch.sizes, start)
@@ -237,41 +241,55 @@ class Search:
             return np.empty((queries, rows), np.float32).T
         return np.empty((rows, queries), np.float32)
 
-    def _fill(self, scores: Floats, start: int, stop: int, prepared: Floats) -> Doubles:
-        """Score the places from ``start`` to ``stop``; return the sizes of their rows, padded."""
+    def _fill(self, scores: Floats, start: int, stop: int, prepared: Floats) -> Doubles | None:
+        """Score the places from ``start`` to ``stop``.
+
+        Returns:
+            float64 ``(len(scores),)``, the sizes of their rows, unless the bound needs none.
+        """
         coarse, scope = self._coarse, self._scope
-        sizes = np.zeros(len(scores))
+        sizes = None if coarse.uniform else np.zeros(len(scores))
         shares: Shares = deque()
-
-        def share(keys: NDArray[Any], terms: Floats | None, out: Floats) -> None:
-            by_rows = coarse.by_rows(len(prepared))
-            whole = not by_rows and keys.dtype == np.float32
-            step = len(keys) if whole else max(1, self._limits.share // coarse.dim)
-            for at in range(0, len(keys), step):
-                rows = slice(at, at + step)
-                some = None if terms is None else terms[rows]
-                shares.append(partial(coarse.score, keys[rows], some, prepared, out[rows]))
-
         if scope.chosen is not None:
-            keys, sizes[: stop - start] = self._snapshot.gather(scope.chosen[start:stop])
-            share(keys, coarse.terms(sizes[: stop - start]), scores[: stop - start])
+            keys, gathered = self._snapshot.gather(scope.chosen[start:stop])
+            shares += self._shares(keys, coarse.terms(gathered), prepared, scores[: stop - start])
+            if sizes is not None:
+                sizes[: stop - start] = gathered
         else:
             for block, rows, at in self._snapshot.pieces(start, stop):
-                sizes[at] = block.sizes[rows]
                 terms = None if block.terms is None else block.terms[rows]
-                share(block.keys[rows], terms, scores[at])
-        _work_off(shares, self._limits.cores if coarse.by_rows(len(prepared)) else 1)
+                shares += self._shares(block.keys[rows], terms, prepared, scores[at])
+                if sizes is not None:
+                    sizes[at] = block.sizes[rows]
+        _work_off(shares, self._limits.cores if coarse.by_rows(prepared.shape[1]) else 1)
         scores[stop - start :] = -np.inf
         if scope.banned is not None:
             out = np.flatnonzero(scope.banned[start:stop])
-            scores[out], sizes[out] = -np.inf, 0.0
+            scores[out] = -np.inf
+            if sizes is not None:
+                sizes[out] = 0.0
         return sizes
+
+    def _shares(
+        self, keys: NDArray[Any], terms: Floats | None, prepared: Floats, out: Floats
+    ) -> Iterator[Callable[[], None]]:
+        """Cut the scoring of some rows into pieces of work."""
+        size = self._limits.share
+        if keys.dtype != np.float32:
+            size //= 8  # all threads hold converted keys at the same time
+        elif not self._coarse.by_rows(prepared.shape[1]):
+            size = keys.size
+        step = max(1, size // self._coarse.dim)
+        for start in range(0, len(keys), step):
+            rows = slice(start, start + step)
+            some = None if terms is None else terms[rows]
+            yield partial(self._coarse.score, keys[rows], some, prepared, out[rows])
 
     def _select(
         self,
         shortlist: Shortlist,
         scores: Floats,
-        row_sizes: Doubles,
+        row_sizes: Doubles | None,
         query_sizes: Doubles,
         start: int,
     ) -> None:
@@ -280,8 +298,10 @@ class Search:
         parts = scores.reshape(_group(len(scores), self._k), -1, len(query_sizes))
         groups = parts.shape[1]
         best = parts.max(axis=0)
-        largest = row_sizes.reshape(-1, groups).max(axis=0)
-        error = self._error(largest[:, None], query_sizes)
+        largest = None
+        if row_sizes is not None:
+            largest = row_sizes.reshape(-1, groups).max(axis=0)[:, None]
+        error = self._error(largest, query_sizes)
         if not start and groups >= self._k:
             # The best rows of k groups are k rows.
             lower = np.partition(best - error, groups - self._k, axis=0)[groups - self._k]
@@ -296,16 +316,17 @@ class Search:
             part, hit = np.divmod(np.flatnonzero(reach), len(group))
             place, query = part * groups + group[hit], query[hit]
             found = found[part, hit]
-            shortlist.offer(
-                query, start + place, found, self._error(row_sizes[place], query_sizes[query])
-            )
+            sizes = None if row_sizes is None else row_sizes[place]
+            shortlist.offer(query, start + place, found, self._error(sizes, query_sizes[query]))
 
-    def _error(self, row_sizes: Doubles, query_sizes: Doubles) -> Floats:
+    def _error(self, row_sizes: Doubles | None, query_sizes: Doubles) -> Floats:
         return np.asarray(self._coarse.bound(row_sizes, query_sizes)).astype(np.float32)
 
-    def _barred_places(self, batch: Batch) -> tuple[Places, NDArray[np.int64]]:
+    def _barred_places(self, barred: NDArray[np.int64] | None) -> tuple[Places, NDArray[np.int64]]:
         """Return the places barred, ascending, and for which query."""
-        query, slots = batch.barred
+        if barred is None:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        query, slots = barred
         places = slots
         if self._scope.chosen is not None:
             places = np.searchsorted(self._scope.chosen, slots)
@@ -381,11 +402,12 @@ class Search:
                 scores[part, start : start + rows] = self._pairs(
                     batch.queries[part, None], batch.sizes[part, None], keys, sizes
                 )
-        query, barred = batch.barred
-        at = np.searchsorted(slots, barred)
-        here = at < len(slots)
-        here[here] = slots[at[here]] == barred[here]
-        scores[query[here], at[here]] = -np.inf
+        if batch.barred is not None:
+            query, barred = batch.barred
+            at = np.searchsorted(slots, barred)
+            here = at < len(slots)
+            here[here] = slots[at[here]] == barred[here]
+            scores[query[here], at[here]] = -np.inf
         return scores
 
 
@@ -418,11 +440,20 @@ def _work_off(shares: Shares, cores: int) -> None:
             share()
 
     helpers = min(len(shares), cores) - 1
-    if helpers <= 0:
-        work()
-        return
-    with ThreadPoolExecutor(helpers) as pool:
-        others = [pool.submit(work) for _ in range(helpers)]
-        work()
-        for other in others:
+    others = [_pool().submit(work) for _ in range(helpers)]
+    work()
+    for other in others:
+        if not other.cancel():  # what has not begun by now is not needed
             other.result()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    """Threads for all searches of this process; starting some for each would take longer."""
+    return ThreadPoolExecutor(
+        max(1, min(CORES, MOST_CORES) - 1), thread_name_prefix="recollect-search"
+    )
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pool.cache_clear)  # threads do not survive a fork

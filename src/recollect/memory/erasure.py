@@ -367,7 +367,7 @@ def _explain(store: Store, hit: Hit) -> str | None:
     if needle.kind in {"label", "text"} and _text_remains(store, needle.content):
         return "a row that stays holds this text"
     if needle.kind == "thumbnail" and _picture_remains(store, needle.content):
-        return "a row that stays holds the same picture"
+        return "a picture that stays holds the same bytes"
     return None
 
 

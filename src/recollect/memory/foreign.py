@@ -45,8 +45,13 @@ KEY_NAMES = (
 )
 
 
-def read(table: Any) -> tuple[Rows, dict[str, Any]]:
-    """Turn a foreign table into rows and the facts that a memory of them needs."""
+def read(table: Any, *, valued: bool = True) -> tuple[Rows, dict[str, Any]]:
+    """Turn a foreign table into rows and the facts that a memory of them needs.
+
+    Args:
+        table: A ``pyarrow.Table``.
+        valued: False if labels and numbers may be absent; the values are then zeros.
+    """
     names = list(table.column_names)
     if len(set(names)) < len(names):
         raise InputError(
@@ -56,11 +61,13 @@ def read(table: Any) -> tuple[Rows, dict[str, Any]]:
         raise EmptyBatch("the table holds no rows", remedy="Write one row per input.")
     key = _key(table, names)
     kinds = {name: arrow_kind(table.schema.field(name).type) for name in names if name != key}
-    value, kind = _value(kinds, table)
-    column = table.column(value)
-    values: NDArray[Any] = (
-        as_labels(column, value) if kind == "label" else as_doubles(column, value)
-    )
+    value, kind = _value(kinds)
+    if value is not None:
+        values = _values(table.column(value), value, kind)
+    elif valued:
+        raise _no_value(names)
+    else:
+        values = np.zeros(table.num_rows)
     keys = as_matrix(table.column(key), key)
     used = {key, value}
     ids = np.arange(table.num_rows)
@@ -107,7 +114,7 @@ def _key(table: Any, names: list[str]) -> str:
     )
 
 
-def _value(kinds: dict[str, Kind], table: Any) -> tuple[str, str]:
+def _value(kinds: dict[str, Kind]) -> tuple[str | None, str]:
     lowered = {name.lower(): name for name in reversed(list(kinds))}
     for kind in ("text", "int"):
         for wanted in LABEL_NAMES:
@@ -116,16 +123,24 @@ def _value(kinds: dict[str, Kind], table: Any) -> tuple[str, str]:
     for wanted in ("value", "target"):
         if wanted in lowered and kinds[lowered[wanted]] in {"int", "float"}:
             return lowered[wanted], "number"
-    raise InputError(
+    return None, "number"
+
+
+def _values(column: Any, name: str, kind: str) -> NDArray[Any]:
+    return as_labels(column, name) if kind == "label" else as_doubles(column, name)
+
+
+def _no_value(names: list[str]) -> InputError:
+    return InputError(
         "it is not clear which column holds the values",
         expected="a column named label, or value for numbers",
-        got=f"the columns {', '.join(table.column_names)}",
+        got=f"the columns {', '.join(names)}",
         remedy="Rename the column of labels to label.",
     )
 
 
 def _metadata(
-    table: Any, kinds: dict[str, Kind], used: set[str]
+    table: Any, kinds: dict[str, Kind], used: set[str | None]
 ) -> tuple[dict[str, list[Any]], dict[str, str]]:
     import pyarrow as pa
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -236,10 +236,12 @@ class Handle:
             with self._store.write() as version:
                 write = Write(self._current(), version)
                 yield write
+            # The version is committed: what follows must not tell the caller that it was not. A
+            # view that cannot take it in is read anew, and says then what is wrong.
             if write.then is not None:
-                write.then()
-                # Only now is the view whole; without this line it is read anew.
-                write.view.version = self._store.version
+                with suppress(Exception):
+                    write.then()
+                    write.view.version = self._store.version
 
     def _resolve(self, view: View, ids: ArrayLike | None, where: str | None) -> Ids:
         if (ids is None) == (where is None):

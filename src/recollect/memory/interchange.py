@@ -113,11 +113,12 @@ def to_arrow(rows: Rows, *, about: Mapping[str, Any]) -> Any:
     return pa.table(columns).replace_schema_metadata({_ABOUT: text.encode()})
 
 
-def from_arrow(table: Any) -> tuple[Rows, dict[str, Any]]:
+def from_arrow(table: Any, *, valued: bool = True) -> tuple[Rows, dict[str, Any]]:
     """Check a table column by column and turn it into rows.
 
     Args:
         table: A ``pyarrow.Table`` of `to_arrow`, or of anyone else: see `recollect.memory.foreign`.
+        valued: False if a foreign table may lack labels and numbers.
 
     Returns:
         The rows, and the facts about the memory: every field of its configuration and ``metadata``
@@ -143,7 +144,7 @@ def from_arrow(table: Any) -> tuple[Rows, dict[str, Any]]:
             facts = _about(table.schema.metadata[_ABOUT])
             rows = _own_rows(table, facts)
         else:
-            rows, facts = foreign.read(table)
+            rows, facts = foreign.read(table, valued=valued)
         _refuse_zeros(rows, facts)
         return rows, facts
 
@@ -190,7 +191,9 @@ def to_parquet(rows: Rows, path: str | os.PathLike[str], *, about: Mapping[str, 
         ) from error
 
 
-def from_parquet(path: str | os.PathLike[str]) -> tuple[Rows, dict[str, Any]]:
+def from_parquet(
+    path: str | os.PathLike[str], *, valued: bool = True
+) -> tuple[Rows, dict[str, Any]]:
     """Read a Parquet file of `to_parquet`, or of anyone else; see `from_arrow`.
 
     Raises:
@@ -205,7 +208,7 @@ def from_parquet(path: str | os.PathLike[str]) -> tuple[Rows, dict[str, Any]]:
     problem = f"{file} is no readable Parquet file"
     with _translated(InputError, problem, _REWRITE), parquet.ParquetFile(file) as opened:
         table = opened.read()
-    return from_arrow(table)
+    return from_arrow(table, valued=valued)
 
 
 # Facts about the memory

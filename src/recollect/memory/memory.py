@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -100,8 +101,8 @@ class Memory(Handle):
         cls,
         uri: str | Path,
         version: int | None = None,
+        read_only: bool = False,  # noqa: FBT001, FBT002 - the third argument by design
         *,
-        read_only: bool = False,
         encoder: Any = None,
         timeout: float = 0.0,
         check: Check = "auto",
@@ -159,7 +160,6 @@ class Memory(Handle):
         self,
         keys: ArrayLike,
         values: Any,
-        *,
         ids: ArrayLike | None = None,
         weights: Any = None,
         sources: Any = None,
@@ -193,7 +193,6 @@ class Memory(Handle):
         self,
         keys: ArrayLike,
         values: Any,
-        *,
         ids: ArrayLike | None = None,
         weights: Any = None,
         sources: Any = None,
@@ -240,7 +239,6 @@ class Memory(Handle):
     def update(
         self,
         ids: ArrayLike,
-        *,
         values: Any = None,
         weights: Any = None,
         metadata: Mapping[str, Any] | None = None,
@@ -286,7 +284,7 @@ class Memory(Handle):
 
     # -- forgetting ----------------------------------------------------------------------------
 
-    def remove(self, ids: ArrayLike | None = None, *, where: str | None = None) -> Ids:
+    def remove(self, ids: ArrayLike | None = None, where: str | None = None) -> Ids:
         """Take rows out: the next answer is as if they had never been added.
 
         Past versions still hold them, so :meth:`restore` brings them back; :meth:`erase` does not.
@@ -318,7 +316,7 @@ class Memory(Handle):
             write.then = lambda: view.removed(wanted)
         return wanted
 
-    def erase(self, ids: ArrayLike | None = None, *, where: str | None = None) -> Receipt:
+    def erase(self, ids: ArrayLike | None = None, where: str | None = None) -> Receipt:
         """Remove rows down to the bytes on disk: from every version, file, log and cache.
 
         Args:
@@ -366,7 +364,6 @@ class Memory(Handle):
         self,
         queries: ArrayLike,
         k: int = 20,
-        *,
         where: str | None = None,
         exclude: Any = None,
     ) -> Neighbors:
@@ -408,7 +405,7 @@ class Memory(Handle):
             return None
         return reading.matching(self._store, view, where, self._pinned)
 
-    def rows(self, ids: ArrayLike | None = None, *, where: str | None = None) -> Rows:
+    def rows(self, ids: ArrayLike | None = None, where: str | None = None) -> Rows:
         """Return whole rows.
 
         Args:
@@ -459,14 +456,12 @@ class Memory(Handle):
     @classmethod
     def from_arrow(cls, uri: str | Path, table: pa.Table) -> Self:
         """Make a memory from an Arrow table with the rows and ids of :meth:`to_arrow`."""
-        rows, about = interchange.from_arrow(table)
-        return cls._from_rows(uri, rows, about)
+        return cls._from_rows(uri, *interchange.from_arrow(table))
 
     @classmethod
     def from_parquet(cls, uri: str | Path, path: str | Path) -> Self:
         """Make a memory from a file of :meth:`to_parquet`."""
-        rows, about = interchange.from_parquet(path)
-        return cls._from_rows(uri, rows, about)
+        return cls._from_rows(uri, *interchange.from_parquet(path))
 
     @classmethod
     def _from_rows(cls, uri: str | Path, rows: Rows, about: dict[str, Any]) -> Self:
@@ -485,6 +480,8 @@ class Memory(Handle):
                 )  # fmt: skip
         except BaseException:
             memory.close()
+            if memory.uri != RAM:  # it was made by this call and holds nothing
+                shutil.rmtree(as_folder(uri))
             raise
         return memory
 

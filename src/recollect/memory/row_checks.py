@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ def check_weights(weights: Any, rows: int) -> Doubles:
 
 def as_list(values: Any, rows: int, what: str) -> list[Any]:
     """Return a sequence of one entry per row as a list."""
-    if values is None or isinstance(values, str | bytes | Mapping):
+    if values is None or isinstance(values, str | bytes | Mapping | set | frozenset):
         raise length_mismatch(what, rows, type(values).__name__)
     try:
         given = values.tolist() if isinstance(values, np.ndarray) else list(values)
@@ -169,9 +170,10 @@ def check_sources(sources: Any, rows: int) -> list[str | None]:
     """Return one source text or None per row."""
     if sources is None:
         return [None] * rows
-    given = [
-        None if source is None else str(source) for source in as_list(sources, rows, "sources")
-    ]
+    given = as_list(sources, rows, "sources")
+    if not all(source is None or isinstance(source, str | PathLike) for source in given):
+        raise InputError("sources must be text or paths", expected="str, a path or None")
+    given = [None if source is None else str(source) for source in given]
     _check_text([source for source in given if source is not None], "sources", InputError)
     return given
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import operator
 import os
+import re
 import shutil
 import sqlite3
 import threading
@@ -427,6 +428,9 @@ def _exists(folder: Path) -> MemoryExists:
     )
 
 
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
 def as_folder(uri: Any) -> Path:
     """Return the path of a memory's folder.
 
@@ -435,7 +439,8 @@ def as_folder(uri: Any) -> Path:
     """
     try:
         place: Any = uri or None  # "" would mean the current folder
-        folder = Path(place).expanduser()
+        # Absolute, so that a later change of the working directory moves no memory.
+        folder = Path(place).expanduser().absolute()
         with suppress(FileNotFoundError, NotADirectoryError):
             Path(folder).stat()  # refuses what no file system can name
     except (TypeError, ValueError, RuntimeError, OSError) as error:
@@ -445,6 +450,13 @@ def as_folder(uri: Any) -> Path:
             got=f"{uri!r:.80} ({error})",
             remedy="Pass a str or a pathlib.Path.",
         ) from error
+    if not folder.name or (isinstance(uri, str) and (uri != uri.strip() or _SCHEME.match(uri))):
+        raise InvalidParameter(
+            "this is no place for a memory",
+            expected="the path of a folder on this machine, or ':memory:'",
+            got=repr(uri),
+            remedy="Leave out blanks at the ends; export to Parquet for an object store.",
+        )
     return folder
 
 

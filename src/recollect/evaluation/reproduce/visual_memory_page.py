@@ -62,12 +62,18 @@ the questions themselves as in the paper's tables 1 and 9: an oracle.
 
 {votes}
 
+scikit-learn's uniform weights are plurality, but of labels with equally many votes it takes the
+first by name; this library takes the one that got there first, walking from the nearest row.
+
 The true label is among the first {most} neighbors of {hit_rate:.1%} of the questions: no vote over
 them can do better.
 
 ![Accuracy by number of neighbors](visual-memory-by-k.png)
 
 ## Settings
+
+The oracle knows the answers but keeps each vote's default parameter; leave-one-out chooses that
+too.
 
 {settings}
 
@@ -87,9 +93,9 @@ The paper's figures are for ImageNet, DINOv2 ViT-L/14, 1,281,167 rows of 1,000 c
 - **Choice of k.** The paper's best k is chosen on its test set. The honest setting above is chosen
   on the memory alone.
 
-What can be compared is the shape: what each vote loses as k grows from 10 to 100 and rows from far
-away are let in. That the votes themselves are the paper's is tested against the outputs of its
-reference implementation, in `tests/golden/`.
+What can be compared is the shape: what each vote gains or loses as k grows from 10 to 100 and rows
+from far away are let in. That the votes themselves are the paper's is tested against the outputs of
+its reference implementation, in `tests/golden/`.
 """
 
 

@@ -108,7 +108,7 @@ def _split(loaded: Any, split: str | None, folder: Path) -> Any:
             if split is None
             else f"the data set at {folder} has no split {split!r}",
             expected=f"one of {', '.join(loaded)}",
-            remedy="Name the split.",
+            remedy=f"Name one: split={next(iter(loaded))!r}, or --split {next(iter(loaded))}.",
         )
     return loaded[split]
 
