@@ -281,7 +281,7 @@ class MemoryAgainstDict(RuleBasedStateMachine):
 
 
 FEW = settings(
-    max_examples=100,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     derandomize=True,
