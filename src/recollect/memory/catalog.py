@@ -26,6 +26,7 @@ from recollect.memory.schema import (
     COLUMN_KINDS,
     FORMAT,
     TABLES,
+    VALUE_COLUMNS,
     Configuration,
     check_format,
     parse_configuration,
@@ -37,12 +38,6 @@ from recollect.memory.table import STATE, States
 BUSY_SECONDS = 10.0
 RESTORE = "Bring the folder back from a backup, or import an exported copy."
 ABOUT = {"configuration", "checksum", "erasing"}
-
-SELECT_STATES = """
-    SELECT id, segment, record, key_sum, norm, weight, IFNULL(code, -1), IFNULL(number, 0.0),
-           IFNULL(value_segment, -1), IFNULL(value_start, 0), IFNULL(value_bytes, 0),
-           IFNULL(value_sum, 0)
-    FROM rows WHERE """
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +246,7 @@ def read_states(
     Raises:
         CorruptMemory: Something in them cannot be true.
     """
-    try:
-        states = np.fromiter(db.execute(SELECT_STATES + condition, parameters), STATE)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise CorruptMemory(f"the catalog holds a row that cannot be read: {error}") from error
+    states = _fetch_states(db, condition, parameters, VALUE_COLUMNS[head.config.value])
     labels = dict(db.execute("SELECT code, label FROM labels"))
     if min(labels, default=0) < 0 or not {type(label) for label in labels.values()} <= {str, int}:
         raise CorruptMemory("the catalog holds a label that is neither text nor integer")
@@ -266,6 +258,37 @@ def read_states(
                 remedy=RESTORE,
             )
     return states, labels
+
+
+def _fetch_states(
+    db: sqlite3.Connection, condition: str, parameters: Mapping[str, int], values: tuple[str, ...]
+) -> States:
+    """Fetch only the columns that this kind of memory uses: each one costs time in every row."""
+    names = ["id", "segment", "record", "key_sum", "norm", "weight", *values]
+    wanted = np.dtype([(name, STATE[name]) for name in names])
+    query = f"SELECT {', '.join(names)} FROM rows WHERE {condition}"
+    found = fetch_table(db, query, parameters, wanted)
+    states = np.zeros(len(found), STATE)
+    states["code"], states["value_segment"] = -1, -1
+    for name in names:
+        states[name] = found[name]
+    return states
+
+
+def fetch_table(
+    db: sqlite3.Connection, query: str, parameters: Any, dtype: np.dtype[Any]
+) -> np.ndarray[Any, Any]:
+    """Rows of a query as a structured array.
+
+    Raises:
+        CorruptMemory: A cell is no number, or none that fits.
+    """
+    try:
+        return np.fromiter(db.execute(query, parameters), dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CorruptMemory(
+            f"the catalog holds a row that cannot be read: {error}", remedy=RESTORE
+        ) from error
 
 
 def _faults(
@@ -292,6 +315,10 @@ def _faults(
     if config.value == "label":
         known = np.array(sorted(labels), np.int64)
         yield "a label that the catalog does not name", ~np.isin(states["code"], known)
+        text = [code for code, label in labels.items() if isinstance(label, str)]
+        if 0 < len(text) < len(labels):
+            texts = np.isin(states["code"], text)
+            yield "a label of another type than others have", ~texts & texts.any()
     ids, counts = np.unique(states["id"], return_counts=True)
     yield "two lives at once", np.isin(states["id"], ids[counts > 1])
 

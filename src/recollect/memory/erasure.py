@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory, ErasureIncomplete, UnknownIds
 from recollect.memory.bytescan import Hit, Needle, opened, scan
-from recollect.memory.catalog import typed_lines
+from recollect.memory.catalog import RESTORE, fetch_table, typed_lines
 from recollect.memory.held import hold
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES
 from recollect.memory.segments import Segment, sync_folder
@@ -37,6 +37,8 @@ SHORT_TEXT, LONG_TEXT = 5, 8
 """Text of fewer bytes than the first is not searched for, of fewer than the second only in the
 catalog: shorter strings turn up in floating-point numbers by chance."""
 
+
+EXTENT = np.dtype([("start", "i8"), ("size", "i8")])
 
 TELLING = 8
 """Keys and values of fewer different bytes besides zero are searched for in segments only: a
@@ -204,43 +206,44 @@ def _rewrite(store: Store, numbers: Iterable[int]) -> list[Segment]:
 
 
 def _move(store: Store, segment: Segment, number: str, place: str, length: str | None) -> None:
-    size = store.config.record_bytes
-    query = f"SELECT state, {place}, {length or size} FROM rows WHERE {number} = ?"
-    lines = typed_lines(store.db, query, int, int, int, given=(segment.number,))
-    extents = np.array(list(lines), np.int64).reshape(-1, 3)
-    if not len(extents):
+    """Copy the bytes that rows refer to into a new segment, and tell the rows."""
+    unit = 1 if length else store.config.record_bytes
+    query = f"SELECT {place}, {length or 1} FROM rows WHERE {number} = ?"
+    extents = fetch_table(store.db, query, (segment.number,), EXTENT)
+    starts, first = np.unique(extents["start"], return_index=True)
+    sizes = extents["size"][first]
+    if not len(starts):
         return
-    if length is None:
-        extents[:, 1] *= size
-    if (extents < 0).any() or (extents[:, 1] + extents[:, 2]).max() > segment.size:
-        raise CorruptMemory(f"a row lies outside of the segment {segment.file!r}")
-    starts, first, inverse = np.unique(extents[:, 1], return_index=True, return_inverse=True)
-    sizes = extents[first, 2]
+    if min(starts.min(), sizes.min()) < 0 or (starts + sizes).max() > segment.size // unit:
+        raise CorruptMemory(f"a row lies outside of the segment {segment.file!r}", remedy=RESTORE)
     content = store.files.read(segment.file, segment.size)
     target = active_segment(store, segment.kind, own=True)
-    moved = np.cumsum(sizes) - sizes
-    extend_segment(store, target, _gather(content, starts, sizes))
-    unit = size if length is None else 1
-    store.db.executemany(
-        f"UPDATE rows SET {number} = ?, {place} = ? WHERE state = ?",
-        zip(
-            [target.number] * len(extents),
-            (moved[inverse] // unit).tolist(),
-            extents[:, 0].tolist(),
-            strict=True,
-        ),
+    runs = _runs(starts, sizes)
+    parts = [content[begin * unit : end * unit] for begin, end in runs]
+    extend_segment(store, target, np.concatenate(parts))
+    lengths = np.array([end - begin for begin, end in runs])
+    shifts = np.array([begin for begin, _ in runs]) - (np.cumsum(lengths) - lengths)
+    db = store.db
+    # SQLite finds the run of each row by itself: a round trip for each would take far longer.
+    db.execute("CREATE TEMP TABLE moved (first INTEGER PRIMARY KEY, shift INTEGER NOT NULL)")
+    db.executemany(
+        "INSERT INTO moved VALUES (?, ?)",
+        zip([begin for begin, _ in runs], shifts.tolist(), strict=True),
     )
+    db.execute(
+        f"UPDATE rows SET {number} = ?, {place} = {place} - (SELECT shift FROM moved "
+        f"WHERE first <= rows.{place} ORDER BY first DESC LIMIT 1) WHERE {number} = ?",
+        (target.number, segment.number),
+    )
+    db.execute("DROP TABLE moved")
 
 
-def _gather(
-    content: NDArray[np.uint8], starts: NDArray[np.int64], sizes: NDArray[np.int64]
-) -> NDArray[np.uint8]:
-    """Join parts of a file, run by run, so that a large file is copied and not walked."""
+def _runs(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Join neighboring parts of a file, so that a large one is copied and not walked."""
     breaks = np.flatnonzero(starts[1:] != starts[:-1] + sizes[:-1]) + 1
-    runs = np.split(np.arange(len(starts)), breaks)
-    return np.concatenate([
-        content[starts[run[0]] : starts[run[-1]] + sizes[run[-1]]] for run in runs
-    ])  # fmt: skip
+    firsts, lasts = np.r_[0, breaks], np.r_[breaks, len(starts)] - 1
+    ends = starts[lasts] + sizes[lasts]
+    return list(zip(starts[firsts].tolist(), ends.tolist(), strict=True))
 
 
 def _drop_unused_labels(store: Store) -> None:

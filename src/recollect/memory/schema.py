@@ -50,6 +50,14 @@ STATE_COLUMNS = (
     "value_segment", "value_start", "value_bytes", "value_sum", "weight", "source", "row_sum",
 )  # fmt: skip
 
+VALUE_COLUMNS: dict[ValueKind, tuple[str, ...]] = {
+    "label": ("code",),
+    "number": ("number",),
+    "vector": ("value_segment", "value_start", "value_bytes", "value_sum"),
+    "arrays": ("value_segment", "value_start", "value_bytes", "value_sum"),
+}
+"""Columns that a state uses for its value; the others are NULL."""
+
 NULL = type(None)
 STATE_TYPES: dict[str, tuple[type, ...]] = dict.fromkeys(STATE_COLUMNS, (int,)) | {
     "died": (int, NULL), "norm": (float,), "code": (int, NULL), "number": (float, NULL),

@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory
 
-SEGMENT_BYTES = 256 << 20
-"""A segment that has grown past this is full; the next write begins another."""
+SEGMENT_BYTES = 64 << 20
+"""A segment that has grown past this is full; the next write begins another. An erasure rewrites
+the segments it touches, so larger ones make it slower; each one is a file that stays open."""
 
 Bytes = NDArray[np.uint8]
 _NAME = re.compile(r"keys-\d{6,}\.(float32|float16|uint8)|values-\d{6,}\.bin")

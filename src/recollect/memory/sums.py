@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -15,17 +15,20 @@ flipped bit of an id changes it."""
 
 
 def row_sum(
-    row: int, weight: float, value: object, source: str | None, metadata: Iterable[tuple[str, Any]]
+    row: int,
+    weight: float,
+    value: object,
+    source: str | None,
+    metadata: Collection[tuple[str, Any]],
 ) -> int:
     """Checksum of what the catalog says of a row: id, weight, value, source, metadata."""
-    # The catalog keeps True as 1; both must give the same sum.
-    named = tuple(
-        sorted(
-            (name, +cell if isinstance(cell, bool) else cell)
-            for name, cell in metadata
-            if cell is not None
+    named: tuple[Any, ...] = ()
+    if metadata:
+        # The catalog keeps True as 1; both must give the same sum.
+        pairs = [(name, cell) for name, cell in metadata if cell is not None]
+        named = tuple(
+            sorted((n, +cell if cell is True or cell is False else cell) for n, cell in pairs)
         )
-    )
     return zlib.crc32(repr((row, weight, value, source, named)).encode())
 
 

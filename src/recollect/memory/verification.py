@@ -117,7 +117,7 @@ def _row_problems(store: Store) -> Iterator[tuple[list[str], int, int]]:
                 problem: str | None = f"the catalog holds a value of another type for row {row}"
             else:
                 seen.add(kinds)
-                metadata = zip(store.columns, cells[len(STATE_COLUMNS) :], strict=True)
+                metadata = list(zip(store.columns, cells[len(STATE_COLUMNS) :], strict=True))
                 problem = _state_problem(store.config, state, metadata, known)
             if problem is None:
                 sound.append(state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Any
 from zlib import crc32
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import DuplicateIds
-from recollect.memory.schema import STATE_COLUMNS
+from recollect.memory.schema import STATE_COLUMNS, VALUE_COLUMNS
 from recollect.memory.segments import Segment, as_bytes, segment_name
 from recollect.memory.store import ALIVE, ALIVE_AT, Store
 from recollect.memory.sums import checksums, picture_sum, row_sum
@@ -21,9 +22,6 @@ from recollect.types import Doubles, Ids
 
 OWN_SEGMENT_ROWS = 4096
 """In RAM a batch this large keeps its own array, so that the index can share it."""
-
-
-VALUE_COLUMNS = ("value_segment", "value_start", "value_bytes", "value_sum")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,41 +110,40 @@ def _insert(
     plain: Sequence[Any],
     batch: Batch,
 ) -> None:
-    rows = len(states)
-    kind = store.config.value
     names = list(batch.metadata)
-    cells = list(zip(*batch.metadata.values(), strict=True)) if names else [()] * rows
-    ids, weights = states["id"].tolist(), states["weight"].tolist()
-    sums = [
-        row_sum(row, weight, value, source, zip(names, cell, strict=True))
-        for row, weight, value, source, cell in zip(
-            ids, weights, plain, batch.sources, cells, strict=True
+    cells: Iterable[Any] = repeat((), len(states))
+    if names:
+        cells = (
+            list(zip(names, line, strict=True))
+            for line in zip(*batch.metadata.values(), strict=True)
         )
-    ]
-    none = [None] * rows
-    stored = kind in {"vector", "arrays"}
-    columns = (
-        ids, [version] * rows, none, states["segment"].tolist(), states["record"].tolist(),
-        states["key_sum"].tolist(), states["norm"].tolist(),
-        states["code"].tolist() if kind == "label" else none,
-        states["number"].tolist() if kind == "number" else none,
-        *(states[name].tolist() if stored else none
-          for name in VALUE_COLUMNS),
-        weights, batch.sources, sums,
-    )  # fmt: skip
+    weights = states["weight"].tolist()
+    lines = zip(states["id"].tolist(), weights, plain, batch.sources, cells, strict=True)
+    sums = [row_sum(*line) for line in lines]
+    columns = [states[name].tolist() for name in _placed(store)]
     places = [store.columns[name][1] for name in names]
     insert_states(
         store,
         places,
-        (row + cell for row, cell in zip(zip(*columns, strict=True), cells, strict=True)),
-    )
+        zip(
+            repeat(version, len(states)), *columns, batch.sources, sums, *batch.metadata.values(),
+            strict=True,
+        ),
+    )  # fmt: skip
+
+
+def _placed(store: Store) -> tuple[str, ...]:
+    """Columns that a state has in the catalog as in the table in memory."""
+    return (
+        "id", "segment", "record", "key_sum", "norm", "weight", *VALUE_COLUMNS[store.config.value],
+    )  # fmt: skip
 
 
 def insert_states(store: Store, places: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    """Insert rows of the catalog: the columns of ``STATE_COLUMNS``, then metadata at ``places``."""
-    names = ", ".join([*STATE_COLUMNS, *places])
-    marks = ", ".join("?" * (len(STATE_COLUMNS) + len(places)))
-    store.db.executemany(f"INSERT INTO rows ({names}) VALUES ({marks})", rows)
+    """Insert states: birth, columns of the table in memory, source, checksum, metadata."""
+    names = ["born", *_placed(store), "source", "row_sum", *places]
+    marks = ", ".join("?" * len(names))
+    store.db.executemany(f"INSERT INTO rows ({', '.join(names)}) VALUES ({marks})", rows)
 
 
 def encode_labels(
@@ -270,24 +267,19 @@ def change_rows(
     places = {name: place for name, (_, place) in store.columns.items()}
     changed = []
     for at, (row, old) in enumerate(_read(store, ids, places)):
-        state = {name: states[name][at].item() for name in STATE.names or ()}
+        state = dict(zip(STATE.names or (), states[at].item(), strict=True))
         value = {"label": labels.get(state["code"]), "number": state["number"]}.get(
             kind, state["value_sum"]
         )
-        if kind != "label":
-            state["code"] = None
-        if kind != "number":
-            state["number"] = None
-        if kind in {"label", "number"}:
-            state |= dict.fromkeys(VALUE_COLUMNS)
         cells = {name: old[name] for name in places} | {
             name: values[at] for name, values in change.metadata.items()
         }
-        state |= {
-            "born": version, "died": None, "source": old["source"],
-            "row_sum": row_sum(row, state["weight"], value, old["source"], cells.items()),
-        }  # fmt: skip
-        changed.append((*(state[name] for name in STATE_COLUMNS), *cells.values()))
+        source, total = (
+            old["source"],
+            row_sum(row, state["weight"], value, old["source"], cells.items()),
+        )
+        kept = (state[name] for name in _placed(store))
+        changed.append((version, *kept, source, total, *cells.values()))
     end_rows(store, version, ids)
     insert_states(store, list(places.values()), changed)
     return states, new_labels
