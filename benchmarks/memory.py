@@ -118,6 +118,7 @@ def open_cold(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "open_ms": statistics.median(opened for opened, _ in warm),
         "open_and_first_answer_ms": statistics.median(answered for _, answered in warm),
         "the_same_from_the_disk_ms": statistics.median(answered for _, answered in cold),
+        "peak_mb_of_opening": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     }
 
 

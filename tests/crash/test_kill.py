@@ -53,7 +53,10 @@ def check_after_kill(folder: Path, plain: PlainMemory, seed: int, acknowledged: 
     after.versions, after.used = list(plain.versions), set(plain.used)
     write = draw(rng, sorted(plain.rows), plain.version, plain.oldest)
     apply_to_plain(write, after)
+    with Memory.open(folder, read_only=True, check=False) as reader:
+        seen = contents_of(reader)  # the first to open it may be a reader
     with Memory.open(folder, check=True) as memory:
+        assert seen == contents_of(memory)
         assert memory.version in {plain.version, after.version}
         now = plain if memory.version == plain.version else after
         assert contents_of(memory) == contents(now.rows), write.name

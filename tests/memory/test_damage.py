@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -206,8 +207,6 @@ def test_a_catalog_that_is_something_else_is_reported(content, tmp_path):
 
 def test_a_memory_of_a_newer_format_is_refused_with_what_to_do(tmp_path):
     """An old library must not guess."""
-    import sqlite3
-
     folder = teach(tmp_path / "memory")
     with sqlite3.connect(folder / CATALOG) as db:
         db.execute("PRAGMA user_version = 2")
@@ -239,6 +238,28 @@ def test_a_memory_that_was_opened_unchecked_gives_out_no_damaged_bytes(name, tmp
 
         assert damaged not in memory.search(QUERIES, k=40).ids
         assert len(memory.rows()) == len(memory)
+
+
+@pytest.mark.parametrize(
+    ("statement", "call"),
+    [
+        ("UPDATE rows SET source = '/photos/0' WHERE id = 1", lambda memory: memory.rows([1])),
+        ("UPDATE rows SET m0 = 1970 WHERE id = 1", lambda memory: memory.rows([1])),
+        ("UPDATE thumbnails SET picture = x'00' WHERE id = 1", lambda memory: memory.thumbnail(1)),
+    ],
+)
+def test_text_or_a_picture_that_was_altered_is_not_given_out(statement, call, tmp_path):
+    """Nor by a memory that was opened unchecked."""
+    folder = teach(tmp_path / "memory")
+    db = sqlite3.connect(folder / CATALOG, isolation_level=None)
+    db.execute(statement)
+    db.close()
+
+    with Memory.open(folder, check=False) as memory:
+        with pytest.raises(CorruptMemory) as caught:
+            call(memory)
+        assert "of row 1" in str(caught.value)
+        assert "is not what was written" in str(caught.value).replace("are", "is")
 
 
 # -- a disk that refuses ---------------------------------------------------------------------------

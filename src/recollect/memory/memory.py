@@ -172,7 +172,7 @@ class Memory(Handle):
             keys: ``(rows, dim)``, finite; kept bit for bit in the memory's dtype.
             values: One label, number, vector or dict of arrays per row.
             ids: int64 ``(rows,)``, never used before; counted up when None.
-            weights: Weight of each row's vote, finite and >= 0; 1 when None.
+            weights: Weight of each row's vote, from 0 to 1e100; 1 when None.
             sources: Where each row came from: text or None.
             metadata: Column name -> one value per row (str, int, float, bool or None), or one for
                 all. A column keeps the type of its first value.
@@ -374,14 +374,15 @@ class Memory(Handle):
 
         Args:
             queries: ``(queries, dim)``, finite; no zero vector under the cosine metric.
-            k: How many rows, at least 1. Where fewer qualify the rest is id -1, similarity -inf.
+            k: How many rows, at least 1. Where fewer qualify the rest is id -1, similarity -inf;
+                a k above the number of rows may fill 2^24 such places.
             where: Only rows that pass this filter.
             exclude: Ids each query must not find, for leave-one-out: int64 ``(queries,)`` or
                 ``(queries, m)`` with -1 for nothing, or a sequence of ids for each query.
 
         Raises:
             DimensionMismatch, NonFinite, ZeroVector, EmptyBatch: The queries cannot be used.
-            InvalidParameter: ``k`` is not an integer of at least 1.
+            InvalidParameter: ``k`` is out of range.
             InvalidFilter: ``where`` cannot be read.
         """
         wanted = checks.check_queries(queries, self._store.config)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+from contextlib import suppress
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from recollect.errors import CorruptMemory
+from recollect.memory.catalog import RESTORE, typed_lines
 from recollect.memory.filters import Column, ColumnKind, compile_filter
 from recollect.memory.recall import View
-from recollect.memory.schema import Configuration
+from recollect.memory.schema import CELL_TYPES, STATE_TYPES, Configuration
 from recollect.memory.store import ALIVE, ALIVE_AT, Store
+from recollect.memory.sums import picture_sum, row_sum
 from recollect.types import Ids, Rows
 
 # Named parameters and the filter's question marks do not mix in one statement.
@@ -57,35 +62,56 @@ def rows(store: Store, view: View, ids: Ids, version: int | None) -> Rows:
 
     Raises:
         UnknownIds: One of them is not alive.
+        CorruptMemory: Something of a row is not what was written.
     """
     states = view.table.states[view.table.find(ids)]
-    alive, at = (ALIVE, []) if version is None else (_ALIVE_AT, [version, version])
-    places = "".join(f", {place}" for _, place in store.columns.values())
-    some = "" if len(ids) == view.table.rows else "AND id IN (SELECT value FROM json_each(?))"
-    with store.guarded():
-        found = {
-            row: rest
-            for row, *rest in store.db.execute(
-                f"SELECT id, source{places} FROM rows WHERE {alive} {some}",
-                [*at, json.dumps(ids.tolist())] if some else at,
+    values = view.values(states)
+    kept = _lines(store, ids, version, every=len(ids) == view.table.rows)
+    plain = states["value_sum"] if store.config.value in {"vector", "arrays"} else values
+    for row, weight, value, (source, total, *cells) in zip(
+        ids.tolist(), states["weight"].tolist(), plain.tolist(), kept, strict=True
+    ):
+        pairs = list(zip(store.columns, cells, strict=True))
+        if row_sum(row, weight, value, source, pairs) != total:
+            raise CorruptMemory(
+                f"label, weight, source or metadata of row {row} are not what was written",
+                remedy=f"Remove the row and add it again. {RESTORE}",
             )
-        }
-    try:
-        kept = [found[row] for row in ids.tolist()]
-    except KeyError as error:
-        raise CorruptMemory(f"row {error} is not in the catalog any more") from error
     metadata = {
         name: [_plain(row[at], kind) for row in kept]
-        for at, (name, (kind, _)) in enumerate(store.columns.items(), start=1)
+        for at, (name, (kind, _)) in enumerate(store.columns.items(), start=2)
     }
     return Rows(
         ids=ids,
         keys=view.keys(states),
-        values=view.values(states),
+        values=values,
         weights=states["weight"].copy(),
         sources=[row[0] for row in kept],
         metadata={name: cells for name, cells in metadata.items() if _any(cells)},
     )
+
+
+def _lines(store: Store, ids: Ids, version: int | None, *, every: bool) -> list[tuple[Any, ...]]:
+    """Source, checksum and metadata of rows, in the order of ``ids``."""
+    alive, at = (ALIVE, []) if version is None else (_ALIVE_AT, [version, version])
+    some = "" if every else "AND id IN (SELECT value FROM json_each(?))"
+    places = "".join(f", {place}" for _, place in store.columns.values())
+    found = {
+        line[0]: line[1:]
+        for line in typed_lines(
+            store.db,
+            f"SELECT id, source, row_sum{places} FROM rows WHERE {alive} {some}",
+            int,
+            STATE_TYPES["source"],
+            int,
+            *(CELL_TYPES[kind] for kind, _ in store.columns.values()),
+            given=at if every else [*at, json.dumps(ids.tolist())],
+        )
+    }
+    try:
+        return [found[row] for row in ids.tolist()]
+    except KeyError as error:
+        raise CorruptMemory(f"row {error} is not in the catalog any more") from error
 
 
 def _plain(value: Any, kind: str) -> Any:
@@ -98,11 +124,14 @@ def _any(cells: list[Any]) -> bool:
 
 def thumbnail(store: Store, row: int) -> bytes | None:
     """Return the picture kept with a row, or None."""
-    with store.guarded():
-        found = store.db.execute(
-            "SELECT picture FROM thumbnails WHERE id = ?", (int(row),)
-        ).fetchone()
-    return None if found is None else found[0]
+    query = "SELECT picture, sum FROM thumbnails WHERE id = ?"
+    for picture, total in typed_lines(store.db, query, bytes, int, given=(int(row),)):
+        if picture_sum(row, picture) != total:
+            raise CorruptMemory(
+                f"the thumbnail of row {row} is not what was written", remedy=RESTORE
+            )
+        return picture  # type: ignore[no-any-return]
+    return None
 
 
 def about(config: Configuration) -> dict[str, Any]:
@@ -128,12 +157,17 @@ def stats(store: Store, view: View, uri: str, version: int | None) -> dict[str, 
         "segments": len(store.segments),
         "key_bytes": sum(s.size for s in store.segments.values() if s.kind == "keys"),
         "live_key_bytes": view.table.rows * config.record_bytes,
-        "bytes_on_disk": sum(
-            path.stat().st_size for path in store.folder.rglob("*") if path.is_file()
-        )
-        if store.folder
-        else 0,
+        "bytes_on_disk": 0 if store.folder is None else _bytes_on_disk(store.folder),
     }
     if config.value == "label":
         facts["labels"] = len(view.book.classes)
     return facts
+
+
+def _bytes_on_disk(folder: Path) -> int:
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):  # a writer elsewhere tidies up
+                total += Path(place, name).lstat().st_size
+    return total
