@@ -14,14 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recollect.errors import InvalidParameter
+from recollect.evaluation.datasets import check_there, mobilenet
 from recollect.evaluation.page import story_page
-from recollect.evaluation.pictures import (
-    MODEL,
-    Pictures,
-    check_there,
-    write_cifar10,
-    write_digits,
-)
+from recollect.evaluation.pictures import Pictures, write_cifar10, write_digits
 from recollect.evaluation.plots import plot_explanation
 from recollect.evaluation.steps import STEPS
 from recollect.evaluation.story import Story
@@ -124,11 +119,7 @@ def _digit_encoder() -> Encoder:
 
 
 def _photograph_encoder(models: Path | None) -> Encoder:
-    from recollect.encoders import OnnxEncoder
-
-    model = _folder(models, "RECOLLECT_MODELS", "../shared/models") / MODEL
-    check_there(model, "the weights of MobileNetV2", "RECOLLECT_MODELS")
-    return OnnxEncoder(model, output="pooled", size=CIFAR10_PIXELS, preprocess="mobilenet")
+    return mobilenet(_folder(models, "RECOLLECT_MODELS", "../shared/models"), CIFAR10_PIXELS)
 
 
 def _write_pictures(folder: Path, data: Path | None) -> Pictures:

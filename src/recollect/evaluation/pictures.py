@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import InputError, MissingExtra
+from recollect.errors import MissingExtra
+from recollect.evaluation.datasets import read_images
 
 CIFAR10 = "cifar10"
-MODEL = Path("mobilenet_v2_imagenet", "model.onnx")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,51 +67,9 @@ def write_cifar10(folder: Path, data: Path, *, rows: int, queries: int) -> Pictu
     pictures = Pictures("CIFAR-10 photographs", folder / "teach", folder / "ask")
     parts = ((pictures.teach, "train", rows), (pictures.ask, "test", queries))
     for place, split, count in parts:
-        files, labels = read_cifar10(data, split, count)
-        _write(place, files, labels, ".jpg")
+        chosen = read_images(data, CIFAR10, split).first(count)
+        _write(place, chosen.inputs, chosen.labels, ".jpg")
     return pictures
-
-
-def read_cifar10(data: Path, split: str, count: int) -> tuple[list[bytes], list[str]]:
-    """Read the first image files and class names of a CIFAR-10 split.
-
-    Args:
-        data: Folder that holds ``cifar10/<split>.parquet``.
-        split: ``"train"`` or ``"test"``.
-        count: How many, from the top; the rows of these files are shuffled already.
-
-    Raises:
-        InputError: The file is not there, or holds fewer pictures.
-        MissingExtra: pyarrow is not installed.
-    """
-    path = data / CIFAR10 / f"{split}.parquet"
-    check_there(path, "the pictures of CIFAR-10", "RECOLLECT_DATA")
-    try:
-        from pyarrow import parquet
-    except ImportError as missing:
-        raise MissingExtra(
-            "reading Parquet files needs pyarrow", remedy="pip install 'recollect[arrow]'"
-        ) from missing
-    table = parquet.read_table(path, columns=["image", "class_name"]).slice(0, count)
-    if len(table) < count:
-        raise InputError(
-            f"{path} holds too few pictures",
-            expected=f"at least {count}",
-            got=len(table),
-            remedy="Ask for fewer.",
-        )
-    return table["image"].to_pylist(), [str(name) for name in table["class_name"].to_pylist()]
-
-
-def check_there(path: Path, what: str, variable: str) -> None:
-    """Raise ``InputError`` unless the file exists; says which variable leads to it."""
-    if not path.is_file():
-        raise InputError(
-            f"{what} are not there",
-            expected=f"a file at {path}",
-            got="none",
-            remedy=f"Set {variable} to the folder that holds {path.parent.name}/{path.name}.",
-        )
 
 
 def _write(folder: Path, files: Iterable[bytes], labels: Iterable[str], suffix: str) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.evaluation import metrics
-from recollect.evaluation.pictures import MODEL, check_there, read_cifar10
+from recollect.evaluation.datasets import Labelled, cache_file, encoded, mobilenet, read_images
 from recollect.evaluation.reproduce.visual_memory_page import page
 from recollect.readout.voting import RULES
 from recollect.types import Doubles, Floats
@@ -73,8 +73,8 @@ def run(
     Args:
         data: Folder that holds ``cifar10/train.parquet`` and ``test.parquet``.
         models: Folder that holds ``mobilenet_v2_imagenet/model.onnx``.
-        out: Folder for ``visual-memory.json``, ``.md`` and pictures, and for the cache of encoded
-            images; None writes nothing.
+        out: Folder for ``visual-memory.json``, ``.md`` and pictures; None writes nothing, no cache
+            of encoded images either.
         rows: Rows of the memory, from the top of the training file; None means 10,000.
         queries: Pictures asked about, from the top of the test file; None means 2,000.
         size: Side to which the pictures are enlarged, a multiple of 32.
@@ -90,12 +90,11 @@ def run(
     """
     count, asked = ROWS if rows is None else rows, QUERIES if queries is None else queries
     _check_sizes(count, asked, size)
-    data, models = Path(data), Path(models)
-    model = models / MODEL
-    check_there(model, "the weights of MobileNetV2", "RECOLLECT_MODELS")
-    remembered, questions = read_cifar10(data, "train", count), read_cifar10(data, "test", asked)
+    encoder = mobilenet(models, size)
+    remembered = read_images(data, "cifar10", "train").first(count)
+    questions = read_images(data, "cifar10", "test").first(asked)
     started = time.perf_counter()
-    encoder, split = _encode(model, size, remembered, questions, out, progress)
+    split = _encode(encoder, remembered, questions, out, progress)
     encoded = time.perf_counter()
     report = {
         "paper": "Towards flexible perception with visual memory, arXiv 2408.08172",
@@ -309,25 +308,17 @@ def _check_sizes(rows: int, queries: int, size: int) -> None:
 
 
 def _encode(
-    model: Path,
-    size: int,
-    remembered: tuple[list[bytes], list[str]],
-    questions: tuple[list[bytes], list[str]],
+    encoder: Encoder,
+    remembered: Labelled,
+    questions: Labelled,
     out: Path | None,
     progress: Progress | None,
-) -> tuple[Encoder, Split]:
-    from recollect.encoders import EncodingCache, OnnxEncoder, encode_all
-
-    encoder = OnnxEncoder(model, output="pooled", size=size, preprocess="mobilenet")
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-    place = ":memory:" if out is None else out / "encodings.cache"
-    images = [*remembered[0], *questions[0]]
-    with EncodingCache(place) as cache:
-        keys = encode_all(encoder, images, cache=cache, progress=progress).keys
-    rows = len(remembered[0])
-    labels, truth = np.array(remembered[1], object), np.array(questions[1], object)
-    return encoder, Split(keys[:rows], labels, keys[rows:], truth)
+) -> Split:
+    cache = ":memory:" if out is None else cache_file()
+    images = [*remembered.inputs, *questions.inputs]
+    keys = encoded(encoder, images, cache=cache, progress=progress)
+    rows = len(remembered)
+    return Split(keys[:rows], remembered.labels, keys[rows:], questions.labels)
 
 
 def _protocol(encoder: Encoder, split: Split, size: int) -> dict[str, Any]:
