@@ -13,6 +13,7 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.lookup.classifier import LookupClassifier
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
+    "LookupClassifier": "recollect.heads.lookup.classifier",
     "Memory": "recollect.memory.memory",
     "MemoryClassifier": "recollect.heads.visual_memory",
     "MemoryRegressor": "recollect.heads.visual_regression",
@@ -36,6 +38,7 @@ _HOME = {
 __all__ = [
     "Evidence",
     "Explanation",
+    "LookupClassifier",
     "Memory",
     "MemoryClassifier",
     "MemoryRegressor",

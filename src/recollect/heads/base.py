@@ -237,6 +237,7 @@ class MemoryEstimator(BaseEstimator, ABC):
             "metric": self.metric,
             "value": self._kind if wide is None else "vector",
             "value_dim": wide,
+            **self._memory_options(keys),
         }
         if self._lives_here():
             return Memory.create(RAM, encoder=self.encoder, **options)
@@ -246,6 +247,10 @@ class MemoryEstimator(BaseEstimator, ABC):
             # Rows that will be refused may not leave an empty memory on the disk.
             check_first_rows(keys, columns, Configuration(**options))
             return Memory.create(self._place, encoder=self.encoder, **options)
+
+    def _memory_options(self, keys: NDArray[Any]) -> dict[str, Any]:  # noqa: ARG002
+        """What a memory made for these keys is created with, beside width, metric and values."""
+        return {}
 
     @property
     def _place(self) -> Any:

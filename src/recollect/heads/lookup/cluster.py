@@ -135,7 +135,7 @@ def _spread(
 ) -> NDArray[Any]:  # fmt: skip
     """Choose starting centers among the rows of each node, likelier the farther from others."""
     centers = np.zeros((nodes, branches, keys.shape[1]), keys.dtype)
-    apart = np.ones(len(keys))
+    apart: NDArray[Any] = np.ones(len(keys))
     for branch in range(branches):
         # The largest of log(u) / w is a draw in proportion to w, in every node at once.
         drawn = np.log(random.random(len(keys))) / np.maximum(apart, 1e-9)
@@ -149,7 +149,7 @@ def _spread(
 
 def _assign(
     keys: NDArray[Any], node: Codes, centers: NDArray[Any], costs: Costs
-) -> tuple[Codes, Codes]:
+) -> tuple[Codes, NDArray[np.float32]]:
     columns = [_apart(keys, centers[node, b], costs) for b in range(centers.shape[1])]
     apart = np.stack(columns, axis=1)
     labels = apart.argmin(axis=1)
@@ -159,7 +159,7 @@ def _assign(
 def _apart(keys: NDArray[Any], others: NDArray[Any], costs: Costs) -> NDArray[np.float32]:
     """Distance of each row to a row of its own."""
     apart = np.maximum(keys, others) - np.minimum(keys, others)
-    return apart.astype(np.float32) @ costs.columns.astype(np.float32)
+    return np.asarray(apart.astype(np.float32) @ costs.columns.astype(np.float32))
 
 
 def _middle(keys: NDArray[Any], cluster: Codes, centers: NDArray[Any]) -> NDArray[Any]:

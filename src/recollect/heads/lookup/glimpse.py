@@ -25,7 +25,8 @@ def quantize(x: NDArray[Any], bits: int) -> NDArray[np.uint8]:
         array([0, 0, 1, 1], dtype=uint8)
     """
     levels = (1 << bits) - 1
-    return np.floor(np.clip(x, 0.0, 1.0) * levels + 0.5).astype(np.uint8)
+    codes: NDArray[np.uint8] = np.floor(np.clip(x, 0.0, 1.0) * levels + 0.5).astype(np.uint8)
+    return codes
 
 
 def integral(images: NDArray[Any]) -> NDArray[np.float64]:
@@ -43,13 +44,11 @@ def integral(images: NDArray[Any]) -> NDArray[np.float64]:
     return sums
 
 
-def glimpse(
-    sums: NDArray[np.float64], locations: NDArray[Any], layout: Layout
-) -> NDArray[Any]:
+def glimpse(sums: NDArray[np.float64], locations: NDArray[Any], layout: Layout) -> NDArray[Any]:
     """Look at one place of each image.
 
-    A patch of ``size`` pixels around ``i`` covers ``i - size // 2`` to ``i - size // 2 + size - 1``;
-    outside the image everything is 0.
+    A patch of ``size`` pixels around ``i`` covers ``i - size // 2`` and the ``size - 1`` pixels
+    after it; outside the image everything is 0.
 
     Args:
         sums: What :func:`integral` returned, ``(n, side + 1, side + 1)``.
@@ -62,8 +61,7 @@ def glimpse(
     """
     places = np.asarray(locations, np.int64)
     parts = []
-    for patch in range(layout.patches):
-        cell = layout.scale**patch
+    for cell in layout.cell_sides:
         totals = _pooled(sums, places, layout.glimpse, cell)
         parts.append(_codes(totals, cell * cell, layout))
     return np.concatenate(parts, axis=1)
@@ -115,5 +113,5 @@ def _pooled(
     rows = np.clip(locations[:, 1, None] + edges, 0, side)
     image = np.arange(len(sums))[:, None, None]
     corners = sums[image, rows[:, :, None], columns[:, None, :]]
-    totals = np.diff(np.diff(corners, axis=1), axis=2)
+    totals: NDArray[np.float64] = np.diff(np.diff(corners, axis=1), axis=2)
     return totals.reshape(len(sums), cells * cells)

@@ -33,6 +33,8 @@ class Layout:
         glimpse: Cells along one side of a patch (``g``).
         scale: How much wider each patch is than the one before (``s``).
         patches: Squares per glimpse; patch ``p`` is ``g * s**p`` pixels wide.
+        cells: Pixels along one side of a cell, patch by patch, where they do not grow by one
+            factor; None for ``s**p``.
         glimpses: Steps per image (``G``).
         state: Numbers in the state (``H``).
         classes: Classes the network tells apart.
@@ -58,6 +60,7 @@ class Layout:
     h_bits: int = 1
     low: float = 0.0
     high: float = 255.0
+    cells: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -68,6 +71,15 @@ class Layout:
                     expected=f"a whole number from {least} to {most}",
                     got=repr(value),
                 )
+        if self.cells is not None and (
+            len(self.cells) != self.patches
+            or any(type(cell) is not int or not 1 <= cell <= 255 for cell in self.cells)
+        ):
+            raise InvalidParameter(
+                "cells do not fit the patches",
+                expected=f"{self.patches} whole numbers from 1 to 255",
+                got=repr(self.cells),
+            )
         if not self.low < self.high:
             raise InvalidParameter(
                 "the range of pixel values is empty",
@@ -75,6 +87,11 @@ class Layout:
                 got=f"low={self.low!r}, high={self.high!r}",
                 remedy="Images of one gray value cannot be told apart.",
             )
+
+    @property
+    def cell_sides(self) -> tuple[int, ...]:
+        """Pixels along one side of a cell, patch by patch."""
+        return self.cells or tuple(self.scale**patch for patch in range(self.patches))
 
     @property
     def phi(self) -> int:
@@ -116,3 +133,9 @@ class Layout:
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> Layout:
+        """Make a layout from what :meth:`as_dict` returned, possibly through JSON."""
+        cells = fields.get("cells")
+        return cls(**{**fields, "cells": None if cells is None else tuple(cells)})

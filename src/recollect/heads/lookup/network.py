@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from recollect.errors import (
 )
 from recollect.heads.lookup.glimpse import glimpse, quantize
 from recollect.heads.lookup.layout import Layout
-from recollect.types import Doubles
+from recollect.types import Doubles, Label
 
 FORMAT = 1
 # Layers: name -> (inputs, outputs), where a number of the layout is named by its attribute.
@@ -41,17 +41,51 @@ class Network:
         weights: Layer name with ``.weight`` ``(out, in)`` or ``.bias`` ``(out,)`` -> float64.
         grid: Bits behind the point to which weights and activations are rounded, so that every
             sum is exact; None computes as it comes.
+        names: Label of each class; None where nobody said, and classes are numbers from 0.
     """
 
     layout: Layout
     weights: dict[str, Doubles]
     grid: int | None = _GRID
-    _ready: dict[str, Doubles] = field(default_factory=dict, repr=False, compare=False)
+    names: tuple[Label, ...] | None = None
+    _ready: dict[str, Doubles] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_weights(self.weights, self.layout)
+        if self.names is not None and len(set(self.names)) != self.layout.classes:
+            raise InvalidParameter(
+                "names do not fit the classes",
+                expected=f"{self.layout.classes} different labels",
+                got=len(set(self.names)),
+            )
         for name, weight in self.weights.items():
             self._ready[name] = self._on_grid(np.asarray(weight, np.float64))
+
+    @property
+    def labels(self) -> list[Label]:
+        """Label of each class."""
+        return list(range(self.layout.classes)) if self.names is None else list(self.names)
+
+    def named_after(self, labels: NDArray[Any]) -> Network:
+        """Return the network with names, if it has none: its classes in order are these, sorted.
+
+        Raises:
+            InvalidParameter: There are neither as many labels as classes, nor are they numbers of
+                classes.
+        """
+        if self.names is not None:
+            return self
+        names = np.unique(labels).tolist()
+        if len(names) == self.layout.classes:
+            return replace(self, names=tuple(names))
+        if all(type(name) is int and 0 <= name < self.layout.classes for name in names):
+            return self
+        raise InvalidParameter(
+            "nobody knows what the classes of the network are called",
+            expected=f"{self.layout.classes} different labels",
+            got=len(names),
+            remedy="Pass Network(..., names=...).",
+        )
 
     @property
     def start(self) -> NDArray[np.uint8]:
@@ -68,9 +102,7 @@ class Network:
             digest.update(name.encode() + np.ascontiguousarray(self._ready[name]).tobytes())
         return f"recurrent-attention:{digest.hexdigest()[:32]}"
 
-    def sense(
-        self, sums: NDArray[np.float64], state: NDArray[Any], step: int
-    ) -> NDArray[Any]:
+    def sense(self, sums: NDArray[np.float64], state: NDArray[Any], step: int) -> NDArray[Any]:
         """Look where the state says; ``sums`` as :func:`glimpse.integral` makes them."""
         del step
         return glimpse(sums, state[:, -2:], self.layout)
@@ -136,6 +168,7 @@ class Network:
             "format": str(FORMAT),
             "layout": json.dumps(self.layout.as_dict()),
             "fingerprint": self.fingerprint,
+            "names": json.dumps(self.names),
         }
         plain = {name: np.ascontiguousarray(self._ready[name]) for name in sorted(self._ready)}
         save_file(plain, str(path), about)
@@ -160,8 +193,9 @@ class Network:
                 about = file.metadata() or {}
                 layout = _read_layout(about, str(path))
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            network = cls(layout, weights)
-        except (SafetensorError, InputError) as error:
+            names = json.loads(about.get("names", "null"))
+            network = cls(layout, weights, names=None if names is None else tuple(names))
+        except (SafetensorError, InputError, TypeError, ValueError) as error:
             raise CorruptMemory(f"{path} holds no usable network: {error}") from error
         if network.fingerprint != about.get("fingerprint"):
             raise CorruptMemory(f"the weights in {path} are not those that were written")
@@ -186,12 +220,12 @@ def _read_layout(about: dict[str, str], path: str) -> Layout:
             remedy="Install a newer version of this library.",
         )
     try:
-        fields = json.loads(about["layout"])
-        if version != str(FORMAT) or not isinstance(fields, dict):
-            raise ValueError
-        return Layout(**fields)
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        layout = Layout.from_dict(json.loads(about["layout"]))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CorruptMemory(f"{path} is no network of this library") from error
+    if version != str(FORMAT):
+        raise CorruptMemory(f"{path} is no network of this library")
+    return layout
 
 
 def _check_weights(weights: dict[str, Doubles], layout: Layout) -> None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from recollect.heads.lookup.glimpse import integral, pool_everywhere
 from recollect.heads.lookup.layout import Layout
+from recollect.heads.lookup.network import Network
 
 
 class Eye:
@@ -33,8 +34,7 @@ class Eye:
         self.layout = layout
         self._patches = []
         sums = integral(images)
-        for patch in range(layout.patches):
-            cell = layout.scale**patch
+        for cell in layout.cell_sides:
             size = layout.glimpse * cell
             # A cell may begin this far outside of the image, and still touch a location's patch.
             starts = np.arange(-(size // 2), layout.side + size - size // 2 - cell + 1)
@@ -62,6 +62,17 @@ class Eye:
         phi = torch.cat(parts, 1).float()
         return phi / ((1 << self.layout.phi_bits) - 1) if self.layout.phi_bits else phi
 
+    def slope(self, images: Tensor, locations: Tensor, moved: Tensor, reach: int) -> Tensor:
+        """Return 0, with the gradient that moving a glimpse has, from its neighbors."""
+        total = torch.zeros((), device=moved.device)
+        for axis in range(2):
+            offset = torch.zeros_like(locations)
+            offset[:, axis] = reach
+            after = self.look(images, (locations + offset).clamp(0, self.layout.side))
+            before = self.look(images, (locations - offset).clamp(0, self.layout.side))
+            total = total + (after - before) / (2 * reach) * (moved - moved.detach())[:, axis, None]
+        return total
+
 
 @dataclass(slots=True)
 class Trace:
@@ -70,14 +81,14 @@ class Trace:
     Attributes:
         scores: ``(steps, n, classes)``: unnormalized class scores after each step.
         log_pi: ``(steps - 1, n)``: log probability of each location that was drawn.
+        means: ``(steps - 1, n, 2)``: where the locator wanted to look, in [-1, 1].
         baseline: ``(steps, n)``: expected reward.
-        states: ``(steps, n, state)``: states before rounding.
     """
 
     scores: Tensor
     log_pi: Tensor
+    means: Tensor
     baseline: Tensor
-    states: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +100,15 @@ class Noise:
         state: Share of state numbers replaced by another code between steps.
         glimpse: Share of glimpse numbers moved by one code.
         shift: Most pixels by which an image is moved.
+        slope: Reach in pixels of the differences that tell the locator where a glimpse would help;
+            0 leaves it to REINFORCE.
     """
 
     location: float = 0.05
     state: float = 0.0
     glimpse: float = 0.0
     shift: int = 0
+    slope: int = 0
 
 
 class RecurrentAttention(nn.Module):
@@ -122,16 +136,18 @@ class RecurrentAttention(nn.Module):
         self.loc2 = nn.Linear(128, 2)
         self.base = nn.Linear(state, 1)
         with torch.no_grad():
-            self.out.bias += 0.5  # states live in [0, 1]
+            self.out.bias.add_(0.5)  # states live in [0, 1]
 
     def step(self, state: Tensor, location: Tensor, phi: Tensor) -> Tensor:
         """Return the next state before rounding; location in [-1, 1], the rest in [0, 1]."""
         seen = self.fc3(self.fc1(phi).relu()) + self.fc4(self.fc2(location).relu())
-        return self.out((self.i2h(seen.relu()) + self.h2h(state)).relu())
+        following: Tensor = self.out((self.i2h(seen.relu()) + self.h2h(state)).relu())
+        return following
 
     def locate(self, state: Tensor) -> Tensor:
         """Return where to look next, in [-1, 1]."""
-        return self.loc2(self.loc1(state).relu()).tanh()
+        location: Tensor = self.loc2(self.loc1(state).relu()).tanh()
+        return location
 
     def round_state(self, x: Tensor) -> Tensor:
         """Round to the codes of the table, with the gradient of a soft step."""
@@ -146,6 +162,15 @@ class RecurrentAttention(nn.Module):
     def pixel(self, location: Tensor) -> Tensor:
         """Return the whole column and row of a location in [-1, 1]."""
         return (0.5 * (location + 1) * self.layout.side).floor().long()
+
+    def network(self) -> Network:
+        """Return the trained weights as plain arrays, from which tables are recorded."""
+        weights = {
+            name: parameter.detach().cpu().double().numpy()
+            for name, parameter in self.named_parameters()
+            if not name.startswith("base.")
+        }
+        return Network(self.layout, weights)
 
     def run(
         self, eye: Eye, images: Tensor, noise: Noise, *, sample: bool, generator: torch.Generator
@@ -167,30 +192,40 @@ class RecurrentAttention(nn.Module):
             shift = drawn.to(device)
         state = torch.zeros(n, layout.state, device=device)
         pixel = torch.full((n, 2), layout.start, device=device)
-        scores, log_pi, baseline, states = [], [], [], []
+        location = torch.zeros(n, 2, device=device)
+        scores, log_pi, means, baseline = [], [], [], []
         for step in range(layout.glimpses):
-            phi = _jitter(eye.look(images, (pixel + shift).clamp(0, layout.side)), layout.phi_bits, noise, generator)
-            raw = self.step(state, 2 * pixel / layout.side - 1, phi)
-            states.append(raw)
+            place = (pixel + shift).clamp(0, layout.side)
+            phi = _jitter(eye.look(images, place), layout.phi_bits, noise, generator)
+            if noise.slope and step:
+                phi = phi + eye.slope(images, place, location * layout.side / 2, noise.slope)
+            here = 2 * pixel / layout.side - 1
+            if noise.slope and step:
+                here = here + location - location.detach()
+            raw = self.step(state, here, phi)
             state = self.round_state(raw) if self.rounded else raw
             scores.append(self.act(state))
             baseline.append(self.base(state.detach())[:, 0])
             if step == layout.glimpses - 1:
                 break
+            state = _flip(state, layout.h_bits, noise, generator)
             location = mean = self.locate(state.detach())
+            means.append(mean)
             if sample:
                 drawn = torch.randn(mean.shape, generator=generator).to(device)
-                location = (mean + noise.location * drawn).detach().clamp(-1, 1)
-                log_pi.append(-((location - mean) ** 2).sum(1) / (2 * noise.location**2))
+                location = (mean + noise.location * drawn).clamp(-1, 1)
+                log_pi.append(-((location.detach() - mean) ** 2).sum(1) / (2 * noise.location**2))
             pixel = self.pixel(location.detach())
-            state = _flip(state, layout.h_bits, noise, generator)
-        empty = torch.zeros(0, n, device=device)
         return Trace(
             torch.stack(scores),
-            torch.stack(log_pi) if log_pi else empty,
+            _stacked(log_pi, (n,), device),
+            _stacked(means, (n, 2), device),
             torch.stack(baseline),
-            torch.stack(states),
         )
+
+
+def _stacked(parts: list[Tensor], shape: tuple[int, ...], device: torch.device) -> Tensor:
+    return torch.stack(parts) if parts else torch.zeros(0, *shape, device=device)
 
 
 def _jitter(phi: Tensor, bits: int, noise: Noise, generator: torch.Generator) -> Tensor:
@@ -207,8 +242,5 @@ def _flip(state: Tensor, bits: int, noise: Noise, generator: torch.Generator) ->
     drawn = torch.rand(state.shape, generator=generator).to(state.device)
     levels = (1 << bits) - 1
     other = torch.randint(0, levels + 1, state.shape, generator=generator).to(state.device)
-    if bits == 1:
-        other = 1 - state.detach()
-    else:
-        other = other / levels
+    other = 1 - state.detach() if bits == 1 else other / levels
     return torch.where(drawn < noise.state, state + (other - state).detach(), state)

@@ -40,7 +40,7 @@ class Runs:
     @property
     def steps(self) -> int:
         """Steps per input."""
-        return self.keys.shape[1]
+        return int(self.keys.shape[1])
 
     def take(self, places: ArrayLike | slice) -> Runs:
         """Return the runs at these places."""

@@ -124,7 +124,11 @@ class _Part:
         if self._words is None:
             cost = self._cost[self._varied]
             self._words = [
-                (int(price), pack_words(self._bits[:, cost == price]), np.flatnonzero(cost == price))
+                (
+                    int(price),
+                    pack_words(self._bits[:, cost == price]),
+                    np.flatnonzero(cost == price),
+                )
                 for price in np.unique(cost)
             ]
         distances = np.zeros((len(queries), self.rows), np.int64)

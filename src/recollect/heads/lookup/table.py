@@ -61,7 +61,7 @@ class Table:
 
     def witnesses(self, row: int) -> Ids:
         """Ids of the inputs whose run went through this row, in the order recorded."""
-        return self.ids[(self.row_of == row).any(axis=1)]
+        return np.asarray(self.ids[(self.row_of == row).any(axis=1)])
 
     def first_rows(self, share: float) -> Table:
         """Return the table of the most witnessed rows of each part.
