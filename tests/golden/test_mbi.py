@@ -6,9 +6,12 @@ weights, and location, state and glimpse are in whole codes.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
-from places import golden
+from places import SHARED, golden
 
 from recollect.heads.lookup.costs import whole_costs
 from recollect.heads.lookup.glimpse import integral
@@ -20,10 +23,12 @@ from recollect.heads.lookup.search import FlatSearch
 from recollect.heads.lookup.table import build, make_table
 from recollect.heads.lookup.tree import Tree, TreeSearch
 
+FOLDER = Path(os.environ.get("RECOLLECT_GOLDEN") or SHARED / "golden", "mbi")
 
-@pytest.fixture(scope="module", params=sorted(golden("mbi").glob("*.npz")), ids=lambda p: p.name)
+
+@pytest.fixture(scope="module", params=sorted(file.name for file in FOLDER.glob("*.npz")) or [""])
 def reference(request):
-    with np.load(request.param) as arrays:
+    with np.load(golden("mbi", request.param)) as arrays:
         return dict(arrays)
 
 

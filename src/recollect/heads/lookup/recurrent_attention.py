@@ -102,6 +102,7 @@ class Noise:
         shift: Most pixels by which an image is moved.
         slope: Reach in pixels of the differences that tell the locator where a glimpse would help;
             0 leaves it to REINFORCE.
+        scan: Whether the locator's gradient reaches the state.
     """
 
     location: float = 0.05
@@ -109,6 +110,7 @@ class Noise:
     glimpse: float = 0.0
     shift: int = 0
     slope: int = 0
+    scan: bool = False
 
 
 class RecurrentAttention(nn.Module):
@@ -209,7 +211,9 @@ class RecurrentAttention(nn.Module):
             if step == layout.glimpses - 1:
                 break
             state = _flip(state, layout.h_bits, noise, generator)
-            location = mean = self.locate(state.detach())
+            # Published: the locator does not shape the state. A scan must: the state has to say
+            # which look comes next.
+            location = mean = self.locate(state if noise.scan else state.detach())
             means.append(mean)
             if sample:
                 drawn = torch.randn(mean.shape, generator=generator).to(device)

@@ -104,7 +104,14 @@ class _Lesson:
 
     def loss(self, chosen: Tensor, bank: Bank | None, generator: torch.Generator) -> Tensor:
         recipe, truth = self.recipe, self.classes[chosen]
-        noise = Noise(recipe.spread, recipe.flips, recipe.jitter, recipe.shift, recipe.slope)
+        noise = Noise(
+            recipe.spread,
+            recipe.flips,
+            recipe.jitter,
+            recipe.shift,
+            recipe.slope,
+            scan=recipe.scan > 0,
+        )
         trace = self.model.run(self.eye, chosen, noise, sample=True, generator=generator)
         loss = _named(trace.scores, truth, recipe.early) + self._policy(trace, truth)
         if recipe.scan and len(trace.means):
