@@ -93,16 +93,18 @@ def _columns(memory: Memory, version: int, ids: Ids | None) -> Recalled:
     if memory.value == "label":
         truth = rows.values
     elif TRUTH in rows.metadata:
-        truth = _labels(rows.metadata[TRUTH])
+        column = np.empty(len(rows), object)
+        column[:] = rows.metadata[TRUTH]
+        truth = as_column(column)
     return Recalled(version, rows.ids, rows.values, truth)
 
 
-def _labels(labels: list[Any]) -> NDArray[Any]:
-    if isinstance(labels[0], int):
-        return np.array(labels, np.int64)
-    column = np.empty(len(labels), object)
-    column[:] = labels
-    return column
+def as_column(labels: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers as int64, text as objects."""
+    if labels.dtype != object or not isinstance(labels[0], int):
+        return labels
+    small = all(abs(label) < 2**63 for label in labels.tolist())
+    return labels.astype(np.int64) if small else labels
 
 
 @dataclass(frozen=True, slots=True)
