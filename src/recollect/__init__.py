@@ -13,6 +13,7 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Memory": "recollect.memory.memory",
@@ -34,6 +36,7 @@ _HOME = {
 }
 
 __all__ = [
+    "DualMemoryClassifier",
     "Evidence",
     "Explanation",
     "Memory",
