@@ -240,13 +240,18 @@ class MemoryEstimator(BaseEstimator, ABC):
             **self._memory_options(keys),
         }
         if self._lives_here():
-            return Memory.create(RAM, encoder=self.encoder, **options)
+            return Memory.create(RAM, encoder=self._recorded, **options)
         try:
             return Memory.open(self._place, encoder=self.encoder)
         except MemoryNotFound:
             # Rows that will be refused may not leave an empty memory on the disk.
             check_first_rows(keys, columns, Configuration(**options))
-            return Memory.create(self._place, encoder=self.encoder, **options)
+            return Memory.create(self._place, encoder=self._recorded, **options)
+
+    @property
+    def _recorded(self) -> Any:
+        """What a new memory records of where its keys come from."""
+        return self.encoder
 
     def _memory_options(self, keys: NDArray[Any]) -> dict[str, Any]:  # noqa: ARG002
         """What a memory made for these keys is created with, beside width, metric and values."""

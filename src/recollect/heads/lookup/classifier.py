@@ -7,8 +7,8 @@ deep learning" (arXiv 2307.07631).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator, empty_memory
+from recollect.heads.base import empty_memory
 from recollect.heads.inputs import check_labels
 from recollect.heads.lookup.cluster import Growth
 from recollect.heads.lookup.costs import check_weights
@@ -27,27 +27,19 @@ from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.readout import add_votes, shares_of
 from recollect.heads.lookup.recipe import Recipe
+from recollect.heads.lookup.recorder import RunEstimator
 from recollect.heads.lookup.replay import Trail
-from recollect.heads.lookup.rows import (
-    layout_of,
-    names_of,
-    pack_runs,
-    row_weights,
-    spec_of,
-    unpack_runs,
-)
-from recollect.heads.lookup.runs import Runs
 from recollect.heads.lookup.table import Table, make_table
-from recollect.heads.lookup.teaching import Progress, answering, run_images, train_network
+from recollect.heads.lookup.teaching import Progress, answering, run_images
 from recollect.heads.lookup.tuning import WeightReport, search_weights
 from recollect.memory.memory import Memory
-from recollect.types import Doubles, Ids, Mask, Metric, ValueKind
+from recollect.types import Doubles, Ids, Mask, Metric
 
 # Share of the images that is set aside to choose weights, at most so many, and at least so many.
 _HELD_OUT, _MOST_HELD_OUT, _LEAST_HELD_OUT = 0.1, 1000, 20
 
 
-class LookupClassifier(ClassifierMixin, MemoryEstimator):
+class LookupClassifier(ClassifierMixin, RunEstimator):
     """Answer by look-ups in a table of what a recurrent attention model did with known images.
 
     Args:
@@ -307,12 +299,7 @@ class LookupClassifier(ClassifierMixin, MemoryEstimator):
     def classes_(self) -> NDArray[Any]:
         """Labels that the rows have now, sorted."""
         labels = self._recall().labels
-        return labels.astype(str) if labels.dtype == object else labels
-
-    @property
-    def network_(self) -> Network | None:
-        """The network, or None where only its runs are there."""
-        return self._known_network()
+        return np.asarray(labels.astype(str) if labels.dtype == object else labels)
 
     @property
     def weights_(self) -> tuple[float, float, float]:
@@ -321,20 +308,6 @@ class LookupClassifier(ClassifierMixin, MemoryEstimator):
             return check_weights(self.weights)
         chosen: tuple[float, float, float] = self.__dict__.get("_chosen") or (1.0, 1.0, 1.0)
         return chosen
-
-    @property
-    def layout_(self) -> Layout:
-        """Sizes of glimpses, state and images."""
-        network = self._known_network()
-        if network is not None:
-            return network.layout
-        layout = layout_of(self._recall().encoder_spec)
-        if layout is None:
-            raise InvalidParameter(
-                "the memory holds no runs of a recurrent attention model",
-                remedy="Pass a memory that LookupClassifier recorded.",
-            )
-        return layout
 
     @property
     def table_(self) -> Table:
@@ -351,22 +324,20 @@ class LookupClassifier(ClassifierMixin, MemoryEstimator):
         memory = self._recall()
         if not len(memory):
             raise empty_memory()
-        wanted = (memory.version, self.weights_, self.k, self.tree, self.growth, self.per_step,
-                  self.answers)  # fmt: skip
-        held: tuple[Any, LookupPredictor] | None = self.__dict__.get("_predictor")
+        wanted = _Key(memory, memory.version, self.per_step, self.answers, self.weights_,
+                      self.growth or Growth(seed=self.seed), self.k, self.tree)  # fmt: skip
+        held: tuple[_Key, LookupPredictor] | None = self.__dict__.get("_predictor")
         if held is None or held[0] != wanted:
-            table = held[1].table if held and _same_rows(held[0], wanted) else self._record_table()
-            growth = self.growth or Growth(seed=self.seed)
+            same_rows = held is not None and held[0].rows == wanted.rows
+            same_trees = held is not None and held[0].trees == wanted.trees
+            table = held[1].table if held and same_rows else self._record_table()
+            trees = held[1].grown if held and same_trees and held[1].beam else None
             made = LookupPredictor(
-                self.layout_, table, self._names, self.weights_, self.k, self.tree, growth
-            )
+                self.layout_, table, self._names, self.weights_, self.k, self.tree,
+                wanted.growth, trees,
+            )  # fmt: skip
             self._predictor = held = (wanted, made)
         return held[1]
-
-    def runs(self) -> Runs:
-        """Return the recorded runs, by id of the image."""
-        rows = self._recall().rows()
-        return unpack_runs(rows.ids, rows.keys, self.layout_)
 
     def save(self, path: str | Path) -> int:
         """Write the table, packed, for ``LookupPredictor.load``; return the bytes."""
@@ -386,22 +357,6 @@ class LookupClassifier(ClassifierMixin, MemoryEstimator):
 
     # -- inside --------------------------------------------------------------------------------
 
-    @property
-    def encoder(self) -> Any:  # type: ignore[override]
-        """What the memory notes: the keys are runs of this network."""
-        network = self._known_network()
-        if network is None:
-            return None
-        spec = spec_of(network.layout, network.labels)
-        return SimpleNamespace(fingerprint=network.fingerprint, spec=spec, modality="image")
-
-    @property
-    def _kind(self) -> ValueKind:
-        return "label"
-
-    def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
-        return check_labels(self, X, y)
-
     def _check_options(self) -> None:
         if self.weights is not None:
             check_weights(self.weights)
@@ -419,38 +374,6 @@ class LookupClassifier(ClassifierMixin, MemoryEstimator):
             raise InvalidParameter(
                 "fallback is out of range", expected="a distance of 0 or more", got=self.fallback
             )
-
-    def _keys(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
-        del reset
-        network = self._known_network()
-        assert network is not None
-        return pack_runs(run_images(network, check_images(X, network.layout.side)))
-
-    def _memory_options(self, keys: NDArray[Any]) -> dict[str, Any]:
-        return {"dtype": keys.dtype.name, "metric_weights": row_weights(self.layout_)}
-
-    def _known_network(self) -> Network | None:
-        if "_network" in self.__dict__ and self._network is not None:
-            network: Network = self._network
-            return network
-        if isinstance(self.model, Network):
-            return self.model
-        if self.model is not None:
-            self._network = Network.load(self.model)
-            return self._network
-        return None
-
-    def _make_network(
-        self, pixels: NDArray[Any], labels: NDArray[Any], progress: Progress | None
-    ) -> Network:
-        if self.model is None:
-            return train_network(
-                pixels, labels, glimpses=self.glimpses, bits=self.bits, recipe=self.recipe,
-                seed=self.seed, progress=progress,
-            )  # fmt: skip
-        given = self.model if isinstance(self.model, Network) else Network.load(self.model)
-        check_images(pixels[:1], given.layout.side)
-        return given.named_after(labels)
 
     def _set_aside(self, n: int) -> Ids:
         """Places of the images that choose the weights; none if weights are given."""
@@ -485,25 +408,6 @@ class LookupClassifier(ClassifierMixin, MemoryEstimator):
             return float((made.predict(pixels) == truth).mean())
 
         return score
-
-    @property
-    def _names(self) -> list[Any]:
-        """Label of each class that the table's answers count."""
-        if self.answers == "labels":
-            names: list[Any] = self.classes_.tolist()
-            return names
-        network = self._known_network()
-        if network is not None:
-            return network.labels
-        return names_of(self._recall().encoder_spec)
-
-    def _record_table(self) -> Table:
-        rows = self._recall().rows()
-        runs = unpack_runs(rows.ids, rows.keys, self.layout_)
-        codes = None
-        if self.answers == "labels":
-            _, codes = np.unique(rows.values, return_inverse=True)
-        return make_table(answering(runs, codes), per_step=self.per_step)
 
     def _answer(self, images: Any) -> tuple[NDArray[Any], Mask]:
         predictor = self.predictor()
@@ -541,6 +445,25 @@ class LookupClassifier(ClassifierMixin, MemoryEstimator):
         return state
 
 
-def _same_rows(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
-    """True if two predictors read the same table: version, steps and answers are as before."""
-    return (one[0], *one[-2:]) == (other[0], *other[-2:])
+@dataclass(frozen=True)
+class _Key:
+    """What a predictor was made from."""
+
+    memory: Memory
+    version: int
+    per_step: bool
+    answers: str
+    weights: tuple[float, float, float]
+    growth: Growth
+    k: int
+    tree: int | None
+
+    @property
+    def rows(self) -> tuple[Any, ...]:
+        """What decides the table."""
+        return self.memory, self.version, self.per_step, self.answers
+
+    @property
+    def trees(self) -> tuple[Any, ...]:
+        """What decides the trees."""
+        return *self.rows, self.weights, self.growth
