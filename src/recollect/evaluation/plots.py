@@ -134,6 +134,49 @@ def plot_accuracy_by_k(
     return figure
 
 
+def plot_lines(
+    lines: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    x: str,
+    y: str,
+    title: str,
+    reference: Mapping[str, float] | None = None,
+) -> Figure:
+    """Draw shares against any quantity.
+
+    Args:
+        lines: Name -> places and shares in [0, 1], equally many; at most seven lines.
+        x: What the places are.
+        y: What the shares are; ``(%)`` is added.
+        title: Above the picture.
+        reference: Name -> a share that does not depend on the place, drawn as a level line.
+
+    Example:
+        >>> figure = plot_lines({"a": ([1, 2], [0.5, 0.7])}, x="rows", y="accuracy", title="")
+        >>> figure.axes[0].get_ylabel()
+        'accuracy (%)'
+    """
+    if not 1 <= len(lines) <= len(_CYCLE):
+        raise InvalidParameter(
+            "the number of lines is out of range",
+            expected=f"1 to {len(_CYCLE)}",
+            got=len(lines),
+            remedy="More lines cannot be told apart; draw them in two pictures.",
+        )
+    figure = _figure(7.2, 4.4)
+    axes = figure.subplots()
+    for (name, (places, shares)), color, marker in zip(
+        lines.items(), _CYCLE, _MARKERS, strict=False
+    ):
+        heights = 100 * np.asarray(shares, np.float64)
+        axes.plot(places, heights, color=color, marker=marker, ms=5, label=name)
+    for (name, level), style in zip((reference or {}).items(), ("--", ":", "-."), strict=False):
+        axes.axhline(100 * level, color=QUIET, ls=style, lw=1.3, label=name)
+    _dress(axes, x, f"{y} (%)", title)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
 def plot_confusion(table: Confusion, *, title: str = "Answers by true label") -> Figure:
     """Draw a confusion matrix; color is the share of each true label's rows.
 
