@@ -13,6 +13,10 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.hierarchy import Hierarchy
+    from recollect.heads.migration import migrate
+    from recollect.heads.reranking import rerank
+    from recollect.heads.residual_search import residual_search
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
@@ -24,6 +28,7 @@ __version__ = "0.1.0"
 _HOME = {
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
+    "Hierarchy": "recollect.heads.hierarchy",
     "Memory": "recollect.memory.memory",
     "MemoryClassifier": "recollect.heads.visual_memory",
     "MemoryRegressor": "recollect.heads.visual_regression",
@@ -31,11 +36,15 @@ _HOME = {
     "Receipt": "recollect.types",
     "Rows": "recollect.types",
     "VersionInfo": "recollect.types",
+    "migrate": "recollect.heads.migration",
+    "rerank": "recollect.heads.reranking",
+    "residual_search": "recollect.heads.residual_search",
 }
 
 __all__ = [
     "Evidence",
     "Explanation",
+    "Hierarchy",
     "Memory",
     "MemoryClassifier",
     "MemoryRegressor",
@@ -45,6 +54,9 @@ __all__ = [
     "VersionInfo",
     "encoders",
     "errors",
+    "migrate",
+    "rerank",
+    "residual_search",
 ]
 
 

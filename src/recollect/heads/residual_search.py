@@ -7,7 +7,6 @@ neighbor) tends to find what else a picture shows.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -58,7 +57,8 @@ def residual_search(
         ([['sky']], [['boat']])
     """
     _check(memory, steps, strength)
-    rest = _unit(np.asarray(memory_queries(memory, queries), np.float64))
+    memory.search(queries, 1)  # judges the queries as every search does
+    rest = _unit(np.asarray(queries, np.float64))
     passed = np.full((len(rest), 0), -1, np.int64)
     found = []
     for _ in range(steps):
@@ -75,12 +75,6 @@ def residual_search(
             ]
         )
     return found
-
-
-def memory_queries(memory: Memory, queries: ArrayLike) -> NDArray[Any]:
-    """Let the memory judge queries as its own search does."""
-    memory.search(queries, 1)
-    return np.asarray(queries, np.float32)
 
 
 def _search(

@@ -7,7 +7,7 @@ it is only ever asked by calling `rerank`: no classifier does so by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -111,7 +111,7 @@ class SecondOpinion:
 
 def rerank(
     classifier: MemoryClassifier,
-    X: Sequence[Any],
+    X: Any,
     reranker: Reranker,
     *,
     trust: float = 1.0,
