@@ -13,9 +13,12 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
     from recollect.heads.hierarchy import Hierarchy
     from recollect.heads.migration import migrate
     from recollect.heads.reranking import rerank
+    from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
+    from recollect.heads.residual_memory.regressor import ResidualMemoryRegressor
     from recollect.heads.residual_search import residual_search
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
@@ -26,6 +29,7 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Hierarchy": "recollect.heads.hierarchy",
@@ -34,6 +38,8 @@ _HOME = {
     "MemoryRegressor": "recollect.heads.visual_regression",
     "Neighbors": "recollect.types",
     "Receipt": "recollect.types",
+    "ResidualMemoryClassifier": "recollect.heads.residual_memory.classifier",
+    "ResidualMemoryRegressor": "recollect.heads.residual_memory.regressor",
     "Rows": "recollect.types",
     "VersionInfo": "recollect.types",
     "migrate": "recollect.heads.migration",
@@ -42,6 +48,7 @@ _HOME = {
 }
 
 __all__ = [
+    "DualMemoryClassifier",
     "Evidence",
     "Explanation",
     "Hierarchy",
@@ -50,6 +57,8 @@ __all__ = [
     "MemoryRegressor",
     "Neighbors",
     "Receipt",
+    "ResidualMemoryClassifier",
+    "ResidualMemoryRegressor",
     "Rows",
     "VersionInfo",
     "encoders",
