@@ -98,7 +98,7 @@ def weight_of_few(classifier: MemoryClassifier, ids: ArrayLike) -> float:
 def best_k(near: Neighbors, truth: Codes, metric: Metric) -> int:
     """Choose k as ``tune(grid=GRID)`` does, from neighbors that are there already."""
     grid = make_grid(GRID, rule_name="vote", least_alpha=LEAST_ALPHA)
-    return choose([(near, truth)], grid, "accuracy", metric).best.k
+    return choose([({None: near}, truth)], grid, "accuracy", metric).best.k
 
 
 def most_weight(memory: Memory, ids: Ids) -> float:

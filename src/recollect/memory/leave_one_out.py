@@ -1,10 +1,10 @@
 """The nearest other rows of every row: one table from which reliability, tuning and novelty read.
 
 The table is a cache. It holds ids and similarities, no labels and no weights, so a correction of a
-label needs no change in it. Keys never change and ids are never reused, so what happened to a
-memory since is told by its ids alone: rows that came are compared with those that were there, rows
-that went are struck out. After any such history the table equals one that is computed afresh, bit
-for bit, because every similarity is computed in one fixed way.
+label needs no change in it. An id keeps its key as long as the encoder stays and is never used
+again, so what happened to a memory since is told by its ids alone: rows that came are compared with
+those that were there, rows that went are struck out. After any such history the table equals one
+that is computed afresh, bit for bit, because every similarity is computed in one fixed way.
 
 A row has itself left out by its id; duplicates of it stay in.
 """
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from recollect.errors import UnknownIds
 from recollect.index import scoring
 from recollect.index.coarse import Coarse
+from recollect.memory.changes import keys_are_as_they_were
 from recollect.memory.memory import Memory
 from recollect.types import Doubles, Floats, Ids, Neighbors
 
@@ -126,7 +127,8 @@ class LeaveOneOut:
         gone = np.setdiff1d(self.known, alive, assume_unique=True)
         come = np.setdiff1d(alive, self.known, assume_unique=True)
         asked = asked_about(alive, self._pairs)
-        if len(come) > len(self.known):  # most pairs are new: a search is quicker
+        # Where most pairs are new a search is quicker; where keys changed all are.
+        if len(come) > len(self.known) or not keys_are_as_they_were(self.memory, self.version):
             self._keep(np.zeros(len(self.ids), bool))
         else:
             self._keep(np.isin(self.ids, asked, assume_unique=True))

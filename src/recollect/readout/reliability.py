@@ -68,7 +68,7 @@ class Reliability:
     strength: float = 2.0
 
     def __post_init__(self) -> None:
-        if self.name not in NAMES:
+        if not (isinstance(self.name, str) and self.name in NAMES):
             raise InvalidParameter(
                 "reliability is not known",
                 expected=f"None or one of {', '.join(NAMES)}",
@@ -84,6 +84,17 @@ class Reliability:
     def counted(self) -> int:
         """Neighbors of each row that are counted: m."""
         return COUNTED[self.name] if self.neighbors is None else self.neighbors
+
+
+def as_reliability(given: object) -> Reliability | None:
+    """Read what an estimator was given: None, a name, or a :class:`Reliability`.
+
+    Raises:
+        InvalidParameter: Something else.
+    """
+    if given is None or isinstance(given, Reliability):
+        return given
+    return Reliability(given)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True)
