@@ -13,6 +13,9 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
+    from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
+    from recollect.heads.residual_memory.regressor import ResidualMemoryRegressor
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
@@ -22,6 +25,7 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Memory": "recollect.memory.memory",
@@ -29,11 +33,14 @@ _HOME = {
     "MemoryRegressor": "recollect.heads.visual_regression",
     "Neighbors": "recollect.types",
     "Receipt": "recollect.types",
+    "ResidualMemoryClassifier": "recollect.heads.residual_memory.classifier",
+    "ResidualMemoryRegressor": "recollect.heads.residual_memory.regressor",
     "Rows": "recollect.types",
     "VersionInfo": "recollect.types",
 }
 
 __all__ = [
+    "DualMemoryClassifier",
     "Evidence",
     "Explanation",
     "Memory",
@@ -41,6 +48,8 @@ __all__ = [
     "MemoryRegressor",
     "Neighbors",
     "Receipt",
+    "ResidualMemoryClassifier",
+    "ResidualMemoryRegressor",
     "Rows",
     "VersionInfo",
     "encoders",
