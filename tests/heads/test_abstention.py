@@ -20,7 +20,7 @@ def blobs(rng, rows, centers=((2.5, 0, 0), (0, 2.5, 0), (0, 0, 2.5)), spread=1.0
 @pytest.fixture
 def head():
     keys, labels = blobs(np.random.default_rng(0), 600)
-    return MemoryClassifier(k=10).fit(keys, labels)
+    return MemoryClassifier(k=30).fit(keys, labels)
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.2])
