@@ -6,13 +6,14 @@ A grid has 1, 2, 3 or more axes; its cells are numbered in raster (C) order. PAR
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.types import Ids, Mask
+from recollect.types import Ids
 
 Shape = tuple[int, ...]
 
@@ -60,6 +61,19 @@ def children(fine: Shape, coarse: Shape) -> Ids:
     return _frozen(below)
 
 
+def chain(shapes: Sequence[Shape], fine: int, coarse: int) -> Ids:
+    """Return the ancestor on level ``coarse`` of every cell of level ``fine``.
+
+    Example:
+        >>> chain([(1,), (2,), (4,)], 2, 0).tolist()
+        [0, 0, 0, 0]
+    """
+    above = np.arange(int(np.prod(shapes[fine])))
+    for level in range(fine, coarse, -1):
+        above = parents(shapes[level], shapes[level - 1])[above]
+    return above
+
+
 @lru_cache(maxsize=256)
 def neighbors(shape: Shape, radius: int) -> Ids:
     """Return the cells within a Chebyshev radius of every cell, ascending, itself left out.
@@ -86,12 +100,6 @@ def neighbors(shape: Shape, radius: int) -> Ids:
     width = len(found)
     several = np.stack(found, axis=1) if width else np.empty((places.shape[1], 0))
     return _frozen(several.astype(np.int64))
-
-
-def inside(cells: Ids) -> Mask:
-    """Bool: True where a place holds a cell and not the -1 of padding."""
-    there: Mask = cells >= 0
-    return there
 
 
 def _frozen(array: NDArray[np.int64]) -> Ids:

@@ -65,36 +65,32 @@ def weighted_mean(values: NDArray[Any], weights: Doubles) -> Doubles:
     return total
 
 
-def weighted_median(values: NDArray[Any], weights: Doubles) -> Doubles:
-    """Median of the matches' values, per output: where half of the weight is reached.
+def median_weights(values: NDArray[Any], weights: Doubles) -> Doubles:
+    """Weights that read the median of the matches' values: where half of the weight is reached.
 
-    Where exactly half is reached, the mean of the two values around it.
+    Where exactly half is reached, the two values around it count alike.
 
     Args:
-        values: ``(cells, k, width)``.
+        values: ``(cells, k)``.
         weights: ``(cells, k)``; rows sum to 1, or to 0.
 
     Returns:
-        float64 ``(cells, width)``; zeros where all weights are 0.
+        float64 ``(cells, k)``; rows sum to 1, or to 0.
 
     Example:
-        >>> weighted_median(np.array([[[1.0], [9.0], [2.0]]]), np.array([[0.25, 0.25, 0.5]]))
-        array([[2.]])
+        >>> median_weights(np.array([[1.0, 9.0, 2.0]]), np.array([[0.25, 0.25, 0.5]])).tolist()
+        [[0.0, 0.0, 1.0]]
     """
-    spread = np.where(weights[..., None] > 0, values, np.inf).astype(np.float64)
-    order = np.argsort(spread, axis=1, kind="stable")
-    ranked = np.take_along_axis(spread, order, axis=1)
-    shares = np.take_along_axis(np.broadcast_to(weights[..., None], spread.shape), order, axis=1)
-    reached = np.cumsum(shares, axis=1)
+    rows, last = np.arange(len(values)), values.shape[1] - 1
+    order = np.argsort(np.where(weights > 0, values, np.inf), axis=1, kind="stable")
+    reached = np.cumsum(np.take_along_axis(weights, order, axis=1), axis=1)
     half = 0.5 * reached[:, -1:]
-    last = spread.shape[1] - 1
-    low = np.minimum((reached < half * (1 - ROUNDING)).sum(axis=1), last)
-    high = np.minimum((reached <= half * (1 + ROUNDING)).sum(axis=1), last)
-    found = np.broadcast_to(weights.sum(axis=1)[:, None] > 0, low.shape)
-    ends = [np.take_along_axis(ranked, place[:, None], axis=1)[:, 0] for place in (low, high)]
-    medians = np.zeros(low.shape)
-    np.divide(ends[0] + ends[1], 2.0, out=medians, where=found)
-    return medians
+    chosen = np.zeros(weights.shape)
+    for counted in (reached < half * (1 - ROUNDING), reached <= half * (1 + ROUNDING)):
+        place = order[rows, np.minimum(counted.sum(axis=1), last)]
+        chosen[rows, place] += 0.5
+    chosen[reached[:, -1] == 0] = 0.0
+    return chosen
 
 
 def message_graph(
@@ -229,3 +225,89 @@ def _row_stochastic(links: Ids, weights: Doubles, senders: Mask) -> tuple[Any, M
     pointers = np.arange(0, cells * k + 1, k)
     matrix = csr_array((heard.ravel(), np.maximum(links, 0).ravel(), pointers), (cells, cells))
     return matrix, total[:, 0] > 0
+
+
+def influence(
+    cell: int,
+    links: Ids,
+    weights: Doubles,
+    *,
+    valid: Mask,
+    mode: Mode,
+    alpha: float,
+    iterations: int,
+) -> Doubles:
+    """How much the starting state of every cell counts in one cell's state in the end.
+
+    ``propagate`` is linear: ``influence(...) @ start`` is its answer for the cell, up to rounding.
+
+    Args:
+        cell: Which cell.
+        links: As for ``propagate``.
+        weights: As for ``propagate``.
+        valid: As for ``propagate``.
+        mode: As for ``propagate``.
+        alpha: As for ``propagate``.
+        iterations: Updates that ``propagate`` made.
+
+    Returns:
+        float64 ``(cells,)``.
+
+    Example:
+        >>> links, even, here = np.array([[1], [0]]), np.ones((2, 1)), np.ones(2, bool)
+        >>> influence(0, links, even, valid=here, mode="step", alpha=0.25, iterations=1).tolist()
+        [0.75, 0.25]
+    """
+    matrix, heard = _row_stochastic(links, weights, valid)
+    own = np.where(valid, np.where(heard, 1.0 - alpha, 1.0), 0.0)
+    share = np.where(valid, np.where(heard, alpha, 0.0), 1.0)
+    # Walk the updates backwards: what the cell's state in the end owes to the state before.
+    owed, total = np.zeros(len(links)), np.zeros(len(links))
+    owed[cell] = 1.0
+    for _ in range(iterations):
+        before = matrix.T @ (share * owed)
+        if mode == "anchored":
+            total += own * owed
+            owed = before
+        else:
+            owed = own * owed + before
+    return np.where(valid, total + owed, 0.0)
+
+
+def linear_weights(
+    query: NDArray[Any], matched: NDArray[Any], weights: Doubles, *, ridge: float = 0.1
+) -> Doubles:
+    """Weights that read a local linear fit through the matches instead of their mean.
+
+    The prediction of a ridge regression, weighted by ``weights``, from the matches' features to
+    their values is linear in the values; these are its coefficients. They sum to 1 and may be
+    negative. Cells whose matches are all alike keep their weights.
+
+    Args:
+        query: ``(cells, width)``.
+        matched: ``(cells, k, width)``.
+        weights: ``(cells, k)``; rows sum to 1, or to 0.
+        ridge: Times the mean squared distance of the matches from their center.
+
+    Returns:
+        float64 ``(cells, k)``.
+
+    Example:
+        >>> at = np.array([[[0.0], [2.0]]])
+        >>> linear_weights(np.array([[2.0]]), at, np.array([[0.5, 0.5]]), ridge=1.0).tolist()
+        [[0.25, 0.75]]
+    """
+    known = matched.astype(np.float64)
+    center = (weights[..., None] * known).sum(axis=1)
+    apart = (known - center[:, None]) * np.sqrt(weights)[..., None]
+    towards = query - center
+    gram = apart @ apart.transpose(0, 2, 1)
+    spread = np.trace(gram, axis1=1, axis2=2)
+    spread = np.where(spread > 0, spread, 1.0)
+    eye = np.eye(weights.shape[1])
+    # A trace of rounding keeps the system solvable where matches repeat each other.
+    damped = gram + (spread * max(ridge, ROUNDING))[:, None, None] * eye
+    slope = np.linalg.solve(damped, (apart @ towards[..., None]))[..., 0]
+    moved = slope * np.sqrt(weights)
+    fitted: Doubles = weights + moved - weights * moved.sum(axis=1, keepdims=True)
+    return fitted

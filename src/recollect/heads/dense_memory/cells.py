@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.index.exact import ExactIndex
-from recollect.readout.grids import Shape, children, neighbors
+from recollect.readout.grids import Shape, children, neighbors, parents
 from recollect.types import Floats, Ids, Mask
 
 
@@ -36,6 +36,11 @@ class Column:
         self._kept[self._used : needed] = rows
         self._used = needed
 
+    def widen(self, width: int) -> None:
+        """Make room for more columns, filled with 0."""
+        missing = width - self._kept.shape[1]
+        self._kept = np.pad(self._kept, ((0, 0), (0, missing)))
+
     def _same_width(self, rows: NDArray[Any]) -> NDArray[Any]:
         missing = rows.shape[1] - self._kept.shape[1]
         if missing > 0:
@@ -51,6 +56,7 @@ class Level:
         self.width = width
         self._vectors = Column(dtype, width)
         self._sample, self._node = Column(np.int32), Column(np.int64)
+        self._parent = Column(np.int64)
         self._children, self._around = Column(np.int64, 1), Column(np.int64, 1)
         self._starts = [0]
 
@@ -72,6 +78,11 @@ class Level:
         """Number of each cell in its sample's grid."""
         return self._node.values
 
+    @property
+    def parent(self) -> Ids:
+        """Place of each cell's parent on the level above; -1 on the coarsest level."""
+        return self._parent.values
+
     def gather(self, places: Ids) -> Floats:
         """Vectors of cells, float32; those of -1 are zero."""
         found = self._vectors.values[np.maximum(places, 0)].astype(np.float32, copy=False)
@@ -86,11 +97,13 @@ class Level:
 
     def fan_out(self, kernel: str) -> int:
         """Most candidates that one match leads to."""
-        wide = self._children.values.shape[1]
-        return wide * (1 + self._around.values.shape[1]) if kernel == "overlap" else wide
+        wide = int(self._children.values.shape[1])
+        around = int(self._around.values.shape[1])
+        return wide * (1 + around) if kernel == "overlap" else wide
 
-    def append(self, vectors: Floats, nodes: Ids) -> None:
-        """Add the cells of one more sample."""
+    def append(self, vectors: Floats, nodes: Ids, above: Ids) -> None:
+        """Add the cells of one more sample, with the places of their parents."""
+        self._parent.append(above)
         self._vectors.append(vectors)
         self._sample.append(np.full(len(nodes), len(self._starts) - 1, np.int32))
         self._node.append(nodes)
@@ -137,7 +150,6 @@ class Cells:
         self.alive: list[bool] = []
         self.shapes: list[tuple[Shape, ...]] = []
         self._valid = Column(bool)
-        self._flat: ExactIndex | None = None
 
     @property
     def valid(self) -> Mask:
@@ -171,8 +183,12 @@ class Cells:
             np.arange(len(each)) if cells is None else cells
             for each, cells in zip(vectors, kept, strict=True)
         ]
-        for level, each, cells in zip(self.levels, vectors, nodes, strict=True):
-            level.append(each, cells)
+        for at, (level, each, cells) in enumerate(zip(self.levels, vectors, nodes, strict=True)):
+            above = np.full(len(cells), -1)
+            if at:
+                up = parents(shapes[at], shapes[at - 1])[cells]
+                above = _placed(up, nodes[at - 1], shapes[at - 1], first[at - 1])
+            level.append(each, cells, above)
         for at in range(len(self.levels) - 1):
             below = children(shapes[at + 1], shapes[at])[nodes[at]]
             linked = _placed(below, nodes[at + 1], shapes[at + 1], first[at + 1])
@@ -189,7 +205,6 @@ class Cells:
         self.ids.append(id_)
         self.alive.append(True)
         self.shapes.append(shapes)
-        self._flat = None
 
     def drop(self, positions: list[int]) -> None:
         """Leave samples out of every later answer; their arrays go when the layout is rebuilt."""
@@ -199,7 +214,6 @@ class Cells:
                 places = places[self.valid[places]]
             self.index.remove(places)
             self.alive[position] = False
-        self._flat = None
 
     def candidates(self, level: int, matches: Ids) -> tuple[Ids, Ids]:
         """Cells that a block of query cells is compared with on a level.
@@ -231,16 +245,6 @@ class Cells:
         several = int(there.sum(axis=1).max(initial=0))
         places = np.where(there, ranked, -1)[:, :several]
         return places, (order // max(wide, 1))[:, :several]
-
-    def flat_index(self) -> ExactIndex:
-        """Every labelled finest cell, for search without a hierarchy; made when first asked."""
-        if self._flat is None:
-            finest = self.levels[-1]
-            alive = np.array(self.alive, bool)
-            places = np.flatnonzero(alive[finest.sample] & self.valid)
-            self._flat = ExactIndex(finest.width, "dot")
-            self._flat.add(places, finest.vectors[places])
-        return self._flat
 
 
 def _placed(cells: Ids, kept: Ids, shape: Shape, first: int) -> Ids:

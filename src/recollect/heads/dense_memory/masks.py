@@ -99,8 +99,11 @@ def check_target(given: Any, name: str, size: Shape, *, exact: bool) -> NDArray[
 
 
 def _check_size(got: Shape, name: str, size: Shape, *, exact: bool) -> None:
-    fits = got == tuple(size) if exact else len(got) == len(size) and all(
-        side >= least for side, least in zip(got, size, strict=True)
+    fits = (
+        got == tuple(size)
+        if exact
+        else len(got) == len(size)
+        and all(side >= least for side, least in zip(got, size, strict=True))
     )
     if not fits:
         raise DimensionMismatch(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.heads.dense_memory.pyramids import Pyramid
-from recollect.readout.grids import Shape, children, neighbors, parents
+from recollect.readout.grids import Shape, chain, children, neighbors, parents
 from recollect.readout.propagation import unit_rows
 from recollect.types import Doubles, Floats
 
@@ -83,9 +82,7 @@ def _most_novel(score: Doubles, below: NDArray[np.int64]) -> NDArray[np.int64]:
     return best
 
 
-def _finest_first(
-    pyramid: Pyramid, first: int, radius: int
-) -> list[NDArray[np.int64] | None]:
+def _finest_first(pyramid: Pyramid, first: int, radius: int) -> list[NDArray[np.int64] | None]:
     levels = len(pyramid.features)
     kept: list[NDArray[np.int64] | None] = [None] * levels
     score = novelty(pyramid.features[-1], pyramid.shapes[-1], radius=radius)
@@ -97,16 +94,3 @@ def _finest_first(
         if level > first:
             chosen = parents(pyramid.shapes[level], pyramid.shapes[level - 1])[chosen]
     return kept
-
-
-def chain(shapes: Sequence[Shape], fine: int, coarse: int) -> NDArray[np.int64]:
-    """Return the ancestor on level ``coarse`` of every cell of level ``fine``.
-
-    Example:
-        >>> chain([(1,), (2,), (4,)], 2, 0).tolist()
-        [0, 0, 0, 0]
-    """
-    above = np.arange(int(np.prod(shapes[fine])))
-    for level in range(fine, coarse, -1):
-        above = parents(shapes[level], shapes[level - 1])[above]
-    return above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -56,7 +57,7 @@ def check_pyramid(given: Any, name: str, *, widths: Sequence[int] | None = None)
         raise InputError(
             f"{name} is no pyramid",
             expected="a list of arrays (*grid, width), coarsest first",
-            got=f"{type(given).__name__}{'' if given is not given else ''}",
+            got="an empty list" if isinstance(given, list | tuple) else type(given).__name__,
             remedy="Pass one list of levels for each sample, or set encoder= to pass images.",
         )
     levels = [_level(each, f"level {at} of {name}") for at, each in enumerate(given)]
@@ -76,20 +77,19 @@ def check_pyramid(given: Any, name: str, *, widths: Sequence[int] | None = None)
     return Pyramid(shapes, flat)
 
 
-def check_same_axes(pyramids: Sequence[Pyramid], axes: int) -> None:
-    """Refuse pyramids whose grids have another number of axes than those taught.
+def check_same_axes(pyramid: Pyramid, name: str, axes: int) -> None:
+    """Refuse a pyramid whose grids have another number of axes than those taught.
 
     Raises:
-        DimensionMismatch: One has; it is named.
+        DimensionMismatch: It has.
     """
-    for at, pyramid in enumerate(pyramids):
-        if pyramid.axes != axes:
-            raise DimensionMismatch(
-                f"sample {at} has grids of another dimension",
-                expected=f"{axes} axes",
-                got=f"{pyramid.axes} axes",
-                remedy="Keep signals, images and volumes in memories of their own.",
-            )
+    if pyramid.axes != axes:
+        raise DimensionMismatch(
+            f"{name} has grids of another dimension",
+            expected=f"{axes} axes",
+            got=f"{pyramid.axes} axes",
+            remedy="Keep signals, images and volumes in memories of their own.",
+        )
 
 
 def _level(given: Any, name: str) -> Floats:
@@ -118,7 +118,7 @@ def _level(given: Any, name: str) -> Floats:
 
 
 def _check_order(shapes: Sequence[Shape], name: str) -> None:
-    for at, (coarse, fine) in enumerate(zip(shapes, shapes[1:], strict=False), start=1):
+    for at, (coarse, fine) in enumerate(pairwise(shapes), start=1):
         if any(small > large for small, large in zip(coarse, fine, strict=True)):
             raise DimensionMismatch(
                 f"level {at} of {name} is coarser than the level before it",
@@ -136,7 +136,9 @@ def _other_widths(name: str, expected: tuple[int, ...], got: tuple[int, ...]) ->
             got=len(got),
             remedy="Use pyramids of the same extractor for teaching and asking.",
         )
-    level = next(at for at, pair in enumerate(zip(expected, got, strict=True)) if pair[0] != pair[1])
+    level = next(
+        at for at, pair in enumerate(zip(expected, got, strict=True)) if pair[0] != pair[1]
+    )
     return DimensionMismatch(
         f"level {level} of {name} has features of another width",
         expected=expected[level],
@@ -212,3 +214,21 @@ def unpack(arrays: Mapping[str, NDArray[Any]]) -> list[StoredLevel]:
         kept = None if cells is None else cells.astype(np.int64)
         levels.append(StoredLevel(tuple(shape), kept, features))
     return levels
+
+
+def whole(arrays: Mapping[str, NDArray[Any]], row: int) -> Pyramid:
+    """The pyramid of a row that was kept without gaps.
+
+    Raises:
+        InvalidParameter: Only some of its cells were kept.
+    """
+    levels = unpack(arrays)
+    if any(level.cells is not None for level in levels):
+        raise InvalidParameter(
+            f"row {row} is sparse and cannot be asked about",
+            expected="a sample taught with sparse_levels=0", got="a sparse one",
+            remedy="Pass inputs to ask about instead.",
+        )  # fmt: skip
+    return Pyramid(
+        tuple(level.shape for level in levels), tuple(level.features for level in levels)
+    )
