@@ -57,6 +57,7 @@ class DenseAnswer:
             deviation of what the matches hold (smaller is surer).
         novelty: float32 ``(*grid)``: 1 minus the similarity of the best match: how far the cell is
             from all that is in the memory. 2 where there is no match.
+        alone: ``(*grid, width)``: shares or values before cells exchanged messages.
         iterations: Updates made by message passing.
         converged: False where message passing was cut short.
     """
@@ -67,6 +68,7 @@ class DenseAnswer:
     valid: Mask
     confidence: Doubles
     novelty: Floats
+    alone: Doubles
     iterations: int
     converged: bool
 

@@ -189,6 +189,7 @@ class DenseMemoryRegressor(DenseMemory):
             valid=reading.valid.reshape(grid),
             confidence=spread.reshape(grid),
             novelty=(1 - np.maximum(best, -1)).reshape(grid),
+            alone=reading.start.reshape(*grid, -1),
             iterations=reading.iterations,
             converged=reading.converged,
         )

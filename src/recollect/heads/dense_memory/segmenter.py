@@ -194,6 +194,7 @@ class DenseMemorySegmenter(DenseMemory):
             valid=reading.valid.reshape(grid),
             confidence=reading.values.max(axis=1).reshape(grid),
             novelty=(1 - np.maximum(best, -1)).reshape(grid),
+            alone=reading.start.reshape(*grid, -1),
             iterations=reading.iterations,
             converged=reading.converged,
         )
