@@ -61,7 +61,7 @@ def weighted_mean(values: NDArray[Any], weights: Doubles) -> Doubles:
     total = np.zeros((len(values), values.shape[2]))
     for match in range(values.shape[1]):
         weight = weights[:, match, None]
-        total += np.where(weight > 0, values[:, match], 0.0) * weight
+        total += np.where(weight != 0, values[:, match], 0.0) * weight
     return total
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recollect.encoders.pyramids import MapEncoder, MapPyramids, PyramidEncoder
-from recollect.errors import EmptyBatch, InputError, InvalidParameter, LengthMismatch
+from recollect.errors import InvalidParameter, LengthMismatch
 from recollect.heads.dense_memory import explanation
 from recollect.heads.dense_memory.answers import DenseAnswer, DenseExplanation, Reading
 from recollect.heads.dense_memory.diagnosis import Diagnosis, Query, diagnose
@@ -26,6 +25,15 @@ from recollect.heads.dense_memory.pyramids import (
     pack,
     whole,
 )
+from recollect.heads.dense_memory.samples import (
+    Sample,
+    as_objects,
+    check_covered,
+    checked_size,
+    descriptor,
+    opened_input,
+    several,
+)
 from recollect.heads.dense_memory.search import Kernel, Score, coarse_to_fine
 from recollect.heads.dense_memory.settings import Settings
 from recollect.heads.keeper import MemoryKeeper, empty_memory
@@ -36,31 +44,11 @@ from recollect.readout.propagation import (
     match_weights,
     message_graph,
     propagate,
-    unit_rows,
 )
 from recollect.types import Doubles, Floats, Ids
 
 # Samples encoded and packed at a time: a long fit holds no more than the rows it writes.
 AT_ONCE = 16
-
-
-class Sample:
-    """One input, opened: its pyramid, and the size of what it was made of.
-
-    Attributes:
-        pyramid: Its features.
-        size: Size of the image, signal or volume; None where a pyramid was given.
-    """
-
-    __slots__ = ("pyramid", "size")
-
-    def __init__(self, pyramid: Pyramid, size: Shape | None) -> None:
-        self.pyramid, self.size = pyramid, size
-
-    @property
-    def masked(self) -> tuple[Shape, bool]:
-        """Size of its mask, and whether a larger one is refused."""
-        return (self.pyramid.shapes[-1], False) if self.size is None else (self.size, True)
 
 
 class DenseMemory(MemoryKeeper):
@@ -166,7 +154,7 @@ class DenseMemory(MemoryKeeper):
         self._recall()
         memory = self._writable()
         rows = memory.rows(ids)
-        masks = _several("y", y)
+        masks = several("y", y)
         if len(masks) != len(rows):
             raise LengthMismatch(
                 "ids and masks differ in length", expected=f"{len(rows)} masks", got=len(masks)
@@ -178,7 +166,7 @@ class DenseMemory(MemoryKeeper):
             sample = Sample(Pyramid(shapes, ()), size)
             kept = {name: each for name, each in arrays.items() if name not in _ANSWERS}
             changed.append(kept | self._judge(mask, f"mask {at}", sample))
-        memory.update(rows.ids, values=_as_objects(changed))
+        memory.update(rows.ids, values=as_objects(changed))
         return self
 
     def _teach(
@@ -188,7 +176,7 @@ class DenseMemory(MemoryKeeper):
         columns = {"ids": ids, "weights": weights, "sources": sources, "metadata": metadata}
         known = not anew and self.__sklearn_is_fitted__()
         earlier = self._taught if known else []
-        inputs, masks = _several("X", X), _several("y", y)
+        inputs, masks = several("X", X), several("y", y)
         if len(inputs) != len(masks):
             raise LengthMismatch(
                 "samples and masks differ in number", expected=f"{len(inputs)} masks",
@@ -199,11 +187,12 @@ class DenseMemory(MemoryKeeper):
         for at, sample in enumerate(self._samples(inputs, taught)):
             taught = taught or (sample.pyramid.widths, sample.pyramid.axes)
             settings.plan(len(sample.pyramid.shapes))
+            check_covered(sample, f"sample {at}")
             key, value = self._row(sample, masks[at], at, settings)
             keys.append(key)
             values.append(value)
         self._check_batch(values, known=known and len(self.memory_) > 0)
-        rows, packed = np.stack(keys), _as_objects(values)
+        rows, packed = np.stack(keys), as_objects(values)
         with self._memory_to_teach(rows, packed, columns, anew=anew) as memory:
             self._check_fits(memory)
             write = memory.replace if anew else memory.add
@@ -233,7 +222,7 @@ class DenseMemory(MemoryKeeper):
             opened: Sequence[Any] = some
             sizes: list[Shape | None] = [None] * len(some)
             if encoder is not None:
-                opened = [_opened(encoder, each, start + at) for at, each in enumerate(some)]
+                opened = [opened_input(encoder, each, start + at) for at, each in enumerate(some)]
                 sizes = [each.shape[:-1] for each in opened]
                 opened = list(encoder.encode_pyramids(opened))
             for at, (levels, size) in enumerate(zip(opened, sizes, strict=True), start=start):
@@ -279,9 +268,9 @@ class DenseMemory(MemoryKeeper):
     def _predicted(self, X: Any, size: Shape | None, *, shares: bool) -> Any:
         settings, layout = self._settings(), self._layout()
         found = []
-        for sample in self._samples(_several("X", X), self._widths()):
+        for sample in self._samples(several("X", X), self._widths()):
             reading = self._read(layout, sample, settings)
-            wanted = _checked_size(size, sample)
+            wanted = checked_size(size, sample)
             found.append(self._at_size(layout, sample, reading, wanted, shares=shares))
         same = len({each.shape for each in found}) == 1
         return np.stack(found) if same else found
@@ -291,7 +280,7 @@ class DenseMemory(MemoryKeeper):
         settings, layout = self._settings(), self._layout()
         return [
             self._answer(layout, sample, self._read(layout, sample, settings))
-            for sample in self._samples(_several("X", X), self._widths())
+            for sample in self._samples(several("X", X), self._widths())
         ]
 
     def explain(self, x: Any, cell: Sequence[int]) -> DenseExplanation:
@@ -332,7 +321,7 @@ class DenseMemory(MemoryKeeper):
         else:
             queries = [
                 Query(each.pyramid, self._prefiltered(layout, each.pyramid, settings), None)
-                for each in self._samples(_several("X", X), self._widths())
+                for each in self._samples(several("X", X), self._widths())
             ]
         plan = settings.plan(len(queries[0].pyramid.shapes))
         return diagnose(layout, queries, plan, k)
@@ -450,12 +439,6 @@ class DenseMemory(MemoryKeeper):
 _ANSWERS = ("labels", "mask", "target")
 
 
-def descriptor(pyramid: Pyramid) -> Floats:
-    """What a whole sample looks like: the mean of its coarsest level, of length 1 or 0."""
-    mean = pyramid.features[0].astype(np.float64).mean(axis=0)
-    return unit_rows(mean).astype(np.float32)
-
-
 def weighed(weights: Doubles, places: Ids, layout: Layout) -> Doubles:
     """Let the rows' own weights count; rows of matches still sum to 1, or to 0."""
     own = layout.weights
@@ -476,49 +459,3 @@ def pixels_of(values: NDArray[Any], valid: NDArray[np.bool_], grid: Shape, size:
     there = weight[..., 0] > 0
     summed /= np.where(there, weight[..., 0], 1)[..., None]
     return summed, there
-
-
-def _several(name: str, given: Any) -> Sequence[Any]:
-    if isinstance(given, np.ndarray) and given.ndim > 0:
-        several: Sequence[Any] = list(given)
-    elif isinstance(given, str | bytes | Path | Mapping) or not hasattr(given, "__iter__"):
-        raise InputError(
-            f"{name} holds one thing instead of several", expected="a list, one entry a sample",
-            got=type(given).__name__, remedy=f"Pass [{name}].",
-        )  # fmt: skip
-    else:
-        several = list(given)
-    if not several:
-        raise EmptyBatch(f"{name} is empty", remedy="Leave the call out.")
-    return several
-
-
-def _opened(encoder: PyramidEncoder, source: Any, at: int) -> NDArray[Any]:
-    try:
-        return encoder.open(source)
-    except InputError as error:
-        raise type(error)(
-            f"sample {at}: {error.problem}", expected=error.expected, got=error.got,
-            remedy=error.remedy,
-        ) from error  # fmt: skip
-
-
-def _checked_size(size: Any, sample: Sample) -> Shape:
-    if size is None:
-        return sample.size or sample.pyramid.shapes[-1]
-    wanted = tuple(size) if hasattr(size, "__iter__") else (size,)
-    fits = len(wanted) == sample.pyramid.axes and all(
-        isinstance(side, int | np.integer) and side >= 1 for side in wanted
-    )
-    if not fits:
-        raise InvalidParameter(
-            "size is out of range", expected=f"{sample.pyramid.axes} whole numbers of at least 1",
-            got=f"{size!r:.80}", remedy="Leave it out for the size of the input.",
-        )  # fmt: skip
-    return wanted
-
-
-def _as_objects(values: Sequence[Any]) -> NDArray[Any]:
-    column = np.empty(len(values), object)
-    column[:] = values
-    return column

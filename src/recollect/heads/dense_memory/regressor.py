@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.heads.dense_memory.answers import DenseAnswer, Reading
-from recollect.heads.dense_memory.base import DenseMemory, Sample, pixels_of
+from recollect.heads.dense_memory.base import DenseMemory, pixels_of
 from recollect.heads.dense_memory.layout import NumberLayout
 from recollect.heads.dense_memory.masks import check_target
 from recollect.heads.dense_memory.novelty import Order
 from recollect.heads.dense_memory.pyramids import Precision
+from recollect.heads.dense_memory.samples import Sample
 from recollect.heads.dense_memory.search import Kernel, Score, path_vectors
 from recollect.heads.dense_memory.settings import Settings
 from recollect.memory.memory import Memory

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.heads.dense_memory.answers import DenseAnswer, Reading
-from recollect.heads.dense_memory.base import DenseMemory, Sample, pixels_of
+from recollect.heads.dense_memory.base import DenseMemory, pixels_of
 from recollect.heads.dense_memory.layout import LabelLayout
 from recollect.heads.dense_memory.masks import cell_of_pixel, check_mask, coded
 from recollect.heads.dense_memory.novelty import Order
 from recollect.heads.dense_memory.patches import paste
 from recollect.heads.dense_memory.pyramids import Precision
+from recollect.heads.dense_memory.samples import Sample
 from recollect.heads.dense_memory.search import Kernel, Score
 from recollect.heads.dense_memory.settings import Settings
 from recollect.memory.memory import Memory
