@@ -52,6 +52,11 @@ class MemoryKeeper(BaseEstimator, ABC):
     def _creation_options(self, keys: NDArray[Any], values: Any) -> dict[str, Any]:
         """Return what ``Memory.create`` needs for these rows, beside place and encoder."""
 
+    @property
+    def _recorded(self) -> Any:
+        """The encoder that the memory is to remember."""
+        return self.encoder
+
     def forget(self, ids: ArrayLike) -> Self:
         """Take rows out: every later answer is as if they had never been taught.
 
@@ -134,7 +139,7 @@ class MemoryKeeper(BaseEstimator, ABC):
         if self._lives_here():
             return None
         try:
-            return Memory.open(self._place, read_only=True, encoder=self.encoder)
+            return Memory.open(self._place, read_only=True, encoder=self._recorded)
         except MemoryNotFound:
             return None
 
@@ -163,13 +168,13 @@ class MemoryKeeper(BaseEstimator, ABC):
     def _open_or_create(self, keys: NDArray[Any], values: Any, columns: dict[str, Any]) -> Memory:
         options = self._creation_options(keys, values)
         if self._lives_here():
-            return Memory.create(RAM, encoder=self.encoder, **options)
+            return Memory.create(RAM, encoder=self._recorded, **options)
         try:
-            return Memory.open(self._place, encoder=self.encoder)
+            return Memory.open(self._place, encoder=self._recorded)
         except MemoryNotFound:
             # Rows that will be refused may not leave an empty memory on the disk.
             check_first_rows(keys, columns, Configuration(**options))
-            return Memory.create(self._place, encoder=self.encoder, **options)
+            return Memory.create(self._place, encoder=self._recorded, **options)
 
     @property
     def _place(self) -> Any:
@@ -182,7 +187,7 @@ class MemoryKeeper(BaseEstimator, ABC):
     def _writable(self) -> Memory:
         """Return the memory opened for writing, if it was opened here for reading."""
         if self.memory_.read_only and not isinstance(self.memory, Memory):
-            memory = Memory.open(self.memory_.uri, encoder=self.encoder)
+            memory = Memory.open(self.memory_.uri, encoder=self._recorded)
             self.memory_.close()
             self.memory_ = memory
         return self.memory_

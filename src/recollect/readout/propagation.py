@@ -294,8 +294,8 @@ def linear_weights(
 
     Example:
         >>> at = np.array([[[0.0], [2.0]]])
-        >>> linear_weights(np.array([[2.0]]), at, np.array([[0.5, 0.5]]), ridge=1.0).tolist()
-        [[0.25, 0.75]]
+        >>> linear_weights(np.array([[2.0]]), at, np.array([[0.5, 0.5]]), ridge=1.0).round(3)
+        array([[0.25, 0.75]])
     """
     known = matched.astype(np.float64)
     center = (weights[..., None] * known).sum(axis=1)

@@ -408,6 +408,10 @@ class DenseMemory(MemoryKeeper):
 
     # -- the memory ----------------------------------------------------------------------------
 
+    @property
+    def _recorded(self) -> PyramidEncoder | None:
+        return self._pyramid_encoder()
+
     def _check_fits(self, memory: Memory) -> None:
         if memory.value != "arrays":
             raise InvalidParameter(

@@ -44,7 +44,7 @@ def explain(
         shares = _largest_first(classes.tolist(), score)
         prediction = int(classes[reading.values[at].argmax()]) if len(places) else None
         best = int(reading.values[at].argmax())
-        parts, score = parts[:, best], score[best]
+        parts, score = parts[:, best], float(score[best])
     evidence = _described(layout, memory, places, weights, similarity, values, parts)
     return DenseExplanation(
         place, prediction, score, shares, evidence, reading.iterations if reading.links is not None

@@ -66,7 +66,8 @@ class DenseMemoryRegressor(DenseMemory):
 
     Example:
         >>> near, far = [1.0, 0.0], [0.0, 1.0]
-        >>> head = DenseMemoryRegressor(k=1).fit([[np.array([near, far])]], [[0.5, 8.0]])
+        >>> head = DenseMemoryRegressor(k=1, message_passing=None)
+        >>> _ = head.fit([[np.array([near, far])]], [[0.5, 8.0]])
         >>> head.predict([[np.array([far, near])]]).round(2).tolist()
         [[8.0, 0.5]]
     """
