@@ -135,7 +135,7 @@ def _softmax_regression(
 
     before, rounds = float("inf"), 0
     while rounds < 300:
-        now = float(solver.step(loss))
+        now = float(solver.step(loss).detach())
         rounds += 10
         if before - now < 1e-5 * abs(now) and rounds > 20:
             break
