@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from recollect.heads.dense_memory.diagnosis import Diagnosis
     from recollect.heads.dense_memory.regressor import DenseMemoryRegressor
     from recollect.heads.dense_memory.segmenter import DenseMemorySegmenter
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
+    from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
+    from recollect.heads.residual_memory.regressor import ResidualMemoryRegressor
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
@@ -32,6 +35,7 @@ _HOME = {
     "DenseMemoryRegressor": "recollect.heads.dense_memory.regressor",
     "DenseMemorySegmenter": "recollect.heads.dense_memory.segmenter",
     "Diagnosis": "recollect.heads.dense_memory.diagnosis",
+    "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Memory": "recollect.memory.memory",
@@ -39,6 +43,8 @@ _HOME = {
     "MemoryRegressor": "recollect.heads.visual_regression",
     "Neighbors": "recollect.types",
     "Receipt": "recollect.types",
+    "ResidualMemoryClassifier": "recollect.heads.residual_memory.classifier",
+    "ResidualMemoryRegressor": "recollect.heads.residual_memory.regressor",
     "Rows": "recollect.types",
     "VersionInfo": "recollect.types",
 }
@@ -50,6 +56,7 @@ __all__ = [
     "DenseMemoryRegressor",
     "DenseMemorySegmenter",
     "Diagnosis",
+    "DualMemoryClassifier",
     "Evidence",
     "Explanation",
     "Memory",
@@ -57,6 +64,8 @@ __all__ = [
     "MemoryRegressor",
     "Neighbors",
     "Receipt",
+    "ResidualMemoryClassifier",
+    "ResidualMemoryRegressor",
     "Rows",
     "VersionInfo",
     "encoders",

@@ -52,11 +52,6 @@ class MemoryKeeper(BaseEstimator, ABC):
     def _creation_options(self, keys: NDArray[Any], values: Any) -> dict[str, Any]:
         """Return what ``Memory.create`` needs for these rows, beside place and encoder."""
 
-    @property
-    def _recorded(self) -> Any:
-        """The encoder that the memory is to remember."""
-        return self.encoder
-
     def forget(self, ids: ArrayLike) -> Self:
         """Take rows out: every later answer is as if they had never been taught.
 
@@ -139,7 +134,7 @@ class MemoryKeeper(BaseEstimator, ABC):
         if self._lives_here():
             return None
         try:
-            return Memory.open(self._place, read_only=True, encoder=self._recorded)
+            return Memory.open(self._place, read_only=True, encoder=self._in_use)
         except MemoryNotFound:
             return None
 
@@ -170,11 +165,21 @@ class MemoryKeeper(BaseEstimator, ABC):
         if self._lives_here():
             return Memory.create(RAM, encoder=self._recorded, **options)
         try:
-            return Memory.open(self._place, encoder=self._recorded)
+            return Memory.open(self._place, encoder=self._in_use)
         except MemoryNotFound:
             # Rows that will be refused may not leave an empty memory on the disk.
             check_first_rows(keys, columns, Configuration(**options))
             return Memory.create(self._place, encoder=self._recorded, **options)
+
+    @property
+    def _in_use(self) -> Any:
+        """The encoder whose keys the memory must hold, or None."""
+        return self.encoder
+
+    @property
+    def _recorded(self) -> Any:
+        """What a new memory records of where its keys come from."""
+        return self._in_use
 
     @property
     def _place(self) -> Any:
@@ -187,7 +192,7 @@ class MemoryKeeper(BaseEstimator, ABC):
     def _writable(self) -> Memory:
         """Return the memory opened for writing, if it was opened here for reading."""
         if self.memory_.read_only and not isinstance(self.memory, Memory):
-            memory = Memory.open(self.memory_.uri, encoder=self._recorded)
+            memory = Memory.open(self.memory_.uri, encoder=self._in_use)
             self.memory_.close()
             self.memory_ = memory
         return self.memory_

@@ -16,9 +16,9 @@ from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator, within
 from recollect.heads.explanation import explain_votes
 from recollect.heads.inputs import check_labels, in_our_words
+from recollect.heads.neighbors import NeighborEstimator, within
 from recollect.heads.selection import TuningReport, make_grid
 from recollect.memory.memory import Memory
 from recollect.readout.voting import (
@@ -35,7 +35,7 @@ from recollect.readout.voting import (
 from recollect.types import Codes, Doubles, Explanation, Metric, Neighbors, ValueKind
 
 
-class MemoryClassifier(ClassifierMixin, MemoryEstimator):
+class MemoryClassifier(ClassifierMixin, NeighborEstimator):
     """Name what the nearest rows vote for.
 
     Args:

@@ -409,7 +409,7 @@ class DenseMemory(MemoryKeeper):
     # -- the memory ----------------------------------------------------------------------------
 
     @property
-    def _recorded(self) -> PyramidEncoder | None:
+    def _in_use(self) -> PyramidEncoder | None:
         return self._pyramid_encoder()
 
     def _check_fits(self, memory: Memory) -> None:
