@@ -13,6 +13,10 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.dense_memory.answers import CellEvidence, DenseAnswer, DenseExplanation
+    from recollect.heads.dense_memory.diagnosis import Diagnosis
+    from recollect.heads.dense_memory.regressor import DenseMemoryRegressor
+    from recollect.heads.dense_memory.segmenter import DenseMemorySegmenter
     from recollect.heads.dual_memory.classifier import DualMemoryClassifier
     from recollect.heads.hierarchy import Hierarchy
     from recollect.heads.migration import migrate
@@ -29,6 +33,12 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "CellEvidence": "recollect.heads.dense_memory.answers",
+    "DenseAnswer": "recollect.heads.dense_memory.answers",
+    "DenseExplanation": "recollect.heads.dense_memory.answers",
+    "DenseMemoryRegressor": "recollect.heads.dense_memory.regressor",
+    "DenseMemorySegmenter": "recollect.heads.dense_memory.segmenter",
+    "Diagnosis": "recollect.heads.dense_memory.diagnosis",
     "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
@@ -48,6 +58,12 @@ _HOME = {
 }
 
 __all__ = [
+    "CellEvidence",
+    "DenseAnswer",
+    "DenseExplanation",
+    "DenseMemoryRegressor",
+    "DenseMemorySegmenter",
+    "Diagnosis",
     "DualMemoryClassifier",
     "Evidence",
     "Explanation",

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator, empty_memory
+from recollect.heads.base import MemoryEstimator
+from recollect.heads.keeper import empty_memory
 from recollect.heads.peers import Peers
 from recollect.heads.selection import Grid, Judged, Scoring, TuningReport, choose
 from recollect.memory.leave_one_out import DEEPEST
