@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from recollect import encoders
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
+    from recollect.index.policy import Approximate
     from recollect.memory.memory import Memory
     from recollect.types import Evidence, Explanation, Neighbors, Receipt, Rows, VersionInfo
 
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "Approximate": "recollect.index.policy",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Memory": "recollect.memory.memory",
@@ -34,6 +36,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Approximate",
     "Evidence",
     "Explanation",
     "Memory",

@@ -12,9 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recollect.errors import Closed, CorruptMemory, EncoderMismatch, InvalidParameter
+from recollect.index.approximate import ApproximateIndex
 from recollect.memory import checks, reading
 from recollect.memory.recall import View
 from recollect.memory.schema import Configuration, describe_encoder
+from recollect.memory.searching import Searching
 from recollect.memory.store import Store
 from recollect.types import Ids, Label, Metric, ValueKind
 
@@ -39,8 +41,15 @@ class Handle:
     """
 
     def __init__(
-        self, store: Store, *, uri: str, pinned: int | None = None, owner: bool = True
+        self,
+        store: Store,
+        *,
+        uri: str,
+        pinned: int | None = None,
+        owner: bool = True,
+        searching: Searching | None = None,
     ) -> None:
+        self._searching = searching or Searching()
         self._store, self._uri, self._pinned, self._owner = store, uri, pinned, owner
         self._view: View | None = None
         self._closed = False
@@ -151,6 +160,28 @@ class Handle:
         """
         _compare_encoders(self._config.encoder, describe_encoder(encoder)[0])
 
+    def prepare(self) -> dict[str, Any]:
+        """Make ready what the next search needs, wait for it, and say how searches are answered.
+
+        Without it the first search does that, and an approximate one stays exact while lists are
+        trained in the background.
+
+        Returns:
+            ``engine``, which is ``"exact"`` or ``"lists"``; for lists also ``measured_recall`` on a
+            sample of the rows, ``lists`` and ``lists_searched`` of them for k = 10.
+
+        Example:
+            >>> from recollect import Memory
+            >>> memory = Memory.create(":memory:", dim=1)
+            >>> memory.prepare()
+            {'engine': 'exact'}
+        """
+        with self._reading() as view:
+            index = view.index
+        if isinstance(index, ApproximateIndex):
+            index.prepare()
+        return view.search_status()
+
     def close(self) -> None:
         """Release the files and the writer's lock; harmless when called again."""
         self._closed = True
@@ -227,7 +258,7 @@ class Handle:
         if self._view is None:
             if self._pinned is not None:
                 store.check_version(self._pinned)
-            view = View(store, self._pinned)
+            view = View(store, self._pinned, self._searching)
             if store.read_only:  # a writer elsewhere may have given the rows other keys
                 _compare_encoders(view.config.encoder, self._expected)
             self._view = view

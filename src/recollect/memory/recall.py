@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory
+from recollect.index.approximate import ApproximateIndex
 from recollect.index.exact import ExactIndex
 from recollect.memory.arrays import unpack_arrays
-from recollect.memory.schema import Configuration
+from recollect.memory.searching import Searching
 from recollect.memory.store import Store
 from recollect.memory.table import STATE, States
 from recollect.types import Floats, Ids, Neighbors
 
+VOUCHED_ROWS = 1 << 14
 SHARED_RUN = 4096
 """Runs of at least this many rows are shared with the index; shorter ones are copied into it."""
 
@@ -26,6 +28,7 @@ class View:
     Args:
         store: Where the rows are.
         version: A past version, or None for the newest.
+        searching: How it is asked; None for exactly.
 
     It keeps its own hold on the segments, so that it answers from its version even when a writer
     has deleted their files since.
@@ -36,18 +39,20 @@ class View:
         moment: Counts the changes made in place, so that a reader can tell whether one happened.
     """
 
-    def __init__(self, store: Store, version: int | None) -> None:
-        self.store = store
+    def __init__(
+        self, store: Store, version: int | None, searching: Searching | None = None
+    ) -> None:
+        self.store, self.searching = store, searching or Searching()
         self.table, self.book = store.load_table(version)
         self.contents = {number: store.bytes_of(number) for number in store.segments}
         self.version = store.version if version is None else version
         self.config = store.configs[store.encoding_at(version)]
         self.moment = 0
-        self._index: ExactIndex | None = None
+        self._index: ExactIndex | ApproximateIndex | None = None
 
     @property
-    def index(self) -> ExactIndex:
-        """The index over all keys, built from the rows on first use.
+    def index(self) -> ExactIndex | ApproximateIndex:
+        """The index over all keys, made of the rows on first use.
 
         Raises:
             CorruptMemory: The bytes of a key are not those that were written. A damaged key could
@@ -55,11 +60,33 @@ class View:
         """
         with self.store.mutex:
             if self._index is None:
-                index, states = _new_index(self.config), self.table.states[self.table.alive]
-                self._check_keys(states)
-                self._share(index, states)
-                self._index = index
+                exact = self.searching.exact_index(self.config)
+                self._share(exact, self.table.states[self.table.alive])
+                self._index = self.searching.index(self.config, exact, self.vouch)
             return self._index
+
+    def vouch(self, ids: Ids | None) -> None:
+        """Compare keys with their checksums, each once; of all rows for None.
+
+        Raises:
+            CorruptMemory: The bytes of a key are not those that were written.
+        """
+        if ids is None:
+            with self.store.mutex:
+                ids = self.table.ids[~self.table.vouched[: len(self.table.alive)][self.table.alive]]
+            for start in range(0, len(ids), VOUCHED_ROWS):  # others get their turn
+                self.vouch(ids[start : start + VOUCHED_ROWS])
+            return
+        with self.store.mutex:
+            places = self.table.present(ids)
+            places = places[~self.table.vouched[places]]
+            if len(places):
+                self._check_keys(self.table.states[places])
+                self.table.vouched[places] = True
+
+    def search_status(self) -> dict[str, Any]:
+        """Say how questions are answered, as plain values for JSON."""
+        return self.searching.status(self._index)
 
     # -- following the writes of this process ----------------------------------------------------
 
@@ -182,7 +209,7 @@ class View:
         config = self.config
         return self.contents[number].view(config.key_dtype).reshape(-1, config.dim)
 
-    def _share(self, index: ExactIndex, states: States) -> None:
+    def _share(self, index: ExactIndex | ApproximateIndex, states: States) -> None:
         """Let the index refer to keys where they lie; only scattered rows are copied."""
         states = states[np.lexsort((states["record"], states["segment"]))]
         for number in np.unique(states["segment"]).tolist():
@@ -225,15 +252,6 @@ class View:
                         remedy="Remove the row and add it again, or bring the folder back from a "
                         "backup; `recollect verify` lists every damaged row.",
                     )
-
-
-def _new_index(config: Configuration) -> ExactIndex:
-    weights = config.metric_weights
-    return ExactIndex(
-        config.dim,
-        config.metric,
-        metric_weights=None if weights is None else np.array(weights),
-    )
 
 
 def _take(classes: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[Any]:

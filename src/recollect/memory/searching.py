@@ -12,7 +12,7 @@ from recollect.index.exact import ExactIndex
 from recollect.index.keeper import Keeper
 from recollect.index.lists import load_faiss
 from recollect.index.policy import Approximate, as_policy
-from recollect.memory.store import Store
+from recollect.memory.schema import Configuration
 from recollect.types import Ids
 
 
@@ -30,38 +30,35 @@ class Searching:
     def __init__(self, search: object = "exact") -> None:
         self.policy: Approximate | None = as_policy(search)
         self._keeper: Keeper | None = None
+        self._config: Configuration | None = None  # that of the keys in the lists
         if self.policy is not None:
             load_faiss()  # it is missed now, not in the middle of a search
 
-    def exact_index(self, store: Store) -> ExactIndex:
+    def exact_index(self, config: Configuration) -> ExactIndex:
         """Make an exact index without rows."""
-        weights = store.config.metric_weights
-        return ExactIndex(
-            store.config.dim,
-            store.config.metric,
-            metric_weights=None if weights is None else np.array(weights),
-        )
+        return ExactIndex(config.dim, config.metric, metric_weights=_weights(config))
 
     def index(
-        self, store: Store, exact: ExactIndex, vouch: Callable[[Ids | None], None]
+        self, config: Configuration, exact: ExactIndex, vouch: Callable[[Ids | None], None]
     ) -> ExactIndex | ApproximateIndex:
         """Make the index of a version whose rows are in ``exact``."""
         if self.policy is None:
             vouch(None)
             return exact
-        metric, weights = store.config.metric, store.config.metric_weights
-        if self._keeper is None:
-            self._keeper = Keeper(metric, self.policy)
+        if self._keeper is None or self._config != config:
+            self._keeper, self._config = Keeper(config.metric, self.policy), config
         return ApproximateIndex(
-            store.config.dim,
-            metric,
-            metric_weights=None if weights is None else np.array(weights),
-            exact=exact,
-            vouch=vouch,
-            keeper=self._keeper,
-        )
+            config.dim, config.metric, metric_weights=_weights(config), exact=exact,
+            vouch=vouch, keeper=self._keeper,
+        )  # fmt: skip
+
+    def status(self, index: ExactIndex | ApproximateIndex | None) -> dict[str, Any]:
+        """Say how an index answers, as plain values for JSON."""
+        if isinstance(index, ApproximateIndex):
+            return index.status()
+        wanted = {} if self.policy is None else {"wanted_recall": self.policy.recall}
+        return {"engine": "exact", **wanted}
 
 
-def status(index: ExactIndex | ApproximateIndex) -> dict[str, Any]:
-    """Say how an index answers, as plain values for JSON."""
-    return {"engine": "exact"} if isinstance(index, ExactIndex) else index.status()
+def _weights(config: Configuration) -> Any:
+    return None if config.metric_weights is None else np.array(config.metric_weights)
