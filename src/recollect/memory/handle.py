@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,7 +12,13 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recollect.errors import Closed, CorruptMemory, EncoderMismatch, InvalidParameter
+from recollect.errors import (
+    Closed,
+    CorruptMemory,
+    EncoderMismatch,
+    InvalidParameter,
+    RecollectError,
+)
 from recollect.index.approximate import ApproximateIndex
 from recollect.memory import checks, reading
 from recollect.memory.recall import View
@@ -184,10 +191,22 @@ class Handle:
 
     def close(self) -> None:
         """Release the files and the writer's lock; harmless when called again."""
-        self._closed = True
-        self._view = None
-        if self._owner:
-            self._store.close()
+        try:
+            if self._owner and not self._closed and not self.read_only:
+                self._keep()
+        finally:
+            self._closed = True
+            self._view = None
+            if self._owner:
+                self._store.close()
+
+    def _keep(self) -> None:
+        """Leave a cache behind, if all is well; it is nobody's trouble if not."""
+        with suppress(RecollectError, OSError, sqlite3.Error), self._store.mutex:
+            view = self._view
+            current = self._seen == self._store.generation and not self._store.db.in_transaction
+            if view is not None and current and view.version == self._store.version:
+                view.keep()
 
     def __enter__(self) -> Self:
         return self

@@ -12,7 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from recollect.errors import CorruptMemory
-from recollect.memory.catalog import RESTORE, typed_lines
+from recollect.memory.catalog import typed_lines
+from recollect.memory.faults import RESTORE
 from recollect.memory.filters import Column, ColumnKind, compile_filter
 from recollect.memory.recall import View
 from recollect.memory.schema import CELL_TYPES, STATE_TYPES, Configuration

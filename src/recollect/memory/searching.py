@@ -30,7 +30,7 @@ class Searching:
     def __init__(self, search: object = "exact") -> None:
         self.policy: Approximate | None = as_policy(search)
         self._keeper: Keeper | None = None
-        self._config: Configuration | None = None  # that of the keys in the lists
+        self._encoding: int | None = None  # that of the keys in the lists
         if self.policy is not None:
             load_faiss()  # it is missed now, not in the middle of a search
 
@@ -39,14 +39,25 @@ class Searching:
         return ExactIndex(config.dim, config.metric, metric_weights=_weights(config))
 
     def index(
-        self, config: Configuration, exact: ExactIndex, vouch: Callable[[Ids | None], None]
+        self,
+        config: Configuration,
+        encoding: int,
+        exact: ExactIndex,
+        vouch: Callable[[Ids | None], None],
     ) -> ExactIndex | ApproximateIndex:
-        """Make the index of a version whose rows are in ``exact``."""
+        """Make the index of a version whose rows are in ``exact``.
+
+        Args:
+            config: What the memory was in that version.
+            encoding: Under one encoding an id has one key for good, so that lists can stay.
+            exact: An index of all its rows.
+            vouch: As for ``ApproximateIndex``.
+        """
         if self.policy is None:
             vouch(None)
             return exact
-        if self._keeper is None or self._config != config:
-            self._keeper, self._config = Keeper(config.metric, self.policy), config
+        if self._keeper is None or self._encoding != encoding:
+            self._keeper, self._encoding = Keeper(config.metric, self.policy), encoding
         return ApproximateIndex(
             config.dim, config.metric, metric_weights=_weights(config), exact=exact,
             vouch=vouch, keeper=self._keeper,
