@@ -202,11 +202,14 @@ class Handle:
 
     def _keep(self) -> None:
         """Leave a cache behind, if all is well; it is nobody's trouble if not."""
-        with suppress(RecollectError, OSError, sqlite3.Error), self._store.mutex:
-            view = self._view
-            current = self._seen == self._store.generation and not self._store.db.in_transaction
-            if view is not None and current and view.version == self._store.version:
-                view.keep()
+        store = self._store
+        with suppress(RecollectError, OSError, sqlite3.Error), store.mutex:
+            if store.db.in_transaction:
+                return
+            if self._seen != store.generation:
+                self._current()  # an erasure has moved everything, and deleted the cache
+            if self._view is not None and self._view.version == store.version:
+                self._view.keep()
 
     def __enter__(self) -> Self:
         return self
