@@ -25,6 +25,8 @@ class Asking(Handle):
         k: int = 20,
         where: str | None = None,
         exclude: Any = None,
+        *,
+        values: bool = True,
     ) -> Neighbors:
         """Find the nearest rows of each query, exactly.
 
@@ -38,6 +40,7 @@ class Asking(Handle):
             where: Only rows that pass this filter.
             exclude: Ids each query must not find, for leave-one-out: int64 ``(queries,)`` or
                 ``(queries, m)`` with -1 for nothing, or a sequence of ids for each query.
+            values: False leaves the values out: ``(queries, 0)``. For who keeps them already.
 
         Raises:
             DimensionMismatch, NonFinite, ZeroVector, EmptyBatch: The queries cannot be used.
@@ -57,12 +60,13 @@ class Asking(Handle):
             near = view.index.search(wanted, count, allowed=allowed, exclude=excluded)
             with self._store.mutex:
                 if view.moment == moment:
-                    return view.neighbors(*near)
+                    return view.neighbors(*near, valued=values)
         with self._reading() as view:
             # Writers of this process were quicker every time: let them wait once.
+            wanted = checks.check_queries(queries, view.config)
             allowed = self._allowed(view, where)
             near = view.index.search(wanted, count, allowed=allowed, exclude=excluded)
-            return view.neighbors(*near)
+            return view.neighbors(*near, valued=values)
 
     def _allowed(self, view: View, where: str | None) -> Ids | None:
         if where is None:
