@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from recollect.heads.residual_search import residual_search
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
+    from recollect.index.policy import Approximate
     from recollect.memory.memory import Memory
     from recollect.types import Evidence, Explanation, Neighbors, Receipt, Rows, VersionInfo
 
@@ -33,6 +34,7 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "Approximate": "recollect.index.policy",
     "CellEvidence": "recollect.heads.dense_memory.answers",
     "DenseAnswer": "recollect.heads.dense_memory.answers",
     "DenseExplanation": "recollect.heads.dense_memory.answers",
@@ -58,6 +60,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Approximate",
     "CellEvidence",
     "DenseAnswer",
     "DenseExplanation",
