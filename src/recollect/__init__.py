@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recollect.heads.dense_memory.segmenter import DenseMemorySegmenter
     from recollect.heads.dual_memory.classifier import DualMemoryClassifier
     from recollect.heads.hierarchy import Hierarchy
+    from recollect.heads.lookup.classifier import LookupClassifier
     from recollect.heads.migration import migrate
     from recollect.heads.reranking import rerank
     from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
@@ -45,6 +46,7 @@ _HOME = {
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Hierarchy": "recollect.heads.hierarchy",
+    "LookupClassifier": "recollect.heads.lookup.classifier",
     "Memory": "recollect.memory.memory",
     "MemoryClassifier": "recollect.heads.visual_memory",
     "MemoryRegressor": "recollect.heads.visual_regression",
@@ -71,6 +73,7 @@ __all__ = [
     "Evidence",
     "Explanation",
     "Hierarchy",
+    "LookupClassifier",
     "Memory",
     "MemoryClassifier",
     "MemoryRegressor",
