@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, measure, showcase, teach
+from recollect.cli import ask, edit, exchange, history, inspect, lifelong, measure, showcase, teach
 
 INTERRUPTED = 130
 
@@ -35,6 +35,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("reweight", edit.reweight),
     ("remove", edit.remove),
     ("erase", edit.erase),
+    ("what-if", lifelong.what_if),
+    ("no-return", lifelong.no_return),
+    ("migrate", lifelong.migrate),
     ("rows", inspect.rows),
     ("stats", inspect.stats),
     ("history", history.history),
@@ -45,6 +48,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("verify", inspect.verify),
     ("demo", showcase.demo),
     ("reproduce lookup", showcase.lookup),
+    ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )
 _reproduce = typer.Typer(

@@ -18,7 +18,16 @@ from recollect.heads.lookup.recurrent_attention import RecurrentAttention
 from recollect.heads.lookup.teaching import run_images, train_network
 
 SMALL = Recipe(
-    glimpse=2, patches=2, cells=(2, 4), state=8, epochs=6, batch=20, bank=40, rate=0.01, shift=0, rehearsal=0.5
+    glimpse=2,
+    patches=2,
+    cells=(2, 4),
+    state=8,
+    epochs=6,
+    batch=20,
+    bank=40,
+    rate=0.01,
+    shift=0,
+    rehearsal=0.5,
 )
 
 

@@ -152,20 +152,23 @@ learning*, arXiv 2307.07631. This page is what the following command wrote.
 
     recollect reproduce lookup --rows {rows} --queries {queries} --work WORK --out FOLDER
 
-Measuring took {minutes} min on {cores} cores that were busy with other work too; networks and finished
-parts are kept in WORK, so that a run can go on later.
+Measuring took {minutes} min on {cores} cores that were busy with other work too. Networks and
+finished parts are kept in WORK, so that a run can go on later.
 
 ## Protocol
 
-- {data}: networks are trained on the first {trained:,} training images; {choosing:,} of the others choose weights
-  and k; in the end all {rows:,} are recorded. {queries:,} test images; curves use the first {curve:,}.
-- Nothing was chosen on test images. The paper's weights were, so its tuned figures are an oracle's.
+- {data}: networks are trained on the first {trained:,} training images; {choosing:,} of the others
+  choose weights and k; in the end all {rows:,} are recorded. {queries:,} test images; curves use
+  the first {curve:,} of them.
+- Nothing was chosen on test images. The paper's weights were, so its tuned figures are an
+  oracle's.
 - Key: 64 x 1 + 2 x 5 + 48 x 2 = 170 bits. Errors: {standard_error}. Seed {seed}.
 - Versions: recollect {recollect}, Python {python}.
 
 ## The networks
 
-The paper's own: {paper_floats} % with nothing rounded, {paper_network} % with states rounded after training (200 epochs).
+The paper's own: {paper_floats} % with nothing rounded, {paper_network} % with states rounded after
+training (200 epochs).
 
 {networks}
 
@@ -173,12 +176,13 @@ The paper's own: {paper_floats} % with nothing rounded, {paper_network} % with s
 
 ## From the published table to ours
 
-Each line changes one thing. All tables have the published key layout, and at most the published rows.
+Each line changes one thing. All tables have the published key layout, and at most the published
+number of rows.
 
 {ladder}
 
-Ours, in the order of what they bring: a scan (a locator that may stay where it is finds the same row again
-and again), cells of 2, 3 and 4 pixels that are fully bright at 0.63 of the range, states rounded during
+What ours does differently: a scan (a locator that may stay where it is finds the same row again and
+again), cells of 2, 3 and 4 pixels that are fully bright at 0.63 of the range, states rounded during
 training, rows per step, a vote of the nearest rows at the last step.
 
 ## Share of the training images
@@ -195,13 +199,13 @@ Clusters of 4, leaves of 4, keys only, medians.
 
 ## Noise on the distances
 
-Gaussian, on each of the three group distances; {noise_words}
+Gaussian, on each of the three group distances; a quarter of the curve's questions.
 
 {noise}
 
 ## Layouts
 
-Networks trained shortly (4 epochs) on 20,000 images, tables of these: compare them with each other only.
+Networks trained shortly on 20,000 images, and tables of these: compare them with each other only.
 
 {ablations}
 
@@ -214,7 +218,7 @@ Where the farthest of an image's look-ups is farther than the distance, the netw
 ## Energy, estimated
 
 Bits and operations counted, times constants; no measurement, and not the paper's circuit results.
-{constants}
+Here {constants}.
 
 {energy}
 
@@ -225,4 +229,4 @@ Bits and operations counted, times constants; no measurement, and not the paper'
 ## Search of the weights
 
 ![Accuracy by evaluation](lookup-weights.png)
-""".replace("{noise_words}", "a quarter of the curve's questions, the improved table.")
+"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recollect.evaluation.plots import plot_lines
+from recollect.evaluation.plots import plot_curves
 
 if TYPE_CHECKING:
     from recollect.evaluation.reproduce.lookup import Lab
@@ -20,26 +20,31 @@ def draw(out: Path, report: dict[str, Any], lab: Lab) -> None:
     lines = report["shares"]["lines"]
     shares = [100 * line["share"] for line in lines]
     names = [name for name in lines[0] if name != "share"]
-    levels = {line["name"]: line["accuracy"] for line in report["beside"]["lines"][:1]}
-    levels |= {"the network": report["networks"]["lines"][1]["accuracy"]}
-    plot_lines(
-        {name: (shares, [line[name]["accuracy"] for line in lines]) for name in names},
-        x="share of the training images recorded, %",
-        y="accuracy",
+    curves = {name: (shares, [100 * line[name]["accuracy"] for line in lines]) for name in names}
+    for line in (report["networks"]["lines"][1], report["beside"]["lines"][0]):
+        level = 100 * line["accuracy"]
+        curves[line["name"] if "1-NN" in line["name"] else "its network"] = (
+            shares,
+            [level] * len(shares),
+        )
+    plot_curves(
+        {"": curves}, x="share of the training images recorded, %", y="accuracy (%)",
         title="MNIST: accuracy by share",
-        reference=levels,
-    ).savefig(out / f"{STEM}-by-share.png")
+    ).savefig(out / f"{STEM}-by-share.png")  # fmt: skip
     search = lab.tuned(improved(lab), per_step=True, labels=True, k=1)
     reached = [score for _, score in search.trace]
     best = [max(reached[: place + 1]) for place in range(len(reached))]
     count = list(range(1, len(reached) + 1))
-    plot_lines(
-        {"tried": (count, reached), "best so far": (count, best)},
-        x="evaluation",
-        y="accuracy on the images set aside",
+    tried = {"tried": (count, _percent(reached)), "best so far": (count, _percent(best))}
+    plot_curves(
+        {"": tried}, x="evaluation", y="accuracy on the images set aside (%)",
         title="Search of the three weights",
-    ).savefig(out / f"{STEM}-weights.png")
+    ).savefig(out / f"{STEM}-weights.png")  # fmt: skip
     made = final(lab)
     image = lab.digits.queries[:1]
     why = explain_trail(made, made.trail(image), 0)
     why.draw(image[0], made.layout).savefig(out / f"{STEM}-glimpses.png")
+
+
+def _percent(shares: list[float]) -> list[float]:
+    return [100 * share for share in shares]

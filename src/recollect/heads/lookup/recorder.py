@@ -91,8 +91,9 @@ class RunEstimator(MemoryEstimator):
         assert network is not None
         return pack_runs(run_images(network, check_images(X, network.layout.side)))
 
-    def _memory_options(self, keys: NDArray[Any]) -> dict[str, Any]:
-        return {"dtype": keys.dtype.name, "metric_weights": row_weights(self.layout_)}
+    def _creation_options(self, keys: NDArray[Any], values: Any) -> dict[str, Any]:
+        packed = {"dtype": keys.dtype.name, "metric_weights": row_weights(self.layout_)}
+        return {**super()._creation_options(keys, values), **packed}
 
     def _known_network(self) -> Network | None:
         if "_network" in self.__dict__ and self._network is not None:
