@@ -207,6 +207,13 @@ def lookup(
             show_default=False,
         ),
     ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--only", help="A part to measure, may be repeated; all when left out.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:  # fmt: skip
@@ -221,7 +228,8 @@ def lookup(
         with screen.progress("Measuring") as bar:
             facts = run(
                 data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
-                work=work, out=out, rows=rows, queries=queries, epochs=epochs, progress=bar,
+                work=work, out=out, rows=rows, queries=queries, epochs=epochs, only=only,
+                progress=bar,
             )  # fmt: skip
         screen.result(facts, lambda: screen.say(page(facts)))
 

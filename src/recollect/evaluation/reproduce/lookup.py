@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,10 @@ SHARES = (0.15, 0.3, 0.5, 0.7, 0.9, 1.0)
 BEAMS = (1, 2, 4)
 KS = (1, 5, 15)
 NOISE = (0.0, 0.5, 1.0, 2.0, 4.0)
+PARTS = (
+    "networks", "published", "beside", "ladder", "shares", "trees", "noise", "ablations",
+    "fallback", "energy",
+)  # fmt: skip
 # Images that choose weights: the last of the training file, which no network is trained on.
 HELD_OUT = 0.1
 CHOOSING = 1000
@@ -92,6 +96,7 @@ def run(
     rows: int | None = None,
     queries: int | None = None,
     epochs: int | None = None,
+    only: Sequence[str] | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -104,6 +109,7 @@ def run(
         rows: Training images, from the top of the file; None means all.
         queries: Test images, from the top of the file; None means all.
         epochs: Rounds of training of every network; None means those of the recipes.
+        only: Names of the parts to measure, of ``PARTS``; None means all.
         seed: Of training and searches.
         progress: Called as ``progress(done, total)`` with finished parts.
 
@@ -117,25 +123,19 @@ def run(
     """
     from recollect.evaluation.reproduce import lookup_parts as parts
 
+    unknown = sorted(set(only or ()) - set(PARTS))
+    if unknown:
+        raise InvalidParameter("no such part", expected=", ".join(PARTS), got=", ".join(unknown))
+    wanted = [name for name in PARTS if only is None or name in only]
     digits = read_digits(data, rows, queries)
     work.mkdir(parents=True, exist_ok=True)
     lab = Lab(digits, work, epochs, seed)
     report: dict[str, Any] = {"protocol": _protocol(digits, seed)}
-    steps: dict[str, Callable[[Lab], Any]] = {
-        "networks": parts.networks,
-        "beside": parts.beside,
-        "ladder": parts.ladder,
-        "shares": parts.shares,
-        "trees": parts.trees,
-        "noise": parts.noise,
-        "ablations": parts.ablations,
-        "fallback": parts.fallback,
-        "energy": parts.energy,
-    }
-    for number, (name, measure) in enumerate(steps.items(), 1):
+    for number, name in enumerate(wanted, 1):
+        measure: Callable[[Lab], Any] = getattr(parts, name)
         report[name] = lab.kept(name, measure)
         if progress is not None:
-            progress(number, len(steps))
+            progress(number, len(wanted))
     if out is not None:
         write(out, report, lab)
     return report

@@ -23,14 +23,19 @@ def page(report: Mapping[str, Any]) -> str:
         "paper_network": PAPER_NETWORK,
         "paper_floats": PAPER_FLOATS,
         "minutes": round(sum(part["seconds"] for part in _parts(report)) / 60),
-        **{name: _TABLES[name](report[name]["lines"]) for name in _TABLES},
-        "constants": report["energy"]["lines"][0]["words"],
+        **{
+            name: table(report[name]["lines"]) if name in report else "Not measured in this run."
+            for name, table in _TABLES.items()
+        },
+        "pictures": _PICTURES if "ladder" in report else "",
+        "by_share": _BY_SHARE if "shares" in report else "",
+        "constants": report["energy"]["lines"][0]["words"] if "energy" in report else "none",
     }
-    return _PAGE.strip().format_map(facts) + "\n"
+    return _PAGE.format_map(facts).strip() + "\n"
 
 
 def _parts(report: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [report[name] for name in _TABLES]
+    return [report[name] for name in _TABLES if name in report]
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
@@ -66,11 +71,13 @@ def _beside(lines: list[Line]) -> str:
 
 def _ladder(lines: list[Line]) -> str:
     return _table(
-        ("table", "rows", "megabytes", "weights (glimpse, state, place)", "accuracy"),
+        ("table", "rows", "megabytes", "weights (glimpse, state, place)", "k", "questions",
+         "accuracy"),
         (
             (
-                line["name"].replace("  ", "… "), f"{line['rows']:,}",
-                f"{line['bytes'] / 1e6:.2f}", ", ".join(map(str, line["weights"])), _percent(line),
+                line["name"], f"{line['rows']:,}",
+                f"{line['bytes'] / 1e6:.2f}", ", ".join(map(str, line["weights"])), line["k"],
+                f"{line['questions']:,}", _percent(line),
             )
             for line in lines
         ),
@@ -94,10 +101,10 @@ def _shares(lines: list[Line]) -> str:
 
 def _trees(lines: list[Line]) -> str:
     return _table(
-        ("tables", "ways", "comparisons per look-up", "bytes read per answer", "accuracy"),
+        ("ways", "comparisons per look-up", "bytes read per answer", "accuracy"),
         (
             (
-                line["tables"], line["beam"] or "all rows", f"{line['comparisons']:,.1f}",
+                line["beam"] or "all rows", f"{line['comparisons']:,.1f}",
                 f"{line['bytes_read']:,}", _percent(line),
             )
             for line in lines
@@ -138,11 +145,24 @@ def _energy(lines: list[Line]) -> str:
     )
 
 
+def _published(lines: list[Line]) -> str:
+    return _table(
+        ("published recipe", "accuracy"), ((line["name"], _percent(line)) for line in lines)
+    )
+
+
 _TABLES: dict[str, Callable[[list[Line]], str]] = {
-    "networks": _networks, "beside": _beside, "ladder": _ladder, "shares": _shares,
-    "trees": _trees, "noise": _noise, "ablations": _ablations, "fallback": _fallback,
+    "networks": _networks,
+    "published": _published,
+    "beside": _beside,
+    "ladder": _ladder,
+    "shares": _shares,
+    "trees": _trees,
+    "noise": _noise,
+    "ablations": _ablations,
+    "fallback": _fallback,
     "energy": _energy,
-}  # fmt: skip
+}
 
 _PAGE = """
 # Reproduction: lookup
@@ -174,6 +194,10 @@ training (200 epochs).
 
 {beside}
 
+The published recipe (REINFORCE alone, powers of four, rounded after training), trained shortly:
+
+{published}
+
 ## From the published table to ours
 
 Each line changes one thing. All tables have the published key layout, and at most the published
@@ -187,9 +211,7 @@ training, rows per step, a vote of the nearest rows at the last step.
 
 ## Share of the training images
 
-![Accuracy by share of the training images](lookup-by-share.png)
-
-{shares}
+{by_share}{shares}
 
 ## Tree
 
@@ -222,7 +244,11 @@ Here {constants}.
 
 {energy}
 
-## Glimpses
+{pictures}
+"""
+
+_BY_SHARE = "![Accuracy by share of the training images](lookup-by-share.png)\n\n"
+_PICTURES = """## Glimpses
 
 ![Five look-ups of one test image](lookup-glimpses.png)
 
