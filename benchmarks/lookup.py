@@ -128,6 +128,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000, help="recorded images")
     parser.add_argument("--network", type=Path, help="a trained network instead of a random one")
     parser.add_argument("--mnist", type=Path, help="mnist.npz instead of random strokes")
+    parser.add_argument("--weights", type=float, nargs=3, default=[3.0, 1.0, 0.5])
     parser.add_argument("--beam", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=1000)
@@ -139,6 +140,7 @@ def main() -> None:
     if options.mnist:
         with np.load(options.mnist, allow_pickle=False) as arrays:
             images, asked = arrays["x_train"][: options.images], arrays["x_test"]
+            truth = arrays["y_test"][: options.batch]
     else:
         images = strokes(options.images + options.batch, 28)
         images, asked = images[: options.images], images[options.images :]
@@ -147,7 +149,7 @@ def main() -> None:
         Network.load(options.network) if options.network else RecurrentAttention(layout).network()
     )
     table = make_table(run_images(network, images), per_step=True)
-    flat = LookupPredictor(network.layout, table, network.labels, (3.0, 1.0, 0.5))
+    flat = LookupPredictor(network.layout, table, network.labels, tuple(options.weights))
     tree = replace(flat, beam=options.beam)
     begun = time.perf_counter()
     narrow = replace(flat, beam=1, trees=tree.grown)
@@ -202,6 +204,12 @@ def main() -> None:
         "sizes",
     ):
         print(f"{name}: {report[name]}")
+    if options.mnist and options.network:
+        report["accuracy"] = {
+            name: float((made.predict(asked[: options.batch]) == truth).mean())
+            for name, made in (("flat", flat), ("tree", tree), ("tree of one way", narrow))
+        }
+        print(report["accuracy"])
     if options.json:
         options.json.write_text(json.dumps(report, default=str, indent=1))
 
