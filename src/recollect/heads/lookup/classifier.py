@@ -16,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 
 from recollect.errors import InvalidParameter
-from recollect.heads.base import empty_memory
 from recollect.heads.inputs import check_labels
+from recollect.heads.keeper import empty_memory
 from recollect.heads.lookup.cluster import Growth
 from recollect.heads.lookup.costs import check_weights
 from recollect.heads.lookup.explanation import LookupExplanation, explain_trail
