@@ -18,7 +18,10 @@ from recollect.errors import (
 )
 from recollect.index.blocks import Snapshot, Store
 from recollect.index.coarse import Coarse
-from recollect.index.scan import Batch, Limits, Search, make_scope
+from recollect.index.compiled import SPARSE as SPARSE_COMPILED
+from recollect.index.compiled import Engine
+from recollect.index.kernel import find
+from recollect.index.scan import SPARSE, Batch, Limits, Search, make_scope
 from recollect.types import Doubles, Floats, Ids, Metric
 
 WIDEST = 1 << 20  # the error bound of the first pass needs a dim well below 2^24
@@ -80,6 +83,8 @@ class ExactIndex:
             )
         self._dim, self._metric, self._limits = int(dim), metric, limits
         self._coarse = Coarse(metric, self._dim, _checked_weights(metric_weights, dim, metric))
+        kernel = find().kernel
+        self._engine = None if kernel is None else Engine(kernel, self._coarse)
         self._store = Store(self._coarse, max(1, block_bytes // (4 * self._dim)))
 
     @property
@@ -190,11 +195,13 @@ class ExactIndex:
         limits = self._limits
         k, step = int(k), max(1, min(limits.batch, limits.query_numbers // self._dim))
         barred = None if exclude is None else _Barred(exclude, len(vectors))
-        scope = make_scope(snapshot, None if allowed is None else _integers("allowed", allowed))
+        sparse = SPARSE if self._engine is None else SPARSE_COMPILED
+        only = None if allowed is None else _integers("allowed", allowed)
+        scope = make_scope(snapshot, only, sparse)
         sizes = self._measured_queries(vectors, step)
         ids = np.full((len(vectors), k), -1)
         similarity = np.full((len(vectors), k), -np.inf, np.float32)
-        search = Search(self._coarse, scope, k, limits)
+        search = Search(self._coarse, scope, k, limits, self._engine)
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             some = np.ascontiguousarray(vectors[part], np.float32)
@@ -206,9 +213,14 @@ class ExactIndex:
         sizes = np.empty(len(vectors))
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
-            sizes[part] = self._coarse.measure(_as_float32(vectors[part]))
+            sizes[part] = self._measured(_as_float32(vectors[part]))
         self._refuse_unusable("queries", sizes)
         return sizes
+
+    def _measured(self, rows: NDArray[Any]) -> Doubles:
+        if self._engine is None or not len(rows):
+            return self._coarse.measure(rows)
+        return self._engine.measure(np.ascontiguousarray(rows), self._limits.cores)
 
     def _checked_sizes(self, ids: Ids, keys: NDArray[Any], norms: Doubles | None) -> Doubles:
         if len(ids) != len(keys):
@@ -216,7 +228,7 @@ class ExactIndex:
                 "ids and keys differ in length", expected=f"{len(ids)} keys", got=len(keys)
             )
         if norms is None or self._metric == "manhattan":
-            sizes = self._coarse.measure(keys)
+            sizes = self._measured(keys)
         else:
             sizes = np.array(norms, np.float64)
             if sizes.shape != (len(ids),):

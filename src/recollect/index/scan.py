@@ -24,11 +24,14 @@ from numpy.typing import NDArray
 from recollect.index import scoring
 from recollect.index.blocks import Snapshot
 from recollect.index.coarse import Coarse
+from recollect.index.compiled import CompiledPass, Engine
+from recollect.index.quantized import Quantizer, Unquantized
 from recollect.index.shortlist import Shortlist
 from recollect.types import Doubles, Floats, Ids, Mask
 
 Places: TypeAlias = NDArray[np.int64]
 Shares: TypeAlias = deque[Callable[[], None]]
+Pass: TypeAlias = Callable[["Batch", NDArray[np.intp], Ids, Floats], NDArray[np.intp]]
 
 GROUP = 32  # rows in a group, at most
 SPARSE = 4  # copy the rows that take part if fewer than one in this many does
@@ -103,8 +106,24 @@ class Scope:
             yield self.slots(places)
 
 
-def make_scope(snapshot: Snapshot, allowed: Ids | None) -> Scope:
-    """Find the rows that take part: live, and allowed if only some are."""
+def make_scope(snapshot: Snapshot, allowed: Ids | None, sparse: int = SPARSE) -> Scope:
+    """Find the rows that take part: live, and allowed if only some are.
+
+    Args:
+        snapshot: All rows.
+        allowed: Ids of those that are allowed, or None.
+        sparse: Rows are chosen one by one if fewer than one in this many takes part.
+    """
+    if allowed is None and sparse in snapshot.derived:
+        known: Scope = snapshot.derived[sparse]
+        return known
+    scope = _found_scope(snapshot, allowed, sparse)
+    if allowed is None:
+        snapshot.derived[sparse] = scope
+    return scope
+
+
+def _found_scope(snapshot: Snapshot, allowed: Ids | None, sparse: int) -> Scope:
     banned = _lacking([block.live for block in snapshot.blocks], snapshot)
     if allowed is not None:
         slots = snapshot.locate(allowed)  # live ones only
@@ -116,7 +135,7 @@ def make_scope(snapshot: Snapshot, allowed: Ids | None) -> Scope:
     if irregular is not None:
         odd = np.flatnonzero(irregular if banned is None else irregular & ~banned)
         banned = irregular if banned is None else irregular | banned
-    if banned is not None and SPARSE * (count - len(odd)) < snapshot.slots:
+    if banned is not None and sparse * (count - len(odd)) < snapshot.slots:
         chosen = np.flatnonzero(~banned)
         return Scope(snapshot, len(chosen), chosen, None, odd, count)
     return Scope(snapshot, snapshot.slots, None, banned, odd, count)
@@ -151,7 +170,9 @@ class Batch:
         return len(self.queries)
 
     def take(self, which: NDArray[np.intp]) -> Batch:
-        """Return some of the queries, in the order of ``which``."""
+        """Return some of the queries; ``which`` is ascending."""
+        if len(which) == len(self):
+            return self
         if self.barred is None:
             return Batch(self.queries[which], self.sizes[which], None)
         number = np.full(len(self), -1)
@@ -169,10 +190,13 @@ class Search:
         scope: The rows.
         k: Rows wanted by each query.
         limits: How much to work on at a time.
+        engine: The compiled kernel; None for NumPy alone.
     """
 
-    def __init__(self, coarse: Coarse, scope: Scope, k: int, limits: Limits) -> None:
-        self._coarse, self._scope, self._limits = coarse, scope, limits
+    def __init__(
+        self, coarse: Coarse, scope: Scope, k: int, limits: Limits, engine: Engine | None = None
+    ) -> None:
+        self._coarse, self._scope, self._limits, self._engine = coarse, scope, limits, engine
         self._snapshot = scope.snapshot
         self._k = min(k, scope.count)
 
@@ -190,20 +214,60 @@ class Search:
         regular = self._coarse.regular_queries(batch.sizes)
         if scope.places <= max(2 * self._k, GROUP) or 4 * self._k > self._limits.room:
             regular[:] = False  # nearly every row would be a candidate
-        exhaustive = [np.flatnonzero(~regular)]
-        waiting = _split(np.flatnonzero(regular), max(1, self._limits.room // (8 * self._k)))
-        while waiting:
-            which = waiting.pop()
-            given_up = self._certified(batch.take(which), which, ids, similarity)
-            if len(which) == 1:
-                exhaustive.append(given_up)
-            else:
-                waiting += _split(given_up, max(1, len(which) // 16))
-        self._exhaustive(batch, np.concatenate(exhaustive), scope, ids, similarity)
+        odd, left = np.flatnonzero(~regular), np.flatnonzero(regular)
+        for answer, most in self._passes():
+            left = self._tried(answer, most, batch, left, ids, similarity)
+        self._every_pair(batch, np.sort(np.concatenate([odd, left])), ids, similarity)
         if len(scope.irregular):
             self._exhaustive(
                 batch, np.arange(len(batch)), scope.only(scope.irregular), ids, similarity
             )
+
+    def _passes(self) -> Iterator[tuple[Pass, int]]:
+        """Go through the ways to answer, the fastest first, with the queries each takes."""
+        if self._engine is None or self._scope.chosen is not None:
+            yield self._certified, max(1, self._limits.room // (8 * self._k))
+            return
+        if self._engine.quantizes:
+            coded = self._compiled(self._engine.quantizer(self._snapshot))
+            yield coded.answer, coded.queries
+        plain = self._compiled(self._engine.plain)
+        yield plain.answer, plain.queries
+
+    def _compiled(self, maker: Quantizer | Unquantized) -> CompiledPass:
+        assert self._engine is not None
+        return CompiledPass(self._engine, self._scope, self._k, self._limits, maker)
+
+    def _tried(
+        self,
+        answer: Pass,
+        most: int,
+        batch: Batch,
+        left: NDArray[np.intp],
+        ids: Ids,
+        similarity: Floats,
+    ) -> NDArray[np.intp]:
+        """Answer queries, fewer at a time where they need much room; return those not answered."""
+        waiting, stuck = _split(left, most), [left[:0]]
+        while waiting:
+            which = waiting.pop()
+            given_up = answer(batch.take(which), which, ids, similarity)
+            if len(which) == 1:
+                stuck.append(given_up)
+            else:
+                waiting += _split(given_up, max(1, len(which) // 16))
+        return np.sort(np.concatenate(stuck))
+
+    def _every_pair(
+        self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats
+    ) -> None:
+        """Answer queries that no first pass could."""
+        if self._engine is None or self._scope.chosen is not None or not self._scope.places:
+            self._exhaustive(batch, which, self._scope, ids, similarity)
+            return
+        every = self._compiled(self._engine.plain)
+        for part in _split(which, every.queries):
+            every.exhaust(batch.take(part), part, ids, similarity)
 
     def _certified(
         self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats
