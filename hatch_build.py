@@ -116,11 +116,13 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile before the files are collected."""
-        if self.target_name != "wheel":
-            return
+        self._folder = tempfile.TemporaryDirectory()
         wish = os.environ.get("RECOLLECT_BUILD_KERNEL", "")
-        built = NATIVE / LIBRARY
-        built.unlink(missing_ok=True)
+        # An editable install runs from the source tree, so the kernel goes there.
+        editable = version == "editable"
+        built = (NATIVE if editable else Path(self._folder.name)) / LIBRARY
+        if editable:
+            built.unlink(missing_ok=True)
         if wish == "0":
             return
         try:
@@ -133,8 +135,12 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
         self.app.display_info(f"the kernel was compiled for {', '.join(known)}")
         build_data["pure_python"] = False
         build_data["tag"] = platform_tag()
-        if version != "editable":
-            build_data["artifacts"].append(f"src/recollect/index/native/{LIBRARY}")
+        if not editable:
+            build_data["force_include"][str(built)] = f"recollect/index/native/{LIBRARY}"
+
+    def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
+        """Clean up after the files were collected."""
+        self._folder.cleanup()
 
 
 def main() -> int:

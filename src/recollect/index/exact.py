@@ -20,7 +20,7 @@ from recollect.index.blocks import Snapshot, Store
 from recollect.index.coarse import Coarse
 from recollect.index.compiled import SPARSE as SPARSE_COMPILED
 from recollect.index.compiled import Engine
-from recollect.index.kernel import find
+from recollect.index.paths import choose
 from recollect.index.scan import SPARSE, Batch, Limits, Search, make_scope
 from recollect.types import Doubles, Floats, Ids, Metric
 
@@ -47,6 +47,7 @@ class ExactIndex:
             ``sum(weights * abs(query - key))``. None weighs all alike.
         block_bytes: Size of the blocks into which ``add`` copies keys.
         limits: How much a search works on at a time; the answer never depends on it.
+        path: The way a search takes, as ``paths.choose`` reads it; no answer depends on it either.
 
     Raises:
         InvalidParameter: An argument is out of its range.
@@ -69,6 +70,7 @@ class ExactIndex:
         metric_weights: NDArray[Any] | None = None,
         block_bytes: int = 1 << 25,
         limits: Limits = DEFAULT_LIMITS,
+        path: str | None = None,
     ) -> None:
         if not _whole(dim) or not 1 <= dim <= WIDEST:
             raise InvalidParameter(
@@ -83,7 +85,7 @@ class ExactIndex:
             )
         self._dim, self._metric, self._limits = int(dim), metric, limits
         self._coarse = Coarse(metric, self._dim, _checked_weights(metric_weights, dim, metric))
-        kernel = find().kernel
+        kernel = choose(path).kernel
         self._engine = None if kernel is None else Engine(kernel, self._coarse)
         self._store = Store(self._coarse, max(1, block_bytes // (4 * self._dim)))
 

@@ -387,11 +387,16 @@ static int64_t virtual_in(const Queries *queries, int64_t tile)
 
 #if defined(LANES_avx512vnni) || defined(LANES_avx512)
 
+/* Written as assembly because GCC 12 copies the sums around the intrinsic: half the speed. */
+#define ADD_PRODUCTS(sums, rows, query)                                                         \
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(rows), "v"(query))
+
 INLINE int tile_of(const int NV, const int PLANES, const uint8_t *codes, const float *alpha,
                    const float *term, int64_t quads, const int32_t *pack, const int32_t *offset,
                    const float *beta, float limit[2][MOST_VIRTUAL], Tile *out)
 {
     __m512i sums[2][VIRTUAL];
+#pragma GCC unroll 12
     for (int n = 0; n < NV; n++) sums[0][n] = sums[1][n] = _mm512_set1_epi32(offset[n]);
     const uint8_t *second = codes + quads * 64;
     for (int64_t quad = 0; quad < quads; quad++) {
@@ -401,8 +406,8 @@ INLINE int tile_of(const int NV, const int PLANES, const uint8_t *codes, const f
 #pragma GCC unroll 12
         for (int n = 0; n < NV; n++) {
             __m512i query = _mm512_set1_epi32(pack[quad * VIRTUAL + n]);
-            sums[0][n] = _mm512_dpbusd_epi32(sums[0][n], a, query);
-            sums[1][n] = _mm512_dpbusd_epi32(sums[1][n], b, query);
+            ADD_PRODUCTS(sums[0][n], a, query);
+            ADD_PRODUCTS(sums[1][n], b, query);
         }
 #else
         __m512i low = _mm512_set1_epi16(0xff);
@@ -422,6 +427,7 @@ INLINE int tile_of(const int NV, const int PLANES, const uint8_t *codes, const f
 #endif
     }
     uint32_t any = 0;
+#pragma GCC unroll 2
     for (int g = 0; g < 2; g++) {
         __m512 scale = _mm512_loadu_ps(alpha + g * GROUP), add = _mm512_loadu_ps(term + g * GROUP);
 #pragma GCC unroll 12
