@@ -18,7 +18,7 @@ from recollect.index.compiled import CompiledPass, Engine
 from recollect.index.exact import ExactIndex
 from recollect.index.paths import choose
 from recollect.index.quantized import make_quantizer
-from recollect.index.scan import Batch, Limits, make_scope
+from recollect.index.scope import Batch, Limits, make_scope
 
 METRICS = ["cosine", "dot", "euclidean", "manhattan"]
 KNOWN = kernel.find("").known

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, measure, showcase, teach
+from recollect.cli import ask, edit, exchange, history, inspect, machine, measure, showcase, teach
 
 INTERRUPTED = 130
 
@@ -43,6 +43,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
+    ("doctor", machine.doctor),
     ("demo", showcase.demo),
     ("reproduce visual-memory", showcase.visual_memory),
 )

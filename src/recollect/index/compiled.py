@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from recollect.index.blocks import Snapshot
 from recollect.index.coarse import Coarse
 from recollect.index.kernel import BLOCK, DTYPES, MOST_VIRTUAL, Kernel, Request, SpaceArrays
-from recollect.index.quantized import WIDEST, Quantizer, Unquantized, make_quantizer
+from recollect.index.quantized import WIDEST, Quantizer, Unquantized, is_stale, make_quantizer
 from recollect.types import Doubles, Floats, Ids
 
 if TYPE_CHECKING:
-    from recollect.index.scan import Batch, Limits, Scope
+    from recollect.index.scope import Batch, Limits, Scope
 
 FEW = 4  # queries that are taken in two planes: the memory is slower than twice the arithmetic
 CANDIDATES = 1 << 22  # held for one block of queries at first: 64 MiB
@@ -43,7 +43,7 @@ class Engine:
     def quantizer(self, snapshot: Snapshot) -> Quantizer:
         """Return the quantizer in use; a new one if there are many more rows than when made."""
         made = self._quantizer
-        if made is None or made.is_stale(snapshot.slots):
+        if made is None or is_stale(snapshot.slots, made.rows):
             made = self._quantizer = make_quantizer(self.kernel, self.coarse, snapshot)
         return made
 

@@ -20,8 +20,9 @@ from recollect.index.blocks import Snapshot, Store
 from recollect.index.coarse import Coarse
 from recollect.index.compiled import SPARSE as SPARSE_COMPILED
 from recollect.index.compiled import Engine
-from recollect.index.paths import choose
-from recollect.index.scan import SPARSE, Batch, Limits, Search, make_scope
+from recollect.index.paths import choose, make_engine
+from recollect.index.scan import Search
+from recollect.index.scope import SPARSE, Batch, Limits, make_scope
 from recollect.types import Doubles, Floats, Ids, Metric
 
 WIDEST = 1 << 20  # the error bound of the first pass needs a dim well below 2^24
@@ -85,8 +86,8 @@ class ExactIndex:
             )
         self._dim, self._metric, self._limits = int(dim), metric, limits
         self._coarse = Coarse(metric, self._dim, _checked_weights(metric_weights, dim, metric))
-        kernel = choose(path).kernel
-        self._engine = None if kernel is None else Engine(kernel, self._coarse)
+        self.choice = choose(path)
+        self._engine = make_engine(self.choice, self._coarse)
         self._store = Store(self._coarse, max(1, block_bytes // (4 * self._dim)))
 
     @property
@@ -197,7 +198,7 @@ class ExactIndex:
         limits = self._limits
         k, step = int(k), max(1, min(limits.batch, limits.query_numbers // self._dim))
         barred = None if exclude is None else _Barred(exclude, len(vectors))
-        sparse = SPARSE if self._engine is None else SPARSE_COMPILED
+        sparse = SPARSE_COMPILED if isinstance(self._engine, Engine) else SPARSE
         only = None if allowed is None else _integers("allowed", allowed)
         scope = make_scope(snapshot, only, sparse)
         sizes = self._measured_queries(vectors, step)
@@ -220,7 +221,7 @@ class ExactIndex:
         return sizes
 
     def _measured(self, rows: NDArray[Any]) -> Doubles:
-        if self._engine is None or not len(rows):
+        if not isinstance(self._engine, Engine) or not len(rows):
             return self._coarse.measure(rows)
         return self._engine.measure(np.ascontiguousarray(rows), self._limits.cores)
 

@@ -127,10 +127,6 @@ class Quantizer:
             threads,
         )
 
-    def is_stale(self, rows: int) -> bool:
-        """Tell whether so many rows came that the center may be far from their mean."""
-        return rows >= GROWTH * self.rows
-
 
 class Unquantized:
     """Rows that are scored by their keys: float32 arithmetic with the bound of ``Coarse``."""
@@ -168,14 +164,15 @@ class Shadow:
     """The codes of rows that are appended to one place; made when they are first asked for."""
 
     def __init__(self) -> None:
-        self._lock = Lock()
+        self.lock = Lock()
+        self.tensors: Any = None  # the same in torch, for ``tensors.TensorEngine``
         self._maker: Quantizer | Unquantized | None = None
         self._codes: Codes | None = None
         self._count = 0
 
     def of(self, block: Block, maker: Quantizer | Unquantized, threads: int) -> Codes:
         """Return codes that cover the rows of a block, those of its predecessors included."""
-        with self._lock:
+        with self.lock:
             if self._codes is None or self._maker is not maker:
                 self._maker, self._count = maker, 0
                 self._codes = Codes.empty(len(block), block.keys.shape[1], coded=maker.coded)
@@ -189,8 +186,18 @@ class Shadow:
             return codes
 
 
+def is_stale(rows: int, before: int) -> bool:
+    """Tell whether so many rows came that a center may be far from their mean."""
+    return rows >= GROWTH * before
+
+
 def make_quantizer(kernel: Kernel, coarse: Coarse, snapshot: Snapshot) -> Quantizer:
-    """Choose the center: the mean of some of the rows, evenly taken."""
+    """Choose the center and make the codes' maker."""
+    return Quantizer(kernel, coarse, mean_of_rows(coarse, snapshot), snapshot.slots)
+
+
+def mean_of_rows(coarse: Coarse, snapshot: Snapshot) -> Floats:
+    """Average some of the rows, evenly taken; under cosine they are normalized. ``(dim,)``."""
     center = np.zeros(coarse.dim)
     slots = np.unique(np.linspace(0, snapshot.slots - 1, min(SAMPLE, snapshot.slots)).astype(int))
     count = 0
@@ -202,8 +209,7 @@ def make_quantizer(kernel: Kernel, coarse: Coarse, snapshot: Snapshot) -> Quanti
             rows /= sizes[regular, None]
         center += rows.sum(axis=0)
         count += len(rows)
-    mean = (center / max(1, count)).astype(np.float32)
-    return Quantizer(kernel, coarse, mean, snapshot.slots)
+    return (center / max(1, count)).astype(np.float32)
 
 
 def _pieces(slots: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
