@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, machine, measure, showcase, teach
+from recollect.cli import (
+    ask,
+    edit,
+    exchange,
+    history,
+    inspect,
+    lifelong,
+    machine,
+    measure,
+    showcase,
+    teach,
+)
 
 INTERRUPTED = 130
 
@@ -35,6 +46,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("reweight", edit.reweight),
     ("remove", edit.remove),
     ("erase", edit.erase),
+    ("what-if", lifelong.what_if),
+    ("no-return", lifelong.no_return),
+    ("migrate", lifelong.migrate),
     ("rows", inspect.rows),
     ("stats", inspect.stats),
     ("history", history.history),

@@ -18,19 +18,9 @@ from recollect.encoders.batching import encode_all
 from recollect.errors import InvalidParameter, MemoryNotFound
 from recollect.heads.copies import InProcessCopy, Reference, describe
 from recollect.heads.inputs import NotFitted, check_features, check_first_rows
-from recollect.heads.selection import Grid, Scoring, TuningReport, choose
 from recollect.memory.memory import RAM, Memory
 from recollect.memory.schema import Configuration
-from recollect.readout.voting import VoteRule, check_k, distances
-from recollect.types import Doubles, Ids, Metric, Neighbors, ValueKind
-
-# Rows whose keys are read at once when the memory is asked about itself.
-BLOCK = 4096
-
-
-def within(k: int, memory: Memory) -> int:
-    """Return k, or how many rows there are: more neighbors would only be empty places."""
-    return min(k, max(1, len(memory)))
+from recollect.types import Ids, Metric, ValueKind
 
 
 def empty_memory() -> NotFitted:
@@ -46,10 +36,9 @@ def empty_memory() -> NotFitted:
 class MemoryEstimator(BaseEstimator, ABC):
     """An estimator whose whole knowledge is the rows of one memory.
 
-    Final classes set ``k``, ``metric``, ``encoder`` and ``memory`` in their constructor.
+    Final classes set ``metric``, ``encoder`` and ``memory`` in their constructor.
     """
 
-    k: int
     metric: Metric
     encoder: Encoder | None
     memory: Memory | str | Path | None
@@ -66,14 +55,6 @@ class MemoryEstimator(BaseEstimator, ABC):
     @abstractmethod
     def _check_options(self) -> None:
         """Refuse parameters out of range."""
-
-    @abstractmethod
-    def _rule(self) -> VoteRule:
-        """Return how neighbors are weighed."""
-
-    @abstractmethod
-    def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Return values as the readout compares them: class codes, or the numbers themselves."""
 
     @abstractmethod
     def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
@@ -93,7 +74,6 @@ class MemoryEstimator(BaseEstimator, ABC):
         metadata: Mapping[str, Any] | None,
     ) -> Self:
         self._check_options()
-        check_k(self.k)
         columns = {"ids": ids, "weights": weights, "sources": sources, "metadata": metadata}
         known = not anew and self.__sklearn_is_fitted__()
         earlier = self._taught if known else []
@@ -130,65 +110,12 @@ class MemoryEstimator(BaseEstimator, ABC):
 
     # -- asking --------------------------------------------------------------------------------
 
-    def kneighbors(
-        self,
-        X: Any = None,
-        n_neighbors: int | None = None,
-        return_distance: bool = True,  # noqa: FBT001, FBT002 - scikit-learn's signature
-    ) -> tuple[Doubles, Ids] | Ids:
-        """Find the nearest rows, in the form of scikit-learn.
-
-        Args:
-            X: Queries; None asks for the neighbors of every row in ``ids_``, itself excluded.
-            n_neighbors: How many; ``k`` when None. Where the memory holds fewer, all it holds.
-            return_distance: Whether to return the distances too.
-
-        Returns:
-            Distances, float64 ``(queries, n)``, and row ids, int64 ``(queries, n)``; or only the
-            ids. Cosine distance is 1 - cosine; for the dot product it is how far a row lies behind
-            the nearest one.
-        """
-        count = check_k(self.k if n_neighbors is None else n_neighbors)
-        memory = self._recall()
-        if X is None:
-            others = len(memory) - 1
-            near = [self._around(ids, max(1, min(count, others))) for ids in self._blocks()]
-            ids = np.concatenate([part.ids for part in near])[:, :others]
-            similarity = np.concatenate([part.similarity for part in near])[:, :others]
-        else:
-            found = self._search(X, count)
-            ids, similarity = found.ids, found.similarity
-        return (distances(similarity, memory.metric), ids) if return_distance else ids
-
     @property
     def ids_(self) -> Ids:
         """int64: ids of the rows that are there now, in the order in which they were given."""
         memory = self._recall()
         taught = np.concatenate(self._taught)
         return taught[np.isin(taught, memory.ids)]
-
-    def _search(self, X: Any, k: int) -> Neighbors:
-        """Find the k nearest rows of each query.
-
-        Raises:
-            NotFitted: Nothing was taught yet, or everything was forgotten.
-        """
-        memory = self._recall()
-        near = memory.search(self._keys(X), within(check_k(k), memory))
-        if near.ids[0, 0] < 0:
-            raise empty_memory()
-        return near
-
-    def _around(self, ids: Ids, k: int) -> Neighbors:
-        """Find the neighbors of rows of the memory, each row itself excluded."""
-        return self.memory_.search(self.memory_.rows(ids).keys, k, exclude=ids)
-
-    def _blocks(self) -> list[Ids]:
-        """Ids of all rows in the order given, some thousands at a time."""
-        ids = self.ids_
-        if not len(ids):
-            raise empty_memory()
-        return [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
 
     def _keys(self, X: Any, *, reset: bool = False) -> NDArray[Any]:
         if self.encoder is None:
@@ -200,66 +127,9 @@ class MemoryEstimator(BaseEstimator, ABC):
                 got=f"{self.encoder!r:.80}",
                 remedy="Build one with recollect.encoders, for example HogEncoder().",
             )
+        if "memory_" in self.__dict__:
+            self.memory_.check_encoder(self.encoder)  # its rows may have been given other keys
         return encode_all(self.encoder, X).keys
-
-    def _asked(self, X: Any) -> tuple[Memory, NDArray[Any]]:
-        """The memory, which holds rows, and the keys of the queries."""
-        self._check_options()
-        memory = self._recall()
-        if not len(memory):
-            raise empty_memory()
-        return memory, self._keys(X)
-
-    def _tuned(
-        self,
-        X: Any,
-        y: Any,
-        grid: Grid,
-        scoring: Any,
-        allowed: tuple[Scoring, ...],
-        *,
-        rule_name: str,
-    ) -> TuningReport:
-        """Score the grid, on the memory's own rows or on those given, and set the best."""
-        if scoring not in allowed:
-            raise InvalidParameter(
-                "scoring is not known",
-                expected=f"one of {', '.join(allowed)}",
-                got=repr(scoring),
-                remedy=f"Leave it out for {allowed[0]!r}.",
-            )
-        self._recall()
-        blocks = self._own_answers(grid) if X is None else self._given_answers(X, y, grid)
-        report = choose(blocks, grid, scoring, self.metric)
-        best = report.best
-        chosen: dict[str, Any] = {rule_name: best.rule, "k": best.k}
-        if best.parameter is not None:
-            chosen[best.parameter] = best.value
-        self.set_params(**chosen)
-        return report
-
-    def _own_answers(self, grid: Grid) -> Iterator[tuple[Neighbors, NDArray[Any]]]:
-        if len(self.memory_) < 2:
-            raise InvalidParameter(
-                "leaving one row out leaves nothing to ask",
-                expected="at least two rows",
-                got=len(self.memory_),
-                remedy="Teach more rows, or pass X and y set aside for tuning.",
-            )
-        for ids in self._blocks():
-            yield (
-                self._around(ids, within(grid.ks[-1], self.memory_)),
-                self._truth(self.memory_.rows(ids).values),
-            )
-
-    def _given_answers(
-        self, X: Any, y: Any, grid: Grid
-    ) -> Iterator[tuple[Neighbors, NDArray[Any]]]:
-        keys, truth = self._keys(X), self._truth(self._check_targets(X, y))
-        most = within(grid.ks[-1], self.memory_)
-        for start in range(0, len(keys), BLOCK):
-            part = slice(start, start + BLOCK)
-            yield self.memory_.search(keys[part], most), truth[part]
 
     # -- the memory ----------------------------------------------------------------------------
 
@@ -371,13 +241,18 @@ class MemoryEstimator(BaseEstimator, ABC):
             "value_dim": wide,
         }
         if self._lives_here():
-            return Memory.create(RAM, encoder=self.encoder, **options)
+            return Memory.create(RAM, encoder=self._recorded, **options)
         try:
             return Memory.open(self._place, encoder=self.encoder)
         except MemoryNotFound:
             # Rows that will be refused may not leave an empty memory on the disk.
             check_first_rows(keys, columns, Configuration(**options))
-            return Memory.create(self._place, encoder=self.encoder, **options)
+            return Memory.create(self._place, encoder=self._recorded, **options)
+
+    @property
+    def _recorded(self) -> Any:
+        """What a new memory records of where its keys come from."""
+        return self.encoder
 
     @property
     def _place(self) -> Any:

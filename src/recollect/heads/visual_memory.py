@@ -16,10 +16,11 @@ from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator, within
 from recollect.heads.explanation import explain_votes
 from recollect.heads.inputs import check_labels, in_our_words
+from recollect.heads.neighbors import NeighborEstimator, within
 from recollect.heads.selection import TuningReport, make_grid
+from recollect.heads.what_if import WhatIf, chosen_rows, preview_removal
 from recollect.memory.memory import Memory
 from recollect.readout.voting import (
     LEAST_ALPHA,
@@ -35,7 +36,7 @@ from recollect.readout.voting import (
 from recollect.types import Codes, Doubles, Explanation, Metric, Neighbors, ValueKind
 
 
-class MemoryClassifier(ClassifierMixin, MemoryEstimator):
+class MemoryClassifier(ClassifierMixin, NeighborEstimator):
     """Name what the nearest rows vote for.
 
     Args:
@@ -275,6 +276,51 @@ class MemoryClassifier(ClassifierMixin, MemoryEstimator):
             ("accuracy", "log_loss"),
             rule_name="vote",
         )
+
+    def keys(self, X: Any) -> NDArray[Any]:
+        """Return the keys of queries, ``(queries, dim)``: what the encoder makes of them."""
+        self._recall()
+        return self._keys(X)
+
+    def votes(self, X: Any = None) -> tuple[Neighbors, Doubles]:
+        """Return the rows that vote on each query, and what each vote weighs.
+
+        Args:
+            X: Queries; None asks about every row in ``ids_``, itself excluded.
+
+        Returns:
+            Neighbors ``(queries, k)`` and float64 weights ``(queries, k)``, 0 where empty.
+        """
+        if X is not None:
+            return self._votes(X, self.k)
+        near = self._around(self.ids_, within(check_k(self.k), self._recall()))
+        return near, weigh(near, self._rule(), self.metric)
+
+    def what_if(
+        self, X: Any = None, *, remove: ArrayLike | None = None, where: str | None = None
+    ) -> WhatIf:
+        """Show which answers would change if rows were removed; nothing is written.
+
+        Args:
+            X: Queries; None asks about every row that would stay, itself excluded.
+            remove: Ids of the rows; or
+            where: a filter, such as ``"label = 'cat'"``.
+
+        Returns:
+            The answers before and after, exactly as ``forget`` would leave them.
+
+        Example:
+            >>> pets = MemoryClassifier(k=1).fit([[1, 0], [0.9, 0.1], [0, 1]], ["a", "b", "c"])
+            >>> preview = pets.what_if([[1, 0], [0, 1]], remove=[0])
+            >>> preview.flipped.tolist(), preview.after.tolist()
+            ([True, False], ['b', 'c'])
+        """
+        self._check_options()
+        memory = self._recall()
+        gone = chosen_rows(memory, remove, where)
+        own = np.setdiff1d(memory.ids, gone) if X is None else None
+        keys = memory.rows(own).keys if own is not None else self._keys(X)
+        return preview_removal(memory, gone, keys, own, self._rule(), self.metric, check_k(self.k))
 
     @property
     def classes_(self) -> NDArray[Any]:

@@ -11,9 +11,9 @@ from sklearn.base import RegressorMixin
 from sklearn.utils import Tags
 
 from recollect.encoders.base import Encoder
-from recollect.heads.base import MemoryEstimator, within
 from recollect.heads.explanation import explain_means
 from recollect.heads.inputs import check_numbers, in_our_words
+from recollect.heads.neighbors import NeighborEstimator, within
 from recollect.heads.selection import TuningReport, make_grid
 from recollect.memory.memory import Memory
 from recollect.readout.regression import weighted_mean
@@ -24,7 +24,7 @@ from recollect.types import Doubles, Explanation, Metric, ValueKind
 _LEAST_MEAN_ALPHA = 0.001
 
 
-class MemoryRegressor(RegressorMixin, MemoryEstimator):
+class MemoryRegressor(RegressorMixin, NeighborEstimator):
     """Predict the weighted mean of what the nearest rows hold.
 
     Args:
