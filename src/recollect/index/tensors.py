@@ -58,7 +58,7 @@ def encode(vectors: Doubles) -> Coded:
     Example:
         >>> coded = encode(np.array([[1.0, -0.5]]))
         >>> coded.codes[0, :2].tolist(), bool(coded.rest[0] < 0.01)
-        ([127, -64], True)
+        ([127, -63], True)
     """
     rows, dim = vectors.shape
     top = np.abs(vectors).max(axis=1, initial=0.0)
