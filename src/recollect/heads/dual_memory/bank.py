@@ -146,6 +146,24 @@ class Bank:
             self._home[group.codes, 0] = number
             self._home[group.codes, 1] = np.arange(len(group.codes))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = [
+            each
+            for group in self.groups
+            for each in (
+                group.keys,
+                group.values,
+                group.among,
+                group.filled,
+                group.trust,
+                group.ids,
+            )
+        ]
+        arrays += [each for each in (self.text, self._text) if each is not None]
+        return sum(each.nbytes for each in {id(each): each for each in arrays}.values())
+
     # -- writing -------------------------------------------------------------------------------
 
     def put(self, code: int, slot: int, x: Floats, row: int, trust: float = 1.0) -> None:

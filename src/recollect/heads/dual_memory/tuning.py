@@ -85,7 +85,7 @@ def score_weights(
     tried: Sequence[float] = GRID,
     *,
     fusion: Fusion = "fixed",
-    counts: tuple[float, float] = (1.0, 1.0),
+    counts: tuple[float | Doubles, float] = (1.0, 1.0),
     anchor: float = 1.0,
 ) -> WeighingReport:
     """Score all pairs of weights of dynamic and static memory.
