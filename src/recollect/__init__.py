@@ -14,6 +14,8 @@ from recollect import errors
 if TYPE_CHECKING:
     from recollect import encoders
     from recollect.heads.dual_memory.classifier import DualMemoryClassifier
+    from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
+    from recollect.heads.residual_memory.regressor import ResidualMemoryRegressor
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
@@ -31,6 +33,8 @@ _HOME = {
     "MemoryRegressor": "recollect.heads.visual_regression",
     "Neighbors": "recollect.types",
     "Receipt": "recollect.types",
+    "ResidualMemoryClassifier": "recollect.heads.residual_memory.classifier",
+    "ResidualMemoryRegressor": "recollect.heads.residual_memory.regressor",
     "Rows": "recollect.types",
     "VersionInfo": "recollect.types",
 }
@@ -44,6 +48,8 @@ __all__ = [
     "MemoryRegressor",
     "Neighbors",
     "Receipt",
+    "ResidualMemoryClassifier",
+    "ResidualMemoryRegressor",
     "Rows",
     "VersionInfo",
     "encoders",

@@ -128,6 +128,8 @@ class Explanation:
             empty when no removal among the rows read changes it.
         changed_to: The answer after that removal, or None.
         minimal: True when every smaller set was tried and leaves the answer as it is.
+        base: What a trained model below the memory adds to the score, before the rows, whose
+            contributions are added to it from the nearest on; None where there is no such model.
     """
 
     prediction: Any
@@ -137,6 +139,7 @@ class Explanation:
     counterfactual: tuple[int, ...] = ()
     changed_to: Any = None
     minimal: bool = True
+    base: Any = None
 
 
 @dataclass(frozen=True, slots=True)

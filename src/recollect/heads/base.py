@@ -239,13 +239,18 @@ class MemoryEstimator(BaseEstimator, ABC):
             "value_dim": wide,
         }
         if self._lives_here():
-            return Memory.create(RAM, encoder=self.encoder, **options)
+            return Memory.create(RAM, encoder=self._recorded, **options)
         try:
             return Memory.open(self._place, encoder=self.encoder)
         except MemoryNotFound:
             # Rows that will be refused may not leave an empty memory on the disk.
             check_first_rows(keys, columns, Configuration(**options))
-            return Memory.create(self._place, encoder=self.encoder, **options)
+            return Memory.create(self._place, encoder=self._recorded, **options)
+
+    @property
+    def _recorded(self) -> Any:
+        """What a new memory records of where its keys come from."""
+        return self.encoder
 
     @property
     def _place(self) -> Any:

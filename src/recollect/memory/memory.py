@@ -366,11 +366,12 @@ class Memory(Handle):
         k: int = 20,
         where: str | None = None,
         exclude: Any = None,
+        *,
+        values: bool = True,
     ) -> Neighbors:
         """Find the nearest rows of each query, exactly.
 
-        The answer is ordered by similarity, then by smaller id, and has the same bits for a query
-        alone as in any batch.
+        Ordered by similarity, then by smaller id; the same bits for a query alone as in any batch.
 
         Args:
             queries: ``(queries, dim)``, finite; no zero vector under the cosine metric.
@@ -379,6 +380,7 @@ class Memory(Handle):
             where: Only rows that pass this filter.
             exclude: Ids each query must not find, for leave-one-out: int64 ``(queries,)`` or
                 ``(queries, m)`` with -1 for nothing, or a sequence of ids for each query.
+            values: False leaves the values out: ``(queries, 0)``. For who keeps them already.
 
         Raises:
             DimensionMismatch, NonFinite, ZeroVector, EmptyBatch: The queries cannot be used.
@@ -394,12 +396,11 @@ class Memory(Handle):
             near = view.index.search(wanted, count, allowed=allowed, exclude=excluded)
             with self._store.mutex:
                 if view.moment == moment:
-                    return view.neighbors(*near)
-        with self._reading() as view:
-            # Writers of this process were quicker every time: let them wait once.
+                    return view.neighbors(*near, valued=values)
+        with self._reading() as view:  # writers here were quicker every time: let them wait once
             allowed = self._allowed(view, where)
             near = view.index.search(wanted, count, allowed=allowed, exclude=excluded)
-            return view.neighbors(*near)
+            return view.neighbors(*near, valued=values)
 
     def _allowed(self, view: View, where: str | None) -> Ids | None:
         if where is None:

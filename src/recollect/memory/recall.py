@@ -105,8 +105,8 @@ class View:
 
     # -- reading out ---------------------------------------------------------------------------
 
-    def neighbors(self, ids: Ids, similarity: Floats) -> Neighbors:
-        """Look up value and weight of every row that a search found.
+    def neighbors(self, ids: Ids, similarity: Floats, *, valued: bool = True) -> Neighbors:
+        """Look up value, unless that is not wanted, and weight of every row that a search found.
 
         Raises:
             CorruptMemory: The bytes of a value are not those that were written.
@@ -115,13 +115,15 @@ class View:
         if self.table.rows:
             places = self.table.lookup(np.where(found, ids, self.table.states["id"][0]))
             states = self.table.states[places]
-            if self.store.config.value in {"vector", "arrays"}:
+            if valued and self.store.config.value in {"vector", "arrays"}:
                 fresh = np.unique(places[found & ~self.table.checked[places]])
                 self._check_values(self.table.states[fresh])
                 self.table.checked[fresh] = True
         else:
             states = np.zeros(ids.shape, STATE)
         weights = np.where(found, states["weight"], 0.0)
+        if not valued:
+            return Neighbors(ids, similarity, np.empty((len(ids), 0)), weights)
         if self.store.config.value == "label":
             classes = self.book.classes
             codes = np.where(found, self.book.index(states["code"]), -1)

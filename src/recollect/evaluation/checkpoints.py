@@ -1,0 +1,81 @@
+"""Training in pieces: weights and the optimizer's state as plain arrays, and where it stopped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recollect.errors import InvalidParameter, MissingExtra
+
+
+def keep(network: Any, teacher: Any, path: Path, recipe: Any, done: int) -> None:
+    """Write what training goes on from.
+
+    Args:
+        network: A torch module.
+        teacher: Its optimizer.
+        path: An ``.npz`` file; the one before stays until this one is whole.
+        recipe: A dataclass of plain values; only the same recipe may go on from here.
+        done: Epochs done.
+    """
+    arrays = {f"weight/{name}": part.numpy() for name, part in network.state_dict().items()}
+    for place, state in teacher.state_dict()["state"].items():
+        for name, part in state.items():
+            arrays[f"state/{place}/{name}"] = part.numpy()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".part.npz")
+    np.savez(fresh, done=np.array(done), recipe=np.array(_described(recipe)), **arrays)
+    fresh.replace(path)
+
+
+def resume(network: Any, teacher: Any, path: Path, recipe: Any) -> int:
+    """Load what :func:`keep` wrote, and return how many epochs are done; 0 without a file.
+
+    Raises:
+        InvalidParameter: The file is of another recipe.
+    """
+    torch = import_torch()
+    if not path.is_file():
+        return 0
+    with np.load(path, allow_pickle=False) as kept:
+        if kept["recipe"].tolist() != _described(recipe):
+            raise InvalidParameter(
+                "the checkpoint is of another recipe",
+                expected=", ".join(_described(recipe)),
+                got=", ".join(kept["recipe"].tolist()),
+                remedy="Name another file, or delete this one.",
+            )
+        weights, states = {}, teacher.state_dict()
+        states["state"] = {}
+        for name in kept.files:
+            kind, _, rest = name.partition("/")
+            if kind == "weight":
+                weights[rest] = torch.from_numpy(kept[name])
+            elif kind == "state":
+                place, _, part = rest.partition("/")
+                states["state"].setdefault(int(place), {})[part] = torch.from_numpy(kept[name])
+        network.load_state_dict(weights)
+        teacher.load_state_dict(states)
+        return int(kept["done"])
+
+
+def import_torch() -> Any:
+    """Return torch.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
+    try:
+        import torch
+    except ImportError as missing:
+        raise MissingExtra(
+            "training a network needs torch", remedy="pip install 'recollect[torch]'"
+        ) from missing
+    return torch
+
+
+def _described(recipe: Any) -> list[str]:
+    return [f"{name}={value}" for name, value in asdict(recipe).items()]

@@ -1,0 +1,252 @@
+"""What a residual memory of classes keeps, and what it makes of it: no public verbs here."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from recollect.errors import DimensionMismatch, InvalidLabel, InvalidParameter
+from recollect.heads.inputs import check_labels
+from recollect.heads.residual_memory.bases import Base, wrap
+from recollect.heads.residual_memory.estimator import Asked, ResidualEstimator
+from recollect.heads.residual_memory.folds import logits_out_of_fold
+from recollect.heads.residual_memory.layout import Layout, choose_entries
+from recollect.heads.residual_memory.recalled import (
+    TRUTH,
+    Recalled,
+    Residuals,
+    as_column,
+    class_table,
+    lowered,
+    to_codes,
+)
+from recollect.memory.memory import Memory
+from recollect.readout.kernel import check_above_zero, soften
+from recollect.types import Codes, Doubles, Mask, ValueKind
+
+# Below this largest residual nothing that is added can change an answer.
+FITTED = 0.01
+
+
+class ClassEstimator(ResidualEstimator):
+    """A trained classifier, and a memory of what it got wrong.
+
+    Final classes set what follows in their constructor.
+    """
+
+    temperature: float
+    entries: int | Literal["auto"] | None
+    classes: ArrayLike | None
+
+    @property
+    def _base(self) -> Base:
+        return wrap(self.base, self.embedding, "classify")
+
+    @property
+    def _kind(self) -> ValueKind:
+        return "label" if self.entries == 0 and self.entries is not False else "vector"
+
+    def _check_options(self) -> None:
+        super()._check_options()
+        check_above_zero("temperature", self.temperature)
+        choose_entries(self.entries, 2)
+
+    def _heat(self) -> float:
+        return check_above_zero("temperature", self.temperature)
+
+    def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
+        return as_column(check_labels(self, X, y))
+
+    def _known_classes(self, width: int | None) -> NDArray[Any]:
+        """Labels of the base's columns, int64 or an object array of str."""
+        named = self._base.classes if self.classes is None else self.classes
+        if named is None:
+            return np.arange(self._width() if width is None else width)
+        column = np.asarray(named)
+        return as_column(check_labels(self, column, column))
+
+    def _width(self) -> int:
+        """Number of columns of the base, as the memory records it."""
+        recorded = (self._recall().encoder_spec or {}).get("classes")
+        if recorded is not None:
+            return len(recorded) if isinstance(recorded, list) else int(recorded)
+        return int(self.memory_.value_dim or len(self.memory_.labels))
+
+    def _facts(self, outputs: Doubles) -> dict[str, Any]:
+        classes = self._known_classes(outputs.shape[1])
+        counted = np.array_equal(classes, np.arange(len(classes)))
+        layout = Layout(len(classes), choose_entries(self.entries, len(classes)))
+        return {
+            "head": "residual memory",
+            "classes": len(classes) if counted else classes.tolist(),
+            "entries": layout.entries,
+        }
+
+    def _layout(self, memory: Memory) -> Layout:
+        """How the rows of a memory keep logits: as it records, else by what they hold."""
+        spec = memory.encoder_spec or {}
+        if "classes" in spec:
+            count = spec["classes"]
+            return Layout(len(count) if isinstance(count, list) else int(count), spec["entries"])
+        if memory.value == "label":
+            return Layout(len(memory.labels), 0)
+        return Layout(int(memory.value_dim or 0), None)
+
+    def _columns(self, asked: Asked, y: Any, *, anew: bool) -> tuple[NDArray[Any], dict[str, Any]]:
+        labels = self._check_targets(asked.embedding, y)
+        self._check_outputs(asked.outputs)
+        known = self._known_classes(asked.outputs.shape[1])
+        self._check_same_kind(labels, known)
+        codes = to_codes(labels, known)
+        if anew and (codes < 0).any():
+            raise InvalidLabel(
+                "the base and the rows have different classes",
+                expected=f"labels among the {len(known)} of the base",
+                got=", ".join(map(str, np.unique(labels[codes < 0])[:5].tolist())),
+                remedy="Teach new classes with partial_fit, after fit.",
+            )
+        layout = Layout(len(known), choose_entries(self.entries, len(known)))
+        if layout.entries == 0:
+            return labels, {}
+        layout.check_temperature(self._heat())
+        if anew:
+            self._warn_if_fitted(asked.outputs, codes)
+        return layout.pack(asked.outputs, codes), {TRUTH: labels.tolist()}
+
+    def _check_same_kind(self, labels: NDArray[Any], known: NDArray[Any]) -> None:
+        if (labels.dtype == object) != (known.dtype == object):
+            raise InvalidLabel(
+                "the base and the rows name their classes in different ways",
+                expected=f"labels such as {known[0]!r}",
+                got=f"{labels[0]!r}",
+                remedy="Give the labels that the base was trained with.",
+            )
+
+    def _check_outputs(self, outputs: Doubles) -> None:
+        named = self._base.classes if self.classes is None else self.classes
+        expected = None if named is None else len(np.asarray(named))
+        if expected is None and "memory_" in self.__dict__ and not self._is_stale():
+            expected = self._layout(self.memory_).classes
+        if outputs.ndim != 2 or outputs.shape[1] != (expected or outputs.shape[1]):
+            raise DimensionMismatch(
+                "the base does not give one logit for each class",
+                expected=f"(rows, {expected or 'classes'})",
+                got=str(outputs.shape),
+                remedy="Name the classes of its columns with classes=.",
+            )
+
+    def _warn_if_fitted(self, outputs: Doubles, codes: Codes) -> None:
+        right = soften(outputs, self._heat())[np.arange(len(codes)), codes]
+        if 1.0 - float(right.min()) < FITTED:
+            warnings.warn(
+                "the base gets nothing wrong on these rows, so the memory will change nothing; "
+                "residuals='oof' keeps what it gets wrong on rows it has not seen",
+                stacklevel=5,
+            )
+
+    def _check_fits(self, memory: Memory) -> None:
+        if memory.value not in {"label", "vector"} or memory.metric != self.metric:
+            raise InvalidParameter(
+                "the memory does not hold what a residual memory reads",
+                expected="value='vector' (or 'label' for entries=0), metric='euclidean'",
+                got=f"value={memory.value!r}, metric={memory.metric!r}",
+                remedy="Start a new memory: pass a path where there is none yet.",
+            )
+        recorded = (memory.encoder_spec or {}).get("classes")
+        named = self._base.classes if self.classes is None else self.classes
+        if recorded is None or named is None:
+            return
+        known = self._known_classes(None).tolist()
+        if known != (recorded if isinstance(recorded, list) else list(range(recorded))):
+            raise InvalidParameter(
+                "the rows are of a base with other classes",
+                expected=f"the {len(known)} classes of this base",
+                got=f"a memory of {recorded if isinstance(recorded, int) else len(recorded)}",
+                remedy="Use the base that the memory was taught with, or start a new one.",
+            )
+
+    def _labels(self) -> NDArray[Any]:
+        """``classes_``, text as objects."""
+        self._recall()
+        rows = self._rows()
+        if self._cache.get("labels_of") != rows.version:
+            known = self._known_classes(None)
+            new = np.unique(rows.truth[to_codes(rows.truth, known) < 0])
+            joined = np.concatenate([known, new.astype(known.dtype)])
+            codes = to_codes(rows.truth, joined)
+            self._cache.update(labels_of=rows.version, labels=joined, codes=codes)
+        labels: NDArray[Any] = self._cache["labels"]
+        return labels
+
+    def _truth(self, keys: Any, y: Any) -> Codes:
+        labels, classes = self._check_targets(keys, y), self._labels()
+        self._check_same_kind(labels, classes)
+        return to_codes(labels, classes)
+
+    def _own_base(self, rows: Recalled, places: NDArray[np.intp], heat: float) -> Doubles:
+        """What the base said of rows of the memory, as far as they keep it."""
+        layout = self._layout(self.memory_)
+        if layout.entries == 0:
+            raise InvalidParameter(
+                "the rows keep labels only, not what the base said of them",
+                expected="X and y set aside for tuning",
+                got="none",
+                remedy="Pass rows that are neither in the memory nor the base's training rows.",
+            )
+        shares, columns = layout.unpack(rows.values[places], heat)
+        if columns is not None:
+            full = np.zeros((len(shares), layout.classes))
+            np.put_along_axis(full, columns, shares, axis=1)
+            shares = full
+        return self._widened(shares)
+
+    def _out_of_fold(self, X: Any, y: Any) -> Doubles:
+        return logits_out_of_fold(self.base, X, y, self.folds)
+
+    def _queries(self, X: Any, embedding: Any, outputs: Any) -> Asked:
+        self._check_options()
+        self._recall()
+        asked = self._asked_of(X, embedding, outputs, keys=self.strength != 0)
+        self._check_outputs(asked.outputs)
+        return asked
+
+    def _uncertain(self, base: Doubles) -> Mask:
+        """Which queries the memory is searched for."""
+        if self.strength == 0:
+            return np.zeros(len(base), bool)
+        return np.ones(len(base), bool) if self.gate is None else base.max(axis=1) < self.gate
+
+    def _scores(self, asked: Asked) -> Doubles:
+        """Scores of every class, ``(queries, classes)``."""
+        scores, wanted = self._start(asked)
+        if wanted.any():
+            near = self._find(asked.embedding[wanted])
+            shares, table = self._shares(near), self._table(near.rows)
+            some = lowered(scores[wanted], shares, table)
+            table.add(some, shares, near.places)
+            scores[wanted] = some
+        return scores
+
+    def _start(self, asked: Asked) -> tuple[Doubles, Mask]:
+        """The base's probabilities, with a 0 for every new class; and who asks the memory."""
+        base = soften(asked.outputs, self._heat())
+        return self._widened(base), self._uncertain(base)
+
+    def _widened(self, base: Doubles) -> Doubles:
+        wide = np.zeros((len(base), len(self._labels())))
+        wide[:, : base.shape[1]] = base
+        return wide
+
+    def _table(self, rows: Recalled, temperature: float | None = None) -> Residuals:
+        """What each row adds, at the head's temperature or at another."""
+        heat = self._heat() if temperature is None else temperature
+        width = len(self._labels())
+        known: Residuals | None = self._cache.get("table")
+        if known is None or (known.version, known.temperature) != (rows.version, heat):
+            layout = self._layout(self.memory_)
+            known = class_table(rows, layout, heat, self._cache["codes"], width)
+            self._cache["table"] = known
+        return known

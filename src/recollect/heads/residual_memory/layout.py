@@ -1,0 +1,128 @@
+"""How a row keeps what the base said of it: all logits, or the few that matter.
+
+Logits are kept, not residuals, so that the temperature may change afterwards. Of many classes only
+the largest logits are kept, with the logarithm of the sum of all exponentials at each temperature
+of a ladder: the probabilities of the kept classes are exact at these temperatures, and the mass of
+the others is the bound on what leaving them out can change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import InvalidParameter
+from recollect.readout.kernel import soften
+from recollect.types import Codes, Doubles, Floats
+
+LADDER = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 12.0)
+ALL_UP_TO = 256
+ENTRIES = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What stands in the value of a row.
+
+    Attributes:
+        classes: Number of classes of the base.
+        entries: How many logits are kept; None keeps all, 0 none, only the label.
+    """
+
+    classes: int
+    entries: int | None
+
+    @property
+    def width(self) -> int | None:
+        """Width of the vector, or None where the value is the label."""
+        if self.entries is None:
+            return self.classes
+        return len(LADDER) + 2 * self.entries if self.entries else None
+
+    def check_temperature(self, temperature: float) -> None:
+        """Refuse a temperature at which the kept logits say nothing exact.
+
+        Raises:
+            InvalidParameter: Not on the ladder, while only some logits are kept.
+        """
+        if self.entries and temperature not in LADDER:
+            raise InvalidParameter(
+                "the rows keep their largest logits only, which suffice at some temperatures",
+                expected=f"one of {', '.join(map(str, LADDER))}",
+                got=temperature,
+                remedy="Take one of these, or keep all logits with entries=None.",
+            )
+
+    def pack(self, logits: Doubles, codes: Codes) -> Floats:
+        """Write logits as vectors.
+
+        Args:
+            logits: float64 ``(n, classes)``.
+            codes: int64 ``(n,)``: the true class, kept in any case; -1 if the base has no such.
+
+        Returns:
+            float32 ``(n, width)``.
+        """
+        if self.entries is None:
+            return logits.astype(np.float32)
+        assert self.entries
+        kept = largest(logits, codes, self.entries)
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        sums = [np.log(np.exp(shifted / t).sum(axis=1)) for t in LADDER]
+        values = np.take_along_axis(shifted, kept, axis=1)
+        return np.concatenate([np.stack(sums, axis=1), values, kept], axis=1).astype(np.float32)
+
+    def unpack(self, vectors: NDArray[Any], temperature: float) -> tuple[Doubles, Codes | None]:
+        """Read probabilities back.
+
+        Returns:
+            float64 ``(n, classes)`` and None; or float64 ``(n, entries)`` and the class of each.
+        """
+        if self.entries is None:
+            return soften(vectors, temperature), None
+        self.check_temperature(temperature)
+        total = vectors[:, LADDER.index(temperature), None].astype(np.float64)
+        start, middle = len(LADDER), len(LADDER) + self.entries
+        exponents = vectors[:, start:middle].astype(np.float64) / temperature
+        # What float32 rounded off may not push the sum of probabilities above 1.
+        shares = np.exp(exponents - total)
+        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+        return shares, vectors[:, middle:].astype(np.int64)
+
+
+def largest(logits: Doubles, codes: Codes, entries: int) -> Codes:
+    """Return the columns of the largest logits of each row, the true class among them.
+
+    Example:
+        >>> largest(np.array([[0.0, 3.0, 2.0, 1.0]]), np.array([0]), entries=2)
+        array([[1, 0]])
+    """
+    top = np.argpartition(-logits, entries - 1, axis=1)[:, :entries]
+    values = np.take_along_axis(logits, top, axis=1)
+    top = np.take_along_axis(top, np.lexsort((top, -values), axis=1), axis=1)
+    missing = (codes >= 0) & ~(top == codes[:, None]).any(axis=1)
+    top[missing, -1] = codes[missing]
+    return np.asarray(top, np.int64)
+
+
+def choose_entries(given: Any, classes: int) -> int | None:
+    """Return how many logits a row keeps: what was asked for, or by the number of classes.
+
+    Raises:
+        InvalidParameter: Neither ``"auto"``, None, nor a whole number of 0 or more.
+    """
+    if given == "auto" and isinstance(given, str):
+        return None if classes <= ALL_UP_TO else ENTRIES
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, (int, np.integer)) or given < 0:
+        raise InvalidParameter(
+            "entries is out of range",
+            expected="'auto', None for all, or a whole number of 0 or more",
+            got=repr(given),
+            remedy="'auto' keeps all up to 256 classes, then 16.",
+        )
+    return None if given >= classes else int(given)

@@ -1,0 +1,199 @@
+"""What the rows of a residual memory hold, at hand as arrays; follows the memory's versions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import CorruptMemory
+from recollect.heads.residual_memory.layout import Layout
+from recollect.memory.memory import Memory
+from recollect.readout.kernel import add_dense, add_sparse, class_residuals
+from recollect.types import Codes, Doubles, Ids
+
+TRUTH = "truth"
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Recalled:
+    """All rows of one version, in order of id.
+
+    Attributes:
+        version: Of the memory.
+        ids: int64 ``(rows,)``, sorted.
+        values: Vectors ``(rows, width)``, numbers ``(rows,)``, or labels ``(rows,)``.
+        truth: True label of each row, ``(rows,)``; empty for a memory of numbers.
+    """
+
+    version: int
+    ids: Ids
+    values: NDArray[Any]
+    truth: NDArray[Any]
+
+    def places(self, ids: Ids) -> NDArray[np.intp] | None:
+        """Positions of ids; -1 (nothing found) gives any position. None if one is not here."""
+        places = np.minimum(np.searchsorted(self.ids, ids), max(0, len(self.ids) - 1))
+        known = len(self.ids) > 0 and bool(((self.ids[places] == ids) | (ids < 0)).all())
+        return places if known else None
+
+
+def recall(memory: Memory, before: Recalled | None) -> Recalled:
+    """Read the rows; only those that came since ``before``, where nothing else happened.
+
+    Raises:
+        CorruptMemory: Writers elsewhere left no moment to read one version.
+    """
+    for _ in range(_ATTEMPTS):
+        version = memory.version
+        if before is not None and before.version == version:
+            return before
+        read = _read(memory, version, before)
+        if memory.version == version:
+            return read
+    raise CorruptMemory("the memory changes faster than it can be read", remedy="Try again.")
+
+
+def _read(memory: Memory, version: int, before: Recalled | None) -> Recalled:
+    if before is None or not _only_came_and_went(memory, before.version, version):
+        return _columns(memory, version, None)
+    ids = memory.ids
+    stay = np.isin(before.ids, ids, assume_unique=True)
+    fresh = np.setdiff1d(ids, before.ids[stay], assume_unique=True)
+    if not len(fresh):
+        return Recalled(version, before.ids[stay], before.values[stay], before.truth[stay])
+    new = _columns(memory, version, fresh)
+    order = np.argsort(np.concatenate([before.ids[stay], new.ids]), kind="stable")
+    parts = (
+        np.concatenate([old[stay], added])[order]
+        for old, added in (
+            (before.ids, new.ids),
+            (before.values, new.values),
+            (before.truth, new.truth),
+        )
+    )
+    return Recalled(version, *parts)
+
+
+def _only_came_and_went(memory: Memory, first: int, last: int) -> bool:
+    """True if all versions between were additions and removals, and are still listed."""
+    since = [each for each in memory.versions() if first < each.version <= last]
+    return len(since) == last - first and all(each.operation in {"add", "remove"} for each in since)
+
+
+def _columns(memory: Memory, version: int, ids: Ids | None) -> Recalled:
+    if not len(memory):
+        nothing = np.empty(0, object)
+        return Recalled(version, np.empty(0, np.int64), nothing, nothing)
+    rows = memory.rows(ids)
+    truth = np.empty(0, object)
+    if memory.value == "label":
+        truth = rows.values
+    elif TRUTH in rows.metadata:
+        column = np.empty(len(rows), object)
+        column[:] = rows.metadata[TRUTH]
+        truth = as_column(column)
+    return Recalled(version, rows.ids, rows.values, truth)
+
+
+def as_column(labels: NDArray[Any]) -> NDArray[Any]:
+    """Whole numbers as int64, text as objects."""
+    if labels.dtype != object or not isinstance(labels[0], int):
+        return labels
+    small = all(abs(label) < 2**63 for label in labels.tolist())
+    return labels.astype(np.int64) if small else labels
+
+
+@dataclass(frozen=True, slots=True)
+class Residuals:
+    """What each row adds to the scores, at one temperature.
+
+    Attributes:
+        version: Of the memory it was made from.
+        temperature: At which it was made.
+        parts: float64 ``(rows, width)``, or ``(rows, entries)`` where only some are kept.
+        columns: The column of each entry, or None where all are kept.
+        left_out: float64 ``(rows,)``: probability that was left out: no score of a query is off by
+            more than the weighted mean of its rows' left-out mass.
+        base_factor: What the rows take from the base's probabilities, 1 where they keep labels
+            only (the base's own probabilities then stand for those of the rows), else 0.
+    """
+
+    version: int
+    temperature: float
+    parts: Doubles
+    columns: Codes | None
+    left_out: Doubles
+    base_factor: float = 0.0
+
+    def add(self, scores: Doubles, shares: Doubles, places: NDArray[np.intp]) -> None:
+        """Add the weighted residuals of neighbors to scores, in place."""
+        if self.columns is None:
+            add_dense(scores, shares, self.parts, places)
+        else:
+            add_sparse(scores, shares, self.parts, self.columns, places)
+
+    def contribution(self, place: int, column: int) -> float:
+        """What one row adds to one column, at a share of 1."""
+        if self.columns is None:
+            return float(self.parts[place, column])
+        here = self.columns[place] == column
+        return float(self.parts[place][here].sum())
+
+
+def class_table(
+    rows: Recalled, layout: Layout, temperature: float, codes: Codes, width: int
+) -> Residuals:
+    """Make the residuals of a memory of classes.
+
+    Args:
+        rows: From :func:`recall`.
+        layout: How rows keep what the base said.
+        temperature: Of the softmax.
+        codes: int64 ``(rows,)``: true class; those beyond the base's classes are new.
+        width: Number of classes in all.
+    """
+    one = np.ones((len(codes), 1))
+    if layout.entries == 0:
+        return Residuals(
+            rows.version, temperature, one, codes[:, None], np.zeros(len(codes)), base_factor=1.0
+        )
+    shares, columns = layout.unpack(rows.values, temperature)
+    if columns is None:
+        padded = np.pad(shares, ((0, 0), (0, width - shares.shape[1])))
+        parts = class_residuals(padded, codes)
+        return Residuals(rows.version, temperature, parts, None, np.zeros(len(codes)))
+    left_out = 1.0 - shares.sum(axis=1)
+    true = columns == codes[:, None]
+    parts = true - shares
+    # A class that the base does not know, or a corrected label, has no entry among those kept.
+    extra = np.where(true.any(axis=1)[:, None], 0.0, one)
+    return Residuals(
+        rows.version,
+        temperature,
+        np.concatenate([parts, extra], axis=1),
+        np.concatenate([columns, codes[:, None]], axis=1),
+        np.maximum(left_out, 0.0),
+    )
+
+
+def to_codes(labels: NDArray[Any], classes: NDArray[Any]) -> Codes:
+    """Return the place of each label in ``classes``, -1 where it is not there."""
+    if object not in {labels.dtype, classes.dtype}:
+        order = np.argsort(classes, kind="stable")
+        places = np.minimum(np.searchsorted(classes, labels, sorter=order), len(classes) - 1)
+        found = order[places]
+        return np.where(classes[found] == labels, found, -1)
+    place = {label: at for at, label in enumerate(classes.tolist())}
+    return np.array([place.get(label, -1) for label in labels.tolist()], np.int64)
+
+
+def lowered(base: Doubles, shares: Doubles, table: Residuals) -> Doubles:
+    """What is left of the base's probabilities where rows keep labels only; else all of it."""
+    if not table.base_factor:
+        return base
+    taken = np.cumsum(shares, axis=1)[:, -1:] * table.base_factor
+    return np.ascontiguousarray(base * (1.0 - taken))

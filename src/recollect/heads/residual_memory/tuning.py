@@ -1,0 +1,322 @@
+"""Choose k, sigma, temperature, strength and gate on rows that no result is reported on.
+
+One search with the largest k serves the whole grid: a smaller k is a prefix of the list, another
+sigma another weighing, and the temperature only changes what each row adds.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import InvalidParameter
+from recollect.heads.residual_memory.estimator import Found, median_distance
+from recollect.heads.residual_memory.recalled import Residuals
+from recollect.memory.memory import Memory
+from recollect.readout.kernel import check_above_zero, clip_to_probabilities
+from recollect.readout.voting import check_k, distances
+from recollect.types import Doubles, Floats, Ids
+
+GRID: dict[str, tuple[float, ...]] = {
+    "k": (1, 3, 10, 30, 100),
+    "sigma": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
+    "temperature": (0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0),
+    "strength": (0.5, 1.0),
+}
+# Rows of the memory that are asked about themselves, spread evenly over it.
+MOST_ASKED = 10_000
+# Scores held at once: 32 MiB.
+_CELLS = 2**22
+
+Judge: TypeAlias = Callable[[Doubles, slice], Doubles]
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualSetting:
+    """One way to read the memory, and how well it did.
+
+    Attributes:
+        k: How many rows are read.
+        sigma: Width of the kernel.
+        temperature: Of the softmax; 1 for numbers.
+        strength: What the correction is multiplied by.
+        score: Larger is better: the accuracy, or minus the mean loss.
+    """
+
+    k: int
+    sigma: float
+    temperature: float
+    strength: float
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualTuning:
+    """What ``tune`` tried and what it decided.
+
+    Attributes:
+        scoring: ``"accuracy"``, ``"log_loss"`` or ``"squared_error"``.
+        queries: How many rows were asked.
+        base: Score of the base alone (at temperature 1).
+        best: The setting with the best score; of equal ones the first in the grid.
+        gain: Its score minus that of the base.
+        standard_error: Of the gain, over the queries.
+        active: False if the memory was turned off because the gain was not large enough.
+        gate: The gate that was chosen, or None.
+        searches_saved: Share of the queries for which the gate skips the search.
+        settings: Every setting that was tried, best first.
+    """
+
+    scoring: str
+    queries: int
+    base: float
+    best: ResidualSetting
+    gain: float
+    standard_error: float
+    active: bool
+    gate: float | None
+    searches_saved: float
+    settings: tuple[ResidualSetting, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Settings to try; checked when made. Sigma in units of the keys."""
+
+    ks: tuple[int, ...]
+    sigmas: tuple[float, ...]
+    temperatures: tuple[float, ...]
+    strengths: tuple[float, ...]
+
+    def settings(self) -> Iterator[tuple[float, float, int, float]]:
+        """Temperature, sigma, k and strength of every setting, in the order of the points."""
+        for temperature in self.temperatures:
+            for sigma in self.sigmas:
+                for k in self.ks:
+                    for strength in self.strengths:
+                        yield temperature, sigma, k, strength
+
+
+def check_scoring(scoring: str) -> None:
+    """Refuse what a classifier cannot be scored by."""
+    if scoring not in {"accuracy", "log_loss"}:
+        raise InvalidParameter(
+            "scoring is not known",
+            expected="'accuracy' or 'log_loss'",
+            got=repr(scoring),
+            remedy="Leave it out for the accuracy.",
+        )
+
+
+def lay_out(
+    memory: Memory,
+    given: Mapping[str, Sequence[Any]] | None,
+    *,
+    left_out: bool,
+    names: Sequence[str] = tuple(GRID),
+) -> Grid:
+    """Lay out the settings to try.
+
+    Args:
+        memory: Whose distances are the unit of sigma.
+        given: Values to try by name; what is left out keeps the default.
+        left_out: Whether each row is asked with itself left out.
+        names: What there is to choose.
+
+    Raises:
+        InvalidParameter: An unknown name, nothing to try, a value out of range, or only one row.
+    """
+    if len(memory) < 2:
+        raise InvalidParameter(
+            "there are too few rows to tune on",
+            expected="at least two rows",
+            got=len(memory),
+            remedy="Teach more rows.",
+        )
+    known = {name: GRID[name] for name in names}
+    for name, values in (given or {}).items():
+        if name not in known or isinstance(values, str) or not len(values):
+            raise InvalidParameter(
+                f"the grid has no use for {name!r}",
+                expected=f"a sequence of values for one of {', '.join(known)}",
+                got=repr(values),
+                remedy="Leave a name out to keep its default values.",
+            )
+        known[name] = tuple(values)
+    ks = tuple(sorted({min(check_k(k), len(memory) - left_out) for k in known["k"]}))
+    unit = median_distance(memory, ks[-1])
+    return Grid(
+        ks,
+        tuple(unit * check_above_zero("sigma", factor) for factor in known["sigma"]),
+        tuple(check_above_zero("temperature", t) for t in known.get("temperature", (1.0,))),
+        tuple(check_above_zero("strength", each) for each in known["strength"]),
+    )
+
+
+def spread(ids: Ids) -> NDArray[np.intp]:
+    """Positions of the rows that are asked about themselves: all, or so many, spread evenly."""
+    return np.arange(len(ids))[:: max(1, -(-len(ids) // MOST_ASKED))]
+
+
+def choose(
+    near: Found,
+    start: Callable[[float], tuple[Doubles, Residuals]],
+    judge: Judge,
+    plain: Doubles,
+    grid: Grid,
+    scoring: str,
+    guard: float,
+) -> tuple[ResidualTuning, Doubles, Doubles]:
+    """Score every setting, and decide whether the best one is to be used.
+
+    Args:
+        near: The largest k neighbors of every query.
+        start: Temperature -> the base's scores ``(queries, width)`` and what each row adds.
+        judge: What scores are worth, one number a query; larger is better.
+        plain: The base's scores as it is deployed.
+        grid: What to try.
+        scoring: Name of what ``judge`` measures.
+        guard: How many standard errors the gain must exceed.
+
+    Returns:
+        The report; what the best setting and what the base scored, ``(queries,)`` each.
+    """
+    if isinstance(guard, bool) or not isinstance(guard, int | float) or not guard >= 0:
+        raise InvalidParameter(
+            "guard is out of range",
+            expected="0 or more",
+            got=repr(guard),
+            remedy="0 takes every gain, 1 those of more than one standard error.",
+        )
+    points = np.concatenate(
+        [_points(near, *start(temperature), grid, judge) for temperature in grid.temperatures]
+    )
+    base = judge(plain, slice(None))
+    means = points.mean(axis=1, dtype=np.float64)
+    order = np.argsort(-means, kind="stable")
+    best = points[order[0]].astype(np.float64)
+    gain = float((best - base).mean())
+    error = float((best - base).std() / math.sqrt(len(base)))
+    settings = [
+        ResidualSetting(k, sigma, temperature, strength, float(mean))
+        for (temperature, sigma, k, strength), mean in zip(grid.settings(), means, strict=True)
+    ]
+    report = ResidualTuning(
+        scoring=scoring,
+        queries=len(base),
+        base=float(base.mean()),
+        best=settings[order[0]],
+        gain=gain,
+        standard_error=error,
+        active=gain > guard * error and gain > 0.0,
+        gate=None,
+        searches_saved=0.0,
+        settings=tuple(settings[place] for place in order),
+    )
+    return report, best, base
+
+
+def choose_gate(
+    report: ResidualTuning, sure: Doubles, corrected: Doubles, base: Doubles
+) -> ResidualTuning:
+    """Choose the smallest gate at which skipping the search costs no right answer on balance.
+
+    Args:
+        report: What was chosen without a gate.
+        sure: The base's largest probability, ``(queries,)``.
+        corrected: What each query scores with the memory.
+        base: What it scores without.
+    """
+    falling = np.argsort(-sure, kind="stable")
+    cost = np.cumsum((corrected - base)[falling])
+    last = np.append(np.diff(sure[falling]) != 0, True)  # equal ones pass the gate together
+    free = np.flatnonzero((cost <= 0) & last)
+    if not report.active or not len(free):
+        return report
+    gate, saved = float(sure[falling[free[-1]]]), float((free[-1] + 1) / len(sure))
+    return replace(report, gate=gate, searches_saved=saved)
+
+
+def warn_if_off(report: ResidualTuning) -> None:
+    """Say that the memory was turned off, and why."""
+    if not report.active:
+        warnings.warn(
+            f"no setting beats the base by more than its error on the {report.queries} rows asked "
+            f"(best gain {report.gain:+.4f} +- {report.standard_error:.4f}): the memory is turned "
+            "off, strength = 0",
+            stacklevel=3,
+        )
+
+
+def _points(near: Found, base: Doubles, table: Residuals, grid: Grid, judge: Judge) -> Floats:
+    """What each query scores at every sigma, k and strength: ``(settings, queries)``."""
+    apart = distances(near.similarity, "euclidean")
+    step = max(1, _CELLS // base.shape[1])
+    shape = (len(grid.sigmas), len(grid.ks), len(grid.strengths), len(base))
+    points = np.empty(shape, np.float32)
+    for start in range(0, len(base), step):
+        part = slice(start, min(start + step, len(base)))
+        for at, sigma in enumerate(grid.sigmas):
+            kernel = _kernel(apart[part], near.own[part], sigma)
+            for column, corrected in enumerate(
+                _by_k(base[part], kernel, near.places[part], table, grid)
+            ):
+                for place, scores in enumerate(corrected):
+                    points[at, column, place, part] = judge(scores, part)
+    return np.asarray(points.reshape(-1, len(base)))
+
+
+def _kernel(apart: Doubles, own: Doubles, sigma: float) -> Doubles:
+    """Kernel weights before they are scaled to sum to 1, which depends on k."""
+    counts = np.isfinite(apart) & (own > 0)
+    nearest = np.where(counts, apart, np.inf).min(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.asarray(np.where(counts, own * np.exp(-(apart - nearest) / sigma), 0.0))
+
+
+def _by_k(
+    base: Doubles, kernel: Doubles, places: NDArray[np.intp], table: Residuals, grid: Grid
+) -> Iterator[list[Doubles]]:
+    """Scores at every strength, for one k after the other."""
+    sums, total, done = np.zeros_like(base), np.zeros(len(base)), 0
+    for k in grid.ks:
+        some = slice(done, k)
+        table.add(sums, kernel[:, some], places[:, some])
+        total += kernel[:, some].sum(axis=1)
+        done = k
+        mean = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=total[:, None] > 0)
+        taken = table.base_factor * (total > 0)
+        yield [
+            base * (1.0 - strength * taken[:, None]) + strength * mean
+            if table.base_factor
+            else base + strength * mean
+            for strength in grid.strengths
+        ]
+
+
+def by_accuracy(truth: NDArray[np.int64]) -> Judge:
+    """1 where the largest score is the true class's."""
+    return lambda scores, part: (scores.argmax(axis=1) == truth[part]).astype(np.float64)
+
+
+def by_log_loss(truth: NDArray[np.int64]) -> Judge:
+    """Logarithm of the true class's clipped score; of a class nobody knows, that of 1e-6."""
+
+    def judge(scores: Doubles, part: slice) -> Doubles:
+        shares = clip_to_probabilities(scores)
+        known = truth[part]
+        at = shares[np.arange(len(known)), np.maximum(known, 0)]
+        return np.log(np.where(known >= 0, at, 1e-6))
+
+    return judge
+
+
+def by_squared_error(truth: Doubles) -> Judge:
+    """Minus the squared error, over all columns."""
+    return lambda scores, part: np.asarray(-((scores - truth[part]) ** 2).mean(axis=1))
