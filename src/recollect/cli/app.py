@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, measure, showcase, teach
+from recollect.cli import ask, dual, edit, exchange, history, inspect, measure, showcase, teach
 
 INTERRUPTED = 130
 
@@ -29,6 +29,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("init", teach.init),
     ("add", teach.add),
     ("predict", ask.predict),
+    ("observe", dual.observe),
     ("search", ask.search),
     ("explain", ask.explain),
     ("relabel", edit.relabel),
@@ -44,6 +45,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("demo", showcase.demo),
+    ("reproduce dual-memory", dual.dual_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )
 _reproduce = typer.Typer(

@@ -84,14 +84,15 @@ def visual_memory(
 
         with screen.progress("Encoding") as bar:
             facts = run(
-                data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
-                models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
+                data=folder_of(data, "RECOLLECT_DATA", "../shared/data"),
+                models=folder_of(models, "RECOLLECT_MODELS", "../shared/models"),
                 out=out, rows=rows, queries=queries, size=size, progress=bar,
             )  # fmt: skip
         screen.result(facts, lambda: _show(screen, facts))
 
 
-def _folder(given: Path | None, variable: str, default: str) -> Path:
+def folder_of(given: Path | None, variable: str, default: str) -> Path:
+    """The folder that was given, that a variable names, or the default."""
     return given if given is not None else Path(os.environ.get(variable, default))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
+
+from recollect.evaluation.reproduce.markdown import paragraphs, table
 
 # Top-1 accuracy on ImageNet, DINOv2 ViT-L/14, in percent: table 4 (k = 10, 50, 100) and table 9
 # (best k on the test set) of the paper.
@@ -29,8 +31,7 @@ def page(report: Mapping[str, Any]) -> str:
         "honesty": _honesty(report),
         "beside": _beside(report),
     }
-    paragraphs = [_joined(part) for part in _PAGE.strip().split("\n\n")]
-    return "\n\n".join(paragraphs).format_map(facts) + "\n"
+    return paragraphs(_PAGE).format_map(facts) + "\n"
 
 
 _PAGE = """
@@ -99,17 +100,6 @@ its reference implementation, in `tests/golden/`.
 """
 
 
-def _joined(paragraph: str) -> str:
-    """One line a paragraph or list item, whatever the line breaks in the source."""
-    lines: list[str] = []
-    for line in paragraph.splitlines():
-        if lines and not line.startswith(("- ", "    ")):
-            lines[-1] += " " + line.strip()
-        else:
-            lines.append(line)
-    return "\n".join(lines)
-
-
 def _votes(report: Mapping[str, Any]) -> str:
     ks = report["votes"][0]["k"]
     head = ["vote", *[f"k = {k}" for k in ks], "oracle k"]
@@ -122,7 +112,7 @@ def _votes(report: Mapping[str, Any]) -> str:
         best = line.get("oracle")
         last = "" if best is None else f"{_figure_of(best)} (k = {best['k']})"
         lines.append([line["rule"], *cells, last])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _settings(report: Mapping[str, Any]) -> str:
@@ -139,7 +129,7 @@ def _settings(report: Mapping[str, Any]) -> str:
             "" if calibration is None else f"{100 * calibration:.1f}",
             "" if ready is None else f"{ready:.1f} s",
         ])  # fmt: skip
-    return _table(head, lines, texts=2)
+    return table(head, lines, texts=2)
 
 
 def _honesty(report: Mapping[str, Any]) -> str:
@@ -180,7 +170,7 @@ def _beside(report: Mapping[str, Any]) -> str:
                   f"{100 * nearest['1-NN']:.1f}", ""])  # fmt: skip
     lines.append(["linear probe", "", "", "", f"{PAPER_PROBE:.1f}", "", "", "", "",
                   f"{100 * nearest['linear probe']:.1f}", ""])  # fmt: skip
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _figure_of(line: Mapping[str, Any]) -> str:
@@ -189,8 +179,3 @@ def _figure_of(line: Mapping[str, Any]) -> str:
 
 def _figure(share: float, error: float) -> str:
     return f"{100 * share:.1f} ± {100 * error:.1f}"
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, texts: int = 1) -> str:
-    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
