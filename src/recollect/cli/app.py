@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, dual, edit, exchange, history, inspect, measure, showcase, teach
+from recollect.cli import (
+    ask,
+    dual,
+    edit,
+    exchange,
+    history,
+    inspect,
+    lifelong,
+    measure,
+    showcase,
+    teach,
+)
 
 INTERRUPTED = 130
 
@@ -36,6 +47,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("reweight", edit.reweight),
     ("remove", edit.remove),
     ("erase", edit.erase),
+    ("what-if", lifelong.what_if),
+    ("no-return", lifelong.no_return),
+    ("migrate", lifelong.migrate),
     ("rows", inspect.rows),
     ("stats", inspect.stats),
     ("history", history.history),
@@ -45,7 +59,8 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("demo", showcase.demo),
-    ("reproduce dual-memory", dual.dual_memory),
+    ("reproduce dual-memory", showcase.dual_memory),
+    ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )
 _reproduce = typer.Typer(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from recollect.evaluation.reproduce.markdown import paragraphs, table
+from recollect.evaluation.reproduce.visual_memory_page import joined, table
 
 TITLES = {
     "caltech101": "Caltech-101",
@@ -163,7 +163,8 @@ def page(report: Mapping[str, Any]) -> str:
         "few": report["few"],
         "rejecting": _rejecting(report),
     }
-    return paragraphs(_PAGE).format_map(facts) + "\n"
+    parts = [joined(part) for part in _PAGE.strip().split("\n\n")]
+    return "\n\n".join(parts).format_map(facts) + "\n"
 
 
 def values(report: Mapping[str, Any], name: str, shots: int, row: tuple[str, str]) -> list[float]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
-
-from recollect.evaluation.reproduce.markdown import paragraphs, table
 
 # Top-1 accuracy on ImageNet, DINOv2 ViT-L/14, in percent: table 4 (k = 10, 50, 100) and table 9
 # (best k on the test set) of the paper.
@@ -31,7 +29,8 @@ def page(report: Mapping[str, Any]) -> str:
         "honesty": _honesty(report),
         "beside": _beside(report),
     }
-    return paragraphs(_PAGE).format_map(facts) + "\n"
+    paragraphs = [joined(part) for part in _PAGE.strip().split("\n\n")]
+    return "\n\n".join(paragraphs).format_map(facts) + "\n"
 
 
 _PAGE = """
@@ -100,13 +99,24 @@ its reference implementation, in `tests/golden/`.
 """
 
 
+def joined(paragraph: str) -> str:
+    """One line a paragraph or list item, whatever the line breaks in the source."""
+    lines: list[str] = []
+    for line in paragraph.splitlines():
+        if lines and not line.startswith(("- ", "    ")):
+            lines[-1] += " " + line.strip()
+        else:
+            lines.append(line)
+    return "\n".join(lines)
+
+
 def _votes(report: Mapping[str, Any]) -> str:
     ks = report["votes"][0]["k"]
     head = ["vote", *[f"k = {k}" for k in ks], "oracle k"]
     lines = []
     for line in (*report["votes"], *report["scikit_learn"]):
         cells = [
-            _figure(share, error)
+            figure(share, error)
             for share, error in zip(line["accuracy"], line["standard_error"], strict=True)
         ]
         best = line.get("oracle")
@@ -119,7 +129,7 @@ def _settings(report: Mapping[str, Any]) -> str:
     head = ["answer", "setting", "accuracy", "macro recall", "calibration error", "made ready in"]
     lines = []
     for line in report["settings"]:
-        recall = _figure(line["macro_recall"], line["macro_recall_standard_error"])
+        recall = figure(line["macro_recall"], line["macro_recall_standard_error"])
         calibration, ready = line.get("calibration_error"), line.get("ready_seconds")
         lines.append([
             line["name"],
@@ -174,8 +184,15 @@ def _beside(report: Mapping[str, Any]) -> str:
 
 
 def _figure_of(line: Mapping[str, Any]) -> str:
-    return _figure(line["accuracy"], line["standard_error"])
+    return figure(line["accuracy"], line["standard_error"])
 
 
-def _figure(share: float, error: float) -> str:
+def figure(share: float, error: float) -> str:
+    """A share and its standard error in percent."""
     return f"{100 * share:.1f} ± {100 * error:.1f}"
+
+
+def table(head: Sequence[str], lines: Iterable[Sequence[str]], *, texts: int = 1) -> str:
+    """Write a Markdown table; columns after the first ``texts`` are numbers."""
+    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
