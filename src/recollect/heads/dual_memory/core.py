@@ -163,7 +163,7 @@ class DualMemory(Derived):
             )  # fmt: skip
         memory = self._writable()
         memory.remove(np.concatenate([wanted, state.views_of(wanted)]))
-        if np.isin(wanted, state.offers.ids).all():
+        if np.isin(wanted, state.offers.ids).all() and not state.options.negative:
             state.drop(wanted, memory)
             self._stamp(state)
 
@@ -180,14 +180,14 @@ class DualMemory(Derived):
         state = self._current()
         plan = state.plan(keys, others)
         ids, view_ids = self._write_seen(state, plan, keys, others)
-        cosines, slots, held = state.take(plan, ids, view_ids)
+        against, cosines, slots, held = state.take(plan, ids, view_ids)
         self._stamp(state)
         static = None
         if state.bank.shots.any():
             static, _ = state.bank.scores(
                 state.bank.queries(plan.x), state.options.beta, dynamic=False
             )
-        members = state.as_members(plan.x, cosines, static)
+        members = state.as_members(plan.x, cosines, static, against)
         probability = self._fused(members, state, held)
         classes = np.array(state.parts.classes)
         return Observation(
