@@ -34,6 +34,7 @@ from recollect.heads.dual_memory.parts import (
     TEXT,
     VIEW,
     Names,
+    read_parts,
 )
 from recollect.heads.dual_memory.settings import check_weights
 from recollect.heads.dual_memory.state import Plan, State
@@ -275,7 +276,9 @@ class DualMemory(Derived):
 
     def left_out(self) -> tuple[Members, Codes]:
         """Ask the shots about themselves; see ``tuning.leave_out``."""
-        return leave_out(self._current(), self._learned)
+        options = self._current().options
+        parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
+        return leave_out(parts, options, self._learned)
 
     def codes_of(self, X: Any, y: Any) -> Codes:
         """Return the class of each label; see ``tuning.codes_of``."""

@@ -81,7 +81,8 @@ class State:
     """
 
     def __init__(self, parts: Parts, options: Options, offsets: Offsets | None) -> None:
-        self.parts, self.options = parts, options
+        # What was observed may be long: once it is in the slots, its rows are in the memory alone.
+        self.parts, self.options = parts.taught(), options
         self.bank = Bank(
             parts.text,
             parts.text_ids,
