@@ -11,7 +11,7 @@ from recollect.encoders import LocalStatistics
 from recollect.errors import InputError, InvalidParameter
 from recollect.evaluation import dense_baselines as baselines
 from recollect.evaluation.dense_data import Samples, Task, pyramids
-from recollect.evaluation.reproduce import dense_continual, dense_memory
+from recollect.evaluation.reproduce import dense_answers, dense_continual, dense_memory
 from recollect.evaluation.reproduce.dense_memory_page import page
 
 RECORDS, LENGTH = 10, 192
@@ -82,9 +82,9 @@ def test_settings_are_never_chosen_on_the_test_samples(data, tmp_path):
 def test_a_part_that_was_stopped_goes_on_from_its_notes(tmp_path):
     """What was measured is not measured again."""
     path = tmp_path / "notes.json"
-    dense_memory.Steps(path).once("first", lambda: 1)
+    dense_answers.Steps(path).once("first", lambda: 1)
 
-    steps = dense_memory.Steps(path)
+    steps = dense_answers.Steps(path)
 
     assert steps.once("first", lambda: 2) == 1
     steps.finish()
