@@ -141,7 +141,7 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     found = steps.once("settings", lambda: choose(task))
     chosen = {name: tuple(v) if isinstance(v, list) else v for name, v in found[0].items()}
     lines = [
-        steps.once(name, partial(_ours, task, name, options, task.test))
+        steps.once(name, partial(_ours, task, name, options, task.test, steps))
         for name, options in (("as published", dict(PUBLISHED)), ("chosen", chosen))
     ]
     lines += [
@@ -150,7 +150,7 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     ]
     some = task.test.take(spread(len(task.test), SOME))
     fewer = [
-        steps.once(f"{name} on some", partial(_ours, task, name, options, some))
+        steps.once(f"{name} on some", partial(_ours, task, name, options, some, steps))
         for name, options in (("chosen", chosen), *variants(task, chosen))
     ]
     fewer += [
@@ -247,30 +247,41 @@ def _asked(
     return (figure if task.kind == "labels" else -figure), options
 
 
-def _ours(task: Task, name: str, options: dict[str, Any], asked: Samples) -> dict[str, Any]:
+def _ours(
+    task: Task, name: str, options: dict[str, Any], asked: Samples, steps: Steps
+) -> dict[str, Any]:
+    note = f"{name}, {len(asked)} asked, so far"
+    so_far = steps.done.get(note, {"asked": 0, "seconds": 0.0, "iterations": 0})
+    with_messages, without = Answers(task), Answers(task)
+    with_messages.restore(so_far.get("answers"))
+    without.restore(so_far.get("without"))
     begun = time.perf_counter()
     head = taught(task, options, task.train)
-    adding = time.perf_counter() - begun
-    with_messages, without = Answers(task), Answers(task)
-    begun, iterations = time.perf_counter(), 0
+    ready = time.perf_counter() - begun
     classes = head.classes_ if task.labels else None
-    for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
-        if options.get("retrieve") == "patch":
-            with_messages.add_labels(truth, head.predict([levels], size=truth.shape)[0])
-            continue
-        [answer] = head.answer([levels])
-        with_messages.add(truth, _values(answer, alone=False), classes)
-        without.add(truth, _values(answer, alone=True), classes)
-        iterations += answer.iterations
-    seconds = time.perf_counter() - begun
+    while so_far["asked"] < len(asked):
+        rows = range(so_far["asked"], min(so_far["asked"] + AT_ONCE, len(asked)))
+        since, part = time.perf_counter(), asked.take(rows)
+        for levels, truth in zip(part.pyramids, part.truth, strict=True):
+            if options.get("retrieve") == "patch":
+                with_messages.add_labels(truth, head.predict([levels], size=truth.shape)[0])
+                continue
+            [answer] = head.answer([levels])
+            with_messages.add(truth, _values(answer, alone=False), classes)
+            without.add(truth, _values(answer, alone=True), classes)
+            so_far["iterations"] += answer.iterations
+        so_far["seconds"] += time.perf_counter() - since
+        so_far["asked"] = rows.stop
+        states = {"answers": with_messages.state(), "without": without.state()}
+        steps.keep(note, so_far | states)
     line = {
         "name": name,
         "options": _plain(options),
         **with_messages.figures(),
         "bytes": _bytes(head),
-        "ready_seconds": round(adding, 2),
-        "query_seconds": round(seconds / len(asked), 4),
-        "iterations": round(iterations / len(asked), 1),
+        "ready_seconds": round(ready, 2),
+        "query_seconds": round(so_far["seconds"] / len(asked), 4),
+        "iterations": round(so_far["iterations"] / len(asked), 1),
     }
     if options.get("retrieve") != "patch":
         line["without_messages"] = without.figures()
@@ -328,7 +339,8 @@ def _trained(
     task: Task, name: str, train: Callable[[], baselines.Trained], samples: Samples, steps: Steps
 ) -> dict[str, Any]:
     trained, answers = train(), Answers(task)
-    begun = steps.done.get(f"{name}, so far", {"asked": 0, "seconds": 0.0})
+    note = f"{name}, {len(samples)} asked, so far"
+    begun = steps.done.get(note, {"asked": 0, "seconds": 0.0})
     answers.restore(begun.get("answers"))
     seconds, asked = begun["seconds"], begun["asked"]
     while asked < len(samples):
@@ -337,7 +349,7 @@ def _trained(
         _ask(trained.answer, samples.take(rows), answers)
         seconds, asked = seconds + time.perf_counter() - since, rows.stop
         state = {"asked": asked, "seconds": seconds, "answers": answers.state()}
-        steps.keep(f"{name}, so far", state)
+        steps.keep(note, state)
     return {
         "name": name,
         **answers.figures(),
