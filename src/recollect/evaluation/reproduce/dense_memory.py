@@ -44,8 +44,10 @@ READINGS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
 }  # fmt: skip
 MOST_TO_CHOOSE = 12  # samples asked while settings are chosen
+ORDER = ("chosen", "linear head", "as published", "small convolutional head")
 PUBLISHED: dict[str, Any] = {"k": (32, 16, 8, 4), "score": "level"}
 FEW = (1, 5, 20)
+LINEAR_CELLS = 300_000
 SOME = 40  # test samples that variants and flat search are asked about
 FLAT = (10_000, 100_000)
 AT_ONCE = 10  # samples between two notes of how far a method has come
@@ -140,23 +142,21 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     steps = Steps(None if out is None else out / f"{STEM}-{task.name}.part.json")
     found = steps.once("settings", lambda: choose(task))
     chosen = {name: tuple(v) if isinstance(v, list) else v for name, v in found[0].items()}
-    lines = [
-        steps.once(name, partial(_ours, task, name, options, task.test, steps))
-        for name, options in (("as published", dict(PUBLISHED)), ("chosen", chosen))
-    ]
-    lines += [
-        steps.once(name, partial(_trained, task, name, train, task.test, steps))
-        for name, train in _trained_heads(task)
-    ]
     some = task.test.take(spread(len(task.test), SOME))
-    fewer = [
-        steps.once(f"{name} on some", partial(_ours, task, name, options, some, steps))
-        for name, options in (("chosen", chosen), *variants(task, chosen))
+    heads = _trained_heads(task)
+    # What matters most comes first, should a run be stopped.
+    ours = (("chosen", chosen), ("as published", dict(PUBLISHED)))
+    on_all = [(name, partial(_ours, task, name, o, task.test, steps)) for name, o in ours]
+    on_all += [
+        (name, partial(_trained, task, name, head, task.test, steps)) for name, head in heads
     ]
-    fewer += [
-        steps.once(f"{name} on some", partial(_trained, task, name, train, some, steps))
-        for name, train in _flat(task)
+    on_all.sort(key=lambda each: ORDER.index(each[0]))
+    lines = [steps.once(name, measured) for name, measured in on_all]
+    on_some = [
+        (n, partial(_ours, task, n, o, some, steps)) for n, o in (ours[0], *variants(task, chosen))
     ]
+    on_some += [(n, partial(_trained, task, n, head, some, steps)) for n, head in _flat(task)]
+    fewer = [steps.once(f"{name} on some", measured) for name, measured in on_some]
     few = steps.once("few", lambda: _few(task, chosen))
     if out is not None:
         save_pictures(task, taught(task, chosen, task.train), out)
@@ -320,7 +320,7 @@ def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained
         _ask(head, samples, answers)
         return answers.main() if labels else -answers.main()
 
-    linear = partial(baselines.linear_head, task.train, labels, most=1_000_000)
+    linear = partial(baselines.linear_head, task.train, labels, most=LINEAR_CELLS)
     conv = partial(baselines.conv_head, others, labels, held=few, score=score)
     return [("linear head", linear), ("small convolutional head", conv)]
 
