@@ -23,10 +23,10 @@ signals.
   validation split; elsewhere every eighth training sample, of NYUv2 whole stretches of 20 frames).
   Every setting tried stands in the JSON file.
 - *Linear head*: softmax regression by L-BFGS until it converges (least squares for depth) on up to
-  300,000 finest cells drawn evenly, described by the features of all levels there, interpolated. *Small convolutional
-  head*: 1 x 1 then 3 x 3 convolutions by Adam, 8 epochs, the best on held-out samples kept.
-  *Flat search*: exact 30 nearest cells (cosine, softmax at 0.02) among cells drawn evenly from the
-  memory, as open-hummingbird does.
+  300,000 finest cells drawn evenly, each described by the features of all levels there,
+  interpolated. *Small convolutional head*: 1 x 1 then 3 x 3 convolutions by Adam, 8 epochs, the
+  best on held-out samples kept. *Flat search*: exact 30 nearest cells (cosine, softmax at 0.02)
+  among cells drawn evenly from the memory, as open-hummingbird does.
 - *Ready*: seconds from features to the first answer (all training samples). *Query*: seconds per
   test sample, features given, upsampling and scoring included. Feature extraction is measured by
   `benchmarks/dense_memory.py`.
