@@ -80,6 +80,8 @@ class MemoryEstimator(MemoryKeeper):
                 got=f"{self.encoder!r:.80}",
                 remedy="Build one with recollect.encoders, for example HogEncoder().",
             )
+        if "memory_" in self.__dict__:
+            self.memory_.check_encoder(self.encoder)  # its rows may have been given other keys
         return encode_all(self.encoder, X).keys
 
     def _check_fits(self, memory: Memory) -> None:
