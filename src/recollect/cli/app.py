@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, measure, showcase, teach
+from recollect.cli import (
+    ask,
+    choice,
+    curate,
+    edit,
+    exchange,
+    history,
+    inspect,
+    measure,
+    showcase,
+    teach,
+)
 
 INTERRUPTED = 130
 
@@ -40,11 +51,13 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("history", history.history),
     ("restore", history.restore),
     ("evaluate", measure.evaluate),
+    ("curate", curate.curate),
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("demo", showcase.demo),
     ("reproduce visual-memory", showcase.visual_memory),
+    ("reproduce visual-memory-choice", choice.visual_memory_choice),
 )
 _reproduce = typer.Typer(
     name="reproduce", help="Measure again what a paper reports.", no_args_is_help=True

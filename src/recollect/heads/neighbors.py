@@ -146,6 +146,11 @@ class NeighborEstimator(MemoryEstimator):
         self.set_params(**chosen)
         return report
 
+    @property
+    def peers_(self) -> Peers:
+        """What the rows of the memory say of each other; for curation and measurements."""
+        return self._peers()
+
     def _peers(self, deepest: int = 1) -> Peers:
         """What the rows say of each other, at least this many neighbors deep."""
         memory = self._recall()
