@@ -14,8 +14,12 @@ from recollect import errors
 if TYPE_CHECKING:
     from recollect import encoders
     from recollect.heads.dual_memory.classifier import DualMemoryClassifier
+    from recollect.heads.hierarchy import Hierarchy
+    from recollect.heads.migration import migrate
+    from recollect.heads.reranking import rerank
     from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
     from recollect.heads.residual_memory.regressor import ResidualMemoryRegressor
+    from recollect.heads.residual_search import residual_search
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
     from recollect.memory.memory import Memory
@@ -28,6 +32,7 @@ _HOME = {
     "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
+    "Hierarchy": "recollect.heads.hierarchy",
     "Memory": "recollect.memory.memory",
     "MemoryClassifier": "recollect.heads.visual_memory",
     "MemoryRegressor": "recollect.heads.visual_regression",
@@ -37,12 +42,16 @@ _HOME = {
     "ResidualMemoryRegressor": "recollect.heads.residual_memory.regressor",
     "Rows": "recollect.types",
     "VersionInfo": "recollect.types",
+    "migrate": "recollect.heads.migration",
+    "rerank": "recollect.heads.reranking",
+    "residual_search": "recollect.heads.residual_search",
 }
 
 __all__ = [
     "DualMemoryClassifier",
     "Evidence",
     "Explanation",
+    "Hierarchy",
     "Memory",
     "MemoryClassifier",
     "MemoryRegressor",
@@ -54,6 +63,9 @@ __all__ = [
     "VersionInfo",
     "encoders",
     "errors",
+    "migrate",
+    "rerank",
+    "residual_search",
 ]
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from recollect.cli import options
 from recollect.cli.screen import Screen
+from recollect.errors import InvalidParameter
 
 
 def demo(
@@ -72,6 +74,20 @@ def visual_memory(
         int,
         typer.Option("--size", help="Side to which pictures are enlarged, a multiple of 32."),
     ] = 160,
+    scaling: Annotated[
+        bool,
+        typer.Option(
+            "--scaling",
+            help="Instead: accuracy by size of memory and encoder, random labels, and texts.",
+        ),
+    ] = False,
+    lifelong: Annotated[
+        bool,
+        typer.Option(
+            "--lifelong",
+            help="Instead: new classes, removals, levels, a new encoder, a second opinion.",
+        ),
+    ] = False,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
@@ -80,22 +96,28 @@ def visual_memory(
     With scikit-learn's nearest neighbors and a linear probe beside them.
     """
     with Screen(as_json=as_json, quiet=quiet) as screen:
-        from recollect.evaluation.reproduce.visual_memory import run
-
+        part = _part(scaling=scaling, lifelong=lifelong)
+        sizes = {} if part else {"rows": rows, "queries": queries, "size": size}
+        measured = import_module(f"recollect.evaluation.reproduce.visual_memory{part}")
         with screen.progress("Encoding") as bar:
-            facts = run(
+            facts = measured.run(
                 data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
                 models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
-                out=out, rows=rows, queries=queries, size=size, progress=bar,
+                out=out, progress=bar, **sizes,
             )  # fmt: skip
-        screen.result(facts, lambda: _show(screen, facts))
+        screen.result(facts, lambda: screen.say(measured.page(facts)))
+
+
+def _part(*, scaling: bool, lifelong: bool) -> str:
+    if scaling and lifelong:
+        raise InvalidParameter(
+            "two parts were asked for at once",
+            expected="--scaling or --lifelong",
+            got="both",
+            remedy="Run the command twice.",
+        )
+    return "_scaling" if scaling else "_lifelong" if lifelong else ""
 
 
 def _folder(given: Path | None, variable: str, default: str) -> Path:
     return given if given is not None else Path(os.environ.get(variable, default))
-
-
-def _show(screen: Screen, facts: dict[str, Any]) -> None:
-    from recollect.evaluation.reproduce.visual_memory_page import page
-
-    screen.say(page(facts))

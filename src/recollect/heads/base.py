@@ -127,6 +127,8 @@ class MemoryEstimator(BaseEstimator, ABC):
                 got=f"{self.encoder!r:.80}",
                 remedy="Build one with recollect.encoders, for example HogEncoder().",
             )
+        if "memory_" in self.__dict__:
+            self.memory_.check_encoder(self.encoder)  # its rows may have been given other keys
         return encode_all(self.encoder, X).keys
 
     # -- the memory ----------------------------------------------------------------------------

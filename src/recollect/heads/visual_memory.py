@@ -7,7 +7,7 @@ trained, so rows, labels and whole classes come, change and go with the next ans
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -21,11 +21,22 @@ from recollect.heads.abstention import Promise, check_promise, too_novel, too_un
 from recollect.heads.class_statistics import ClassStatistics
 from recollect.heads.explanation import Reading, added_shares, answers_of, explain_votes
 from recollect.heads.inputs import check_labels, in_our_words
-from recollect.heads.members import Means, OwnShares, blended, choose_means, own_shares
+from recollect.heads.members import (
+    Means,
+    OwnShares,
+    Read,
+    as_text,
+    blended,
+    choose_means,
+    codes_of,
+    labels_of,
+    own_shares,
+)
 from recollect.heads.neighbors import NeighborEstimator, within
 from recollect.heads.selection import RELIABILITIES, TuningReport, make_grid
+from recollect.heads.what_if import WhatIf, chosen_rows, preview_by_copy, preview_removal
 from recollect.memory.memory import Memory
-from recollect.readout.novelty import NoveltyScore, check_rate, novelty_scores
+from recollect.readout.novelty import check_rate
 from recollect.readout.reliability import Reliability, ReliabilityName, as_reliability
 from recollect.readout.voting import (
     LEAST_ALPHA,
@@ -38,7 +49,7 @@ from recollect.readout.voting import (
     vote_shares,
     weigh,
 )
-from recollect.types import Codes, Doubles, Explanation, Mask, Metric, Neighbors, ValueKind
+from recollect.types import Codes, Doubles, Explanation, Mask, Metric, ValueKind
 
 
 class MemoryClassifier(ClassifierMixin, NeighborEstimator):
@@ -213,7 +224,7 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
                 whose answer has too small a share stay unanswered, all if need be.
         """
         read = self._read(X, self.k)
-        answers = _labels(read.near, self._winners(read))
+        answers = labels_of(read.near, self._winners(read))
         if abstain is None:
             return answers
         some = answers.astype(object)
@@ -227,29 +238,6 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         follows the order of the neighbors, not that of the columns.
         """
         return self._shares(self._read(X, self.k))
-
-    def novelty(
-        self,
-        X: Any,
-        *,
-        score: NoveltyScore = "mean",
-        neighbors: int = 100,
-    ) -> Doubles:
-        """Say how unlike the rows each query is, float64 ``(queries,)``; larger is more novel.
-
-        Args:
-            X: Queries.
-            score: ``"mean"`` or ``"median"`` distance to the nearest rows (the paper, appendix G),
-                or the distance to the ``"nearest"`` alone.
-            neighbors: How many rows; the paper takes 100. Where there are fewer, all.
-
-        Example:
-            >>> head = MemoryClassifier().fit([[1, 0], [1, 0.1], [0.9, 0.1]], ["a", "a", "b"])
-            >>> near, far = head.novelty([[1, 0.05], [-1, 0]])
-            >>> bool(near < far)
-            True
-        """
-        return novelty_scores(self._search(X, neighbors), self.metric, score)
 
     def predict_all_k(self, X: Any, ks: Sequence[int] | None = None) -> NDArray[Any]:
         """Return the labels for several neighborhood sizes from one search.
@@ -278,11 +266,11 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         most = read.near.ids.shape[1]
         columns = [min(size, most) - 1 for size in sizes]
         if self.class_means == 0:
-            winners = vote_all_k(_codes(read.near), read.weights)[:, columns]
-            return _labels(read.near, answers_of(read.found, winners))
+            winners = vote_all_k(codes_of(read.near), read.weights)[:, columns]
+            return labels_of(read.near, answers_of(read.found, winners))
         base = self._base(read.keys)
         best = [self._blend(base, read, column + 1).argmax(axis=1) for column in columns]
-        return _labels(read.near, np.stack(best, axis=1))
+        return labels_of(read.near, np.stack(best, axis=1))
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy on these queries, in [0, 1]."""
@@ -311,7 +299,7 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         """
         memory, keys = self._asked(X)
         k = within(check_k(self.k), memory)
-        trust = as_reliability(self.reliability)
+        trust = self._trust
         voted = self.class_means == 0
         reading = Reading(
             self._rule(),
@@ -369,10 +357,38 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         )
         return replace(report, means=found)
 
+    def what_if(
+        self, X: Any = None, *, remove: ArrayLike | None = None, where: str | None = None
+    ) -> WhatIf:
+        """Show which answers would change if rows were removed; nothing is written.
+
+        Args:
+            X: Queries; None asks about every row that would stay, itself excluded.
+            remove: Ids of the rows; or
+            where: a filter, such as ``"label = 'cat'"``.
+
+        Returns:
+            The answers before and after, exactly as ``forget`` would leave them.
+
+        Example:
+            >>> pets = MemoryClassifier(k=1).fit([[1, 0], [0.9, 0.1], [0, 1]], ["a", "b", "c"])
+            >>> preview = pets.what_if([[1, 0], [0, 1]], remove=[0])
+            >>> preview.flipped.tolist(), preview.after.tolist()
+            ([True, False], ['b', 'c'])
+        """
+        self._check_options()
+        memory = self._recall()
+        gone = chosen_rows(memory, remove, where)
+        if self.reliability is not None or self.class_means:
+            return preview_by_copy(self, gone, X)
+        own = np.setdiff1d(memory.ids, gone) if X is None else None
+        keys = memory.rows(own).keys if own is not None else self._keys(X)
+        return preview_removal(memory, gone, keys, own, self._rule(), self.metric, check_k(self.k))
+
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels that rows have now, sorted."""
-        return _as_text(self._recall().labels)
+        return as_text(self._recall().labels)
 
     # -- inside --------------------------------------------------------------------------------
 
@@ -382,8 +398,7 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
 
     def _check_options(self) -> None:
         self._rule()
-        as_reliability(self.reliability)
-        self._means()
+        _ = self._trust, self._means()  # both judge what they are given
 
     def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
         return check_labels(self, X, y)
@@ -391,34 +406,38 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
     def _rule(self) -> VoteRule:
         return VoteRule(self.vote, self.alpha, self.temperature, self.sharpness)
 
+    @property
+    def _trust(self) -> Reliability | None:
+        return as_reliability(self.reliability)
+
     def _means(self) -> Means:
         return Means(self.class_means, self.shrinkage, self.mean_temperature)
 
-    def _read(self, X: Any, k: int) -> _Read:
+    def _read(self, X: Any, k: int) -> Read:
         """Find the neighbors of each query and weigh their votes."""
         self._check_options()
         memory = self._recall()
         keys = self._keys(X)
         found = self._find(memory, keys, k)
-        near = self._judged(found, as_reliability(self.reliability))
-        return _Read(keys, found, near, weigh(near, self._rule(), self.metric))
+        near = self._judged(found, self._trust)
+        return Read(keys, found, near, weigh(near, self._rule(), self.metric))
 
-    def _winners(self, read: _Read) -> Codes:
+    def _winners(self, read: Read) -> Codes:
         if self.class_means == 0:
-            return answers_of(read.found, vote(_codes(read.near), read.weights)[:, None])[:, 0]
+            return answers_of(read.found, vote(codes_of(read.near), read.weights)[:, None])[:, 0]
         return np.asarray(self._shares(read).argmax(axis=1))
 
-    def _shares(self, read: _Read) -> Doubles:
+    def _shares(self, read: Read) -> Doubles:
         assert read.near.classes is not None
         if self.class_means == 0:
             shares = vote_shares(read.weights)
-            return label_shares(_codes(read.near), shares, len(read.near.classes))
+            return label_shares(codes_of(read.near), shares, len(read.near.classes))
         return self._blend(self._base(read.keys), read, read.near.ids.shape[1])
 
-    def _blend(self, base: tuple[Doubles, float], read: _Read, k: int) -> Doubles:
+    def _blend(self, base: tuple[Doubles, float], read: Read, k: int) -> Doubles:
         """Add the shares of the first k neighbors to what the class means give."""
         shares = vote_shares(read.weights[:, :k]) * base[1]
-        return added_shares(base[0], _codes(read.near)[:, :k], shares)
+        return added_shares(base[0], codes_of(read.near)[:, :k], shares)
 
     def _base(self, keys: NDArray[Any]) -> tuple[Doubles, float]:
         """The class means' part of every share, and what is left to the vote."""
@@ -436,17 +455,17 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         """What the others vote on each row of the memory."""
         memory = self._recall()
         k = min(check_k(self.k), max(1, len(memory) - 1))
-        trust, classes = as_reliability(self.reliability), len(memory.labels)
+        trust, classes = self._trust, len(memory.labels)
         return own_shares(self._peers(k), self._rule(), k, trust, classes)
 
-    def _refused(self, read: _Read, rate: float, promise: str) -> Mask:
+    def _refused(self, read: Read, rate: float, promise: str) -> Mask:
         """Which queries stay unanswered."""
         check_promise(promise)
         k = read.found.ids.shape[1]
         peers = self._peers(k)
         if promise == "coverage":
             return too_novel(read.found, peers, rate)
-        means, trust = self._means(), as_reliability(self.reliability)
+        means, trust = self._means(), self._trust
 
         def own() -> OwnShares:
             shares = self._own_votes()
@@ -464,34 +483,3 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
     def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
         code = {label: code for code, label in enumerate(self.memory_.labels.tolist())}
         return np.array([code.get(label, -2) for label in values.tolist()], np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Queries and what was found for them.
-
-    Attributes:
-        keys: ``(queries, dim)``.
-        found: All neighbors, nearest first.
-        near: Those that vote, with the weight their reliability leaves them.
-        weights: What each vote weighs.
-    """
-
-    keys: NDArray[Any]
-    found: Neighbors
-    near: Neighbors
-    weights: Doubles
-
-
-def _codes(near: Neighbors) -> Codes:
-    assert near.codes is not None
-    return near.codes
-
-
-def _labels(near: Neighbors, codes: Codes) -> NDArray[Any]:
-    assert near.classes is not None
-    return _as_text(near.classes[codes])
-
-
-def _as_text(labels: NDArray[Any]) -> NDArray[Any]:
-    return labels.astype(str) if labels.dtype == object else labels

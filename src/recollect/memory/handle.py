@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from recollect.errors import Closed, CorruptMemory, EncoderMismatch, InvalidParameter
 from recollect.memory import checks, reading
 from recollect.memory.recall import View
-from recollect.memory.schema import describe_encoder
+from recollect.memory.schema import Configuration, describe_encoder
 from recollect.memory.store import Store
 from recollect.types import Floats, Ids, Label, Metric, Neighbors, ValueKind
 
@@ -32,7 +32,11 @@ class Write:
 
 
 class Handle:
-    """What :class:`~recollect.memory.memory.Memory` is built on; it has no verbs of its own."""
+    """What :class:`~recollect.memory.memory.Memory` is built on; it has no verbs of its own.
+
+    The verbs stand in classes by concern, each built on the one before: `asking`, `teaching`,
+    `forgetting`; `memory` adds how one is made and opened.
+    """
 
     def __init__(
         self, store: Store, *, uri: str, pinned: int | None = None, owner: bool = True
@@ -40,6 +44,8 @@ class Handle:
         self._store, self._uri, self._pinned, self._owner = store, uri, pinned, owner
         self._view: View | None = None
         self._closed = False
+        self._expected: str | None = None  # the encoder in use, told when it was opened
+        self._past = None if pinned is None else store.configs[store.encoding_at(pinned)]
         self._seen = store.generation
 
     # -- what it is ----------------------------------------------------------------------------
@@ -52,43 +58,43 @@ class Handle:
     @property
     def dim(self) -> int:
         """Width of a key."""
-        return self._store.config.dim
+        return self._config.dim
 
     @property
     def metric(self) -> Metric:
         """How keys are compared."""
-        return self._store.config.metric
+        return self._config.metric
 
     @property
     def metric_weights(self) -> NDArray[np.float64] | None:
         """Factors of the Manhattan metric, ``(dim,)``, or None."""
-        weights = self._store.config.metric_weights
+        weights = self._config.metric_weights
         return None if weights is None else np.array(weights)
 
     @property
     def value(self) -> ValueKind:
         """What a row answers with."""
-        return self._store.config.value
+        return self._config.value
 
     @property
     def value_dim(self) -> int | None:
         """Width of vector values, or None."""
-        return self._store.config.value_dim
+        return self._config.value_dim
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """How keys are stored."""
-        return np.dtype(self._store.config.dtype)
+        return np.dtype(self._config.dtype)
 
     @property
     def encoder(self) -> str | None:
         """Fingerprint of the encoder that makes the keys, or None."""
-        return self._store.config.encoder
+        return self._config.encoder
 
     @property
     def encoder_spec(self) -> dict[str, Any] | None:
         """Recipe for ``recollect.encoders.from_spec``, or None."""
-        return self._store.config.encoder_spec
+        return self._config.encoder_spec
 
     @property
     def version(self) -> int:
@@ -162,15 +168,7 @@ class Handle:
         Args:
             encoder: An encoder or a fingerprint. None, or a memory that records no encoder, pass.
         """
-        fingerprint, _ = describe_encoder(encoder)
-        recorded = self._store.config.encoder
-        if fingerprint is not None and recorded is not None and fingerprint != recorded:
-            raise EncoderMismatch(
-                "the keys of this memory come from another encoder",
-                expected=repr(recorded),
-                got=repr(fingerprint),
-                remedy="Use the recorded encoder, or teach a new memory with this one.",
-            )
+        _compare_encoders(self._config.encoder, describe_encoder(encoder)[0])
 
     def close(self) -> None:
         """Release the files and the writer's lock; harmless when called again."""
@@ -191,6 +189,10 @@ class Handle:
         self.close()
 
     # -- inside --------------------------------------------------------------------------------
+
+    @property
+    def _config(self) -> Configuration:
+        return self._past or self._store.config
 
     def _require_open(self) -> None:
         if self._closed:
@@ -244,7 +246,10 @@ class Handle:
         if self._view is None:
             if self._pinned is not None:
                 store.check_version(self._pinned)
-            self._view = View(store, self._pinned)
+            view = View(store, self._pinned)
+            if store.read_only:  # a writer elsewhere may have given the rows other keys
+                _compare_encoders(view.config.encoder, self._expected)
+            self._view = view
         return self._view
 
     @contextmanager
@@ -275,3 +280,13 @@ class Handle:
         wanted = np.sort(checks.check_ids(ids))
         view.table.find(wanted)
         return wanted
+
+
+def _compare_encoders(recorded: str | None, used: str | None) -> None:
+    if used is not None and recorded is not None and used != recorded:
+        raise EncoderMismatch(
+            "the keys of this memory come from another encoder",
+            expected=repr(recorded),
+            got=repr(used),
+            remedy="Use the recorded encoder; recollect.migrate gives rows other keys.",
+        )

@@ -143,7 +143,7 @@ def about(config: Configuration) -> dict[str, Any]:
 
 def stats(store: Store, view: View, uri: str, version: int | None) -> dict[str, Any]:
     """Return what a memory is and how much room it takes, as plain values for JSON."""
-    config = store.config
+    config = view.config
     facts: dict[str, Any] = {
         "uri": uri,
         "rows": view.table.rows,

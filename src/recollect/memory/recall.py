@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recollect.errors import CorruptMemory
 from recollect.index.exact import ExactIndex
 from recollect.memory.arrays import unpack_arrays
+from recollect.memory.schema import Configuration
 from recollect.memory.store import Store
 from recollect.memory.table import STATE, States
 from recollect.types import Floats, Ids, Neighbors
@@ -31,6 +32,7 @@ class View:
 
     Attributes:
         version: The version these rows are of.
+        config: What the memory was in it.
         moment: Counts the changes made in place, so that a reader can tell whether one happened.
     """
 
@@ -39,6 +41,7 @@ class View:
         self.table, self.book = store.load_table(version)
         self.contents = {number: store.bytes_of(number) for number in store.segments}
         self.version = store.version if version is None else version
+        self.config = store.configs[store.encoding_at(version)]
         self.moment = 0
         self._index: ExactIndex | None = None
 
@@ -52,7 +55,7 @@ class View:
         """
         with self.store.mutex:
             if self._index is None:
-                index, states = _new_index(self.store), self.table.states[self.table.alive]
+                index, states = _new_index(self.config), self.table.states[self.table.alive]
                 self._check_keys(states)
                 self._share(index, states)
                 self._index = index
@@ -100,7 +103,7 @@ class View:
                     self.contents[number] = self.store.bytes_of(number)
 
     def _count(self, states: States, sign: int) -> None:
-        if self.store.config.value == "label":
+        if self.config.value == "label":
             self.book.count(states["code"], sign)
 
     # -- reading out ---------------------------------------------------------------------------
@@ -115,7 +118,7 @@ class View:
         if self.table.rows:
             places = self.table.lookup(np.where(found, ids, self.table.states["id"][0]))
             states = self.table.states[places]
-            if valued and self.store.config.value in {"vector", "arrays"}:
+            if valued and self.config.value in {"vector", "arrays"}:
                 fresh = np.unique(places[found & ~self.table.checked[places]])
                 self._check_values(self.table.states[fresh])
                 self.table.checked[fresh] = True
@@ -124,7 +127,7 @@ class View:
         weights = np.where(found, states["weight"], 0.0)
         if not valued:
             return Neighbors(ids, similarity, np.empty((len(ids), 0)), weights)
-        if self.store.config.value == "label":
+        if self.config.value == "label":
             classes = self.book.classes
             codes = np.where(found, self.book.index(states["code"]), -1)
             values = _take(classes, codes)
@@ -133,14 +136,14 @@ class View:
 
     def values(self, states: States) -> NDArray[Any]:
         """Values of rows, ``(rows,)`` or ``(rows, width)``."""
-        if self.store.config.value == "label":
+        if self.config.value == "label":
             return _take(self.book.classes, self.book.index(states["code"]))
-        if self.store.config.value in {"vector", "arrays"}:
+        if self.config.value in {"vector", "arrays"}:
             self._check_values(states)
         return self._values(states, np.ones(len(states), bool))
 
     def _values(self, states: States, found: NDArray[np.bool_]) -> NDArray[Any]:
-        kind = self.store.config.value
+        kind = self.config.value
         if kind == "number":
             return np.where(found, states["number"], np.nan)
         if kind == "vector":
@@ -156,7 +159,7 @@ class View:
         return arrays
 
     def _vectors(self, states: States, found: NDArray[np.bool_]) -> Floats:
-        width = self.store.config.value_dim
+        width = self.config.value_dim
         assert width is not None
         vectors = np.full((*states.shape, width), np.nan, np.float32)
         for number in np.unique(states["value_segment"][found]):
@@ -170,7 +173,7 @@ class View:
     def keys(self, states: States) -> NDArray[Any]:
         """Keys of rows, ``(rows, dim)``, copied."""
         self._check_keys(states)
-        config = self.store.config
+        config = self.config
         keys = np.empty((len(states), config.dim), config.key_dtype)
         for number in np.unique(states["segment"]):
             here = states["segment"] == number
@@ -178,7 +181,7 @@ class View:
         return keys
 
     def _segment_keys(self, number: int) -> NDArray[Any]:
-        config = self.store.config
+        config = self.config
         return self.contents[number].view(config.key_dtype).reshape(-1, config.dim)
 
     def _share(self, index: ExactIndex, states: States) -> None:
@@ -197,7 +200,7 @@ class View:
                 index.attach(here["id"][run], keys[part], norms=here["norm"][run])
 
     def _check_keys(self, states: States) -> None:
-        size = self.store.config.record_bytes
+        size = self.config.record_bytes
         self._compare("key", "segment", states, states["record"] * size, size)
 
     def _check_values(self, states: States) -> None:
@@ -226,11 +229,11 @@ class View:
                     )
 
 
-def _new_index(store: Store) -> ExactIndex:
-    weights = store.config.metric_weights
+def _new_index(config: Configuration) -> ExactIndex:
+    weights = config.metric_weights
     return ExactIndex(
-        store.config.dim,
-        store.config.metric,
+        config.dim,
+        config.metric,
         metric_weights=None if weights is None else np.array(weights),
     )
 
