@@ -39,8 +39,8 @@ def test_twice_the_votes_make_a_suspect_and_fewer_do_not():
     memory.add([[0.0], [1.0], [-1.1], [1.2]], ["a", "a", "b", "b"])
     peers = Peers(memory)
 
-    assert 0 in [one.id for one in find_suspects(peers, times=2.0)]
-    assert 0 not in [one.id for one in find_suspects(peers, times=2.1)]
+    assert 0 in [one.id for one in find_suspects(peers, neighbors=3, times=2.0)]
+    assert 0 not in [one.id for one in find_suspects(peers, neighbors=3, times=2.1)]
 
 
 def test_harm_is_the_share_in_wrong_answers(memory):

@@ -67,7 +67,9 @@ def inspect_rows(
     few: int = FEW,
     progress: Progress | None = None,
 ) -> CurationReport:
-    """Ask all rows about each other and report what looks wrong; nothing is changed.
+    """Ask all rows about each other and report what looks wrong; no row is changed.
+
+    In a durable memory that is open for writing, the comparison is kept in its cache.
 
     Args:
         memory: Of labels, with two rows or more.
@@ -94,6 +96,7 @@ def inspect_rows(
     _check(memory, k, near, few)
     peers = Peers(memory)
     table = peers.follow(progress)
+    table.keep()
     harmful = find_harmful(peers, VoteRule() if rule is None else rule, min(k, len(memory) - 1))
     return CurationReport(
         version=memory.version,

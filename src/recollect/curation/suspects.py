@@ -13,7 +13,8 @@ from recollect.readout.voting import VoteRule, label_shares, vote, vote_shares, 
 from recollect.types import Doubles, Ids, Label, Mask
 
 ASKED = 50
-"""Neighbors that are asked about a label."""
+"""Neighbors that are asked about a label, at most; no more than a class has rows in the mean, for
+beyond them even the best label runs out of rows."""
 
 TIMES = 2.0
 """How many times the votes for a row's own label another label must have to make it a suspect; on
@@ -62,14 +63,17 @@ class Harmful:
     misled: tuple[int, ...]
 
 
-def find_suspects(peers: Peers, *, neighbors: int = ASKED, times: float = TIMES) -> list[Suspect]:
+def find_suspects(
+    peers: Peers, *, neighbors: int | None = None, times: float = TIMES
+) -> list[Suspect]:
     """List the rows whose label another label outvotes, the most doubtful first.
 
     Every row is left out of its own neighbors, and all neighbors count alike.
 
     Args:
         peers: The memory's rows, asked about each other.
-        neighbors: How many are asked, 1 to 100.
+        neighbors: How many are asked, 1 to 100; None for 50, or as many as a class has rows in the
+            mean if that is less.
         times: How many times the own label's votes another must have, at least 1.
 
     Example:
@@ -81,7 +85,8 @@ def find_suspects(peers: Peers, *, neighbors: int = ASKED, times: float = TIMES)
     """
     found: list[Suspect] = []
     classes = peers.memory.labels
-    for block in peers.blocks(neighbors):
+    asked = min(ASKED, max(1, len(peers.memory) // len(classes)))
+    for block in peers.blocks(asked if neighbors is None else neighbors):
         near = block.near
         assert near.codes is not None
         shares = label_shares(near.codes, vote_shares(near.found.astype(float)), len(classes))

@@ -189,6 +189,8 @@ class NeighborEstimator(MemoryEstimator):
         self._recall()
         blocks = self._own_answers(grid) if X is None else self._given_answers(X, y, grid)
         report = choose(blocks, grid, scoring, self.metric)
+        if X is None:
+            self._peers().keep()
         best = report.best
         chosen: dict[str, Any] = {rule_name: best.rule, "k": best.k}
         if best.parameter is not None:
