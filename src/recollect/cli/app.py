@@ -20,6 +20,7 @@ from recollect.cli import (
     history,
     inspect,
     lifelong,
+    machine,
     measure,
     showcase,
     teach,
@@ -59,7 +60,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
+    ("doctor", machine.doctor),
     ("demo", showcase.demo),
+    ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
     ("reproduce visual-memory-choice", choice.visual_memory_choice),
 )

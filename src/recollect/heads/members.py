@@ -13,7 +13,7 @@ from recollect.heads.class_means import class_scores, class_shares
 from recollect.heads.selection import MeansChoice
 from recollect.index.scoring import measure
 from recollect.readout.voting import VoteRule, label_shares, vote_shares, weigh
-from recollect.types import Codes, Doubles, Mask, Neighbors
+from recollect.types import Codes, Doubles, Mask
 
 if TYPE_CHECKING:
     from recollect.heads.class_statistics import ClassStatistics
@@ -130,40 +130,6 @@ def choose_means(vote: OwnShares, statistics: ClassStatistics) -> MeansChoice:
     return MeansChoice(
         best.class_means, best.shrinkage, best.mean_temperature, best.score, without, tried
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Queries and what was found for them.
-
-    Attributes:
-        keys: ``(queries, dim)``.
-        found: All neighbors, nearest first.
-        near: Those that vote, with the weight their reliability leaves them.
-        weights: What each vote weighs.
-    """
-
-    keys: NDArray[Any]
-    found: Neighbors
-    near: Neighbors
-    weights: Doubles
-
-
-def codes_of(near: Neighbors) -> Codes:
-    """Class of each neighbor; they are neighbors in a memory of labels."""
-    assert near.codes is not None
-    return near.codes
-
-
-def labels_of(near: Neighbors, codes: Codes) -> NDArray[Any]:
-    """Labels that the codes stand for."""
-    assert near.classes is not None
-    return as_text(near.classes[codes])
-
-
-def as_text(labels: NDArray[Any]) -> NDArray[Any]:
-    """Labels as scikit-learn knows them: an array of text instead of one of objects."""
-    return labels.astype(str) if labels.dtype == object else labels
 
 
 def _number(value: object) -> float:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator, empty_memory
+from recollect.heads.base import MemoryEstimator
+from recollect.heads.keeper import empty_memory
 from recollect.heads.peers import Peers
 from recollect.heads.selection import Grid, Judged, Scoring, TuningReport, choose
 from recollect.memory.leave_one_out import DEEPEST
 from recollect.memory.memory import Memory
-from recollect.readout.novelty import NoveltyScore, novelty_scores
 from recollect.readout.reliability import Reliability
-from recollect.readout.voting import VoteRule, check_k, distances, weigh
+from recollect.readout.voting import VoteRule, check_k, distances
 from recollect.types import Doubles, Ids, Neighbors
 
 # Rows whose keys are read at once when the memory is asked about itself.
@@ -80,59 +80,6 @@ class NeighborEstimator(MemoryEstimator):
             found = self._search(X, count)
             ids, similarity = found.ids, found.similarity
         return (distances(similarity, memory.metric), ids) if return_distance else ids
-
-    def keys(self, X: Any) -> NDArray[Any]:
-        """Return the keys of queries, ``(queries, dim)``: what the encoder makes of them."""
-        self._recall()
-        return self._keys(X)
-
-    def votes(self, X: Any = None) -> tuple[Neighbors, Doubles]:
-        """Return the rows that vote on each query, and what each vote weighs.
-
-        Args:
-            X: Queries; None asks about every row in ``ids_``, itself excluded.
-
-        Returns:
-            Neighbors ``(queries, k)``, with the weight their reliability leaves them, and float64
-            weights ``(queries, k)``, 0 where empty.
-        """
-        self._check_options()
-        trust = self._trust
-        if X is not None:
-            near = self._judged(self._search(X, self.k), trust)
-        else:
-            k = within(check_k(self.k), self._recall())
-            near = self._judged_without_own(self._around(self.ids_, k), trust)
-        return near, weigh(near, self._rule(), self.metric)
-
-    def novelty(
-        self,
-        X: Any,
-        *,
-        score: NoveltyScore = "mean",
-        neighbors: int = 100,
-    ) -> Doubles:
-        """Say how unlike the rows each query is, float64 ``(queries,)``; larger is more novel.
-
-        Args:
-            X: Queries.
-            score: ``"mean"`` or ``"median"`` distance to the nearest rows (the paper, appendix G),
-                or the distance to the ``"nearest"`` alone.
-            neighbors: How many rows; the paper takes 100. Where there are fewer, all.
-
-        Example:
-            >>> from recollect.heads.visual_memory import MemoryClassifier
-            >>> head = MemoryClassifier().fit([[1, 0], [1, 0.1], [0.9, 0.1]], ["a", "a", "b"])
-            >>> near, far = head.novelty([[1, 0.05], [-1, 0]])
-            >>> bool(near < far)
-            True
-        """
-        return novelty_scores(self._search(X, neighbors), self.metric, score)
-
-    @property
-    def _trust(self) -> Reliability | None:
-        """How far rows are trusted."""
-        return None
 
     def _search(self, X: Any, k: int) -> Neighbors:
         """Find the k nearest rows of each query.
@@ -239,15 +186,21 @@ class NeighborEstimator(MemoryEstimator):
         """Let neighbors vote with their reliability."""
         return near if reliability is None else self._peers().judged(near, reliability)
 
-    def _judged_without_own(self, near: Neighbors, reliability: Reliability | None) -> Neighbors:
-        """Let the neighbors of all rows in ``ids_`` vote with what the others say of them."""
-        if reliability is None:
-            return near
-        peers = self._peers()
-        return peers.judged_without_own(near, peers.own(self.ids_).codes, reliability)
-
     def __getstate__(self) -> dict[str, Any]:
         """Leave out what can be computed again."""
         state = super().__getstate__()
         state.pop("_rows_asked", None)
         return state
+
+
+def joined(parts: Sequence[Neighbors], order: NDArray[np.intp]) -> Neighbors:
+    """Put what was found for blocks of queries together, in another order of the queries."""
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    codes = None if parts[0].codes is None else column("codes")
+    return Neighbors(
+        column("ids"), column("similarity"), column("values"), column("weights"), codes,
+        parts[0].classes,
+    )  # fmt: skip

@@ -129,20 +129,14 @@ class Peers:
         for ids, near in table.blocks(k):
             own = self.own(ids)
             judged = {
-                reading: self.judged_without_own(near, own.codes, reading)
+                reading: near if reading is None else self._without_own(near, own.codes, reading)
                 for reading in reliabilities
             }
             yield Block(ids, own.codes, own.values, near, judged)
 
-    def judged_without_own(
-        self, near: Neighbors, truth: Codes, reliability: Reliability | None
-    ) -> Neighbors:
-        """Let the neighbors of rows vote with what all rows but the one asked say of them."""
-        if reliability is None:
-            return near
-        counts, share = self.counts(reliability.counted), self.follow().share
-        own = factors_without_own(counts, near, truth, reliability, share=share)
-        return apply(near, own, reliability)
+    def _without_own(self, near: Neighbors, truth: Codes, reading: Reliability) -> Neighbors:
+        counts, share = self.counts(reading.counted), self._table.share
+        return apply(near, factors_without_own(counts, near, truth, reading, share=share), reading)
 
 
 @dataclass(frozen=True, slots=True)

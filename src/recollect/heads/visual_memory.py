@@ -17,42 +17,27 @@ from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
-from recollect.heads.abstention import Promise, check_promise, too_novel, too_unsure
-from recollect.heads.class_statistics import ClassStatistics
-from recollect.heads.explanation import Reading, added_shares, answers_of, explain_votes
-from recollect.heads.inputs import check_labels, in_our_words
-from recollect.heads.members import (
-    Means,
-    OwnShares,
-    Read,
-    as_text,
-    blended,
-    choose_means,
-    codes_of,
-    labels_of,
-    own_shares,
-)
-from recollect.heads.neighbors import NeighborEstimator, within
+from recollect.heads.abstention import Promise
+from recollect.heads.explanation import Reading, answers_of, explain_votes
+from recollect.heads.inputs import in_our_words
+from recollect.heads.members import choose_means
+from recollect.heads.neighbors import within
 from recollect.heads.selection import RELIABILITIES, TuningReport, make_grid
-from recollect.heads.what_if import WhatIf, chosen_rows, preview_by_copy, preview_removal
+from recollect.heads.voting_classifier import VotingClassifier, as_text, codes_of, labels_of
+from recollect.heads.what_if import WhatIf, chosen_rows
 from recollect.memory.memory import Memory
-from recollect.readout.novelty import check_rate
+from recollect.readout.novelty import NoveltyScore, check_rate, novelty_scores
 from recollect.readout.reliability import Reliability, ReliabilityName, as_reliability
 from recollect.readout.voting import (
     LEAST_ALPHA,
     Rule,
-    VoteRule,
     check_k,
-    label_shares,
-    vote,
     vote_all_k,
-    vote_shares,
-    weigh,
 )
-from recollect.types import Codes, Doubles, Explanation, Mask, Metric, ValueKind
+from recollect.types import Doubles, Explanation, Metric
 
 
-class MemoryClassifier(ClassifierMixin, NeighborEstimator):
+class MemoryClassifier(ClassifierMixin, VotingClassifier):
     """Name what the nearest rows vote for.
 
     Args:
@@ -239,6 +224,29 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         """
         return self._shares(self._read(X, self.k))
 
+    def novelty(
+        self,
+        X: Any,
+        *,
+        score: NoveltyScore = "mean",
+        neighbors: int = 100,
+    ) -> Doubles:
+        """Say how unlike the rows each query is, float64 ``(queries,)``; larger is more novel.
+
+        Args:
+            X: Queries.
+            score: ``"mean"`` or ``"median"`` distance to the nearest rows (the paper, appendix G),
+                or the distance to the ``"nearest"`` alone.
+            neighbors: How many rows; the paper takes 100. Where there are fewer, all.
+
+        Example:
+            >>> head = MemoryClassifier().fit([[1, 0], [1, 0.1], [0.9, 0.1]], ["a", "a", "b"])
+            >>> near, far = head.novelty([[1, 0.05], [-1, 0]])
+            >>> bool(near < far)
+            True
+        """
+        return novelty_scores(self._search(X, neighbors), self.metric, score)
+
     def predict_all_k(self, X: Any, ks: Sequence[int] | None = None) -> NDArray[Any]:
         """Return the labels for several neighborhood sizes from one search.
 
@@ -299,7 +307,7 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         """
         memory, keys = self._asked(X)
         k = within(check_k(self.k), memory)
-        trust = self._trust
+        trust = as_reliability(self.reliability)
         voted = self.class_means == 0
         reading = Reading(
             self._rule(),
@@ -362,6 +370,9 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
     ) -> WhatIf:
         """Show which answers would change if rows were removed; nothing is written.
 
+        With ``reliability`` or ``class_means`` a removal reaches every answer: the rows that stay
+        are copied into RAM and asked.
+
         Args:
             X: Queries; None asks about every row that would stay, itself excluded.
             remove: Ids of the rows; or
@@ -377,109 +388,10 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
             ([True, False], ['b', 'c'])
         """
         self._check_options()
-        memory = self._recall()
-        gone = chosen_rows(memory, remove, where)
-        if self.reliability is not None or self.class_means:
-            return preview_by_copy(self, gone, X)
-        own = np.setdiff1d(memory.ids, gone) if X is None else None
-        keys = memory.rows(own).keys if own is not None else self._keys(X)
-        return preview_removal(memory, gone, keys, own, self._rule(), self.metric, check_k(self.k))
+        gone = chosen_rows(self._recall(), remove, where)
+        return self._previewed(X, gone)
 
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels that rows have now, sorted."""
         return as_text(self._recall().labels)
-
-    # -- inside --------------------------------------------------------------------------------
-
-    @property
-    def _kind(self) -> ValueKind:
-        return "label"
-
-    def _check_options(self) -> None:
-        self._rule()
-        _ = self._trust, self._means()  # both judge what they are given
-
-    def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
-        return check_labels(self, X, y)
-
-    def _rule(self) -> VoteRule:
-        return VoteRule(self.vote, self.alpha, self.temperature, self.sharpness)
-
-    @property
-    def _trust(self) -> Reliability | None:
-        return as_reliability(self.reliability)
-
-    def _means(self) -> Means:
-        return Means(self.class_means, self.shrinkage, self.mean_temperature)
-
-    def _read(self, X: Any, k: int) -> Read:
-        """Find the neighbors of each query and weigh their votes."""
-        self._check_options()
-        memory = self._recall()
-        keys = self._keys(X)
-        found = self._find(memory, keys, k)
-        near = self._judged(found, self._trust)
-        return Read(keys, found, near, weigh(near, self._rule(), self.metric))
-
-    def _winners(self, read: Read) -> Codes:
-        if self.class_means == 0:
-            return answers_of(read.found, vote(codes_of(read.near), read.weights)[:, None])[:, 0]
-        return np.asarray(self._shares(read).argmax(axis=1))
-
-    def _shares(self, read: Read) -> Doubles:
-        assert read.near.classes is not None
-        if self.class_means == 0:
-            shares = vote_shares(read.weights)
-            return label_shares(codes_of(read.near), shares, len(read.near.classes))
-        return self._blend(self._base(read.keys), read, read.near.ids.shape[1])
-
-    def _blend(self, base: tuple[Doubles, float], read: Read, k: int) -> Doubles:
-        """Add the shares of the first k neighbors to what the class means give."""
-        shares = vote_shares(read.weights[:, :k]) * base[1]
-        return added_shares(base[0], codes_of(read.near)[:, :k], shares)
-
-    def _base(self, keys: NDArray[Any]) -> tuple[Doubles, float]:
-        """The class means' part of every share, and what is left to the vote."""
-        means = self._means()
-        return means.shares(keys, self._statistics()), 1.0 - means.part
-
-    def _statistics(self) -> ClassStatistics:
-        memory = self._recall()
-        held = self.__dict__.get("_key_sums")
-        if held is None or held.memory is not memory:
-            held = self._key_sums = ClassStatistics(memory)
-        return held
-
-    def _own_votes(self) -> OwnShares:
-        """What the others vote on each row of the memory."""
-        memory = self._recall()
-        k = min(check_k(self.k), max(1, len(memory) - 1))
-        trust, classes = self._trust, len(memory.labels)
-        return own_shares(self._peers(k), self._rule(), k, trust, classes)
-
-    def _refused(self, read: Read, rate: float, promise: str) -> Mask:
-        """Which queries stay unanswered."""
-        check_promise(promise)
-        k = read.found.ids.shape[1]
-        peers = self._peers(k)
-        if promise == "coverage":
-            return too_novel(read.found, peers, rate)
-        means, trust = self._means(), self._trust
-
-        def own() -> OwnShares:
-            shares = self._own_votes()
-            return blended(shares, means, self._statistics()) if means.part else shares
-
-        sure = self._shares(read).max(axis=1)
-        return too_unsure(sure, peers, rate, setting=(k, self._rule(), trust, means), own=own)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what can be computed again."""
-        state = super().__getstate__()
-        state.pop("_key_sums", None)
-        return state
-
-    def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
-        code = {label: code for code, label in enumerate(self.memory_.labels.tolist())}
-        return np.array([code.get(label, -2) for label in values.tolist()], np.int64)

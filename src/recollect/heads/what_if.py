@@ -7,7 +7,7 @@ takes to have k that stay. So the answer is the one that a real removal gives, b
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,6 @@ from recollect.errors import InvalidParameter
 from recollect.memory.memory import Memory
 from recollect.readout.voting import VoteRule, label_shares, vote, vote_shares, weigh
 from recollect.types import Codes, Doubles, Ids, Mask, Metric, Neighbors
-
-if TYPE_CHECKING:
-    from recollect.heads.visual_memory import MemoryClassifier
 
 # Queries looked at once.
 _BLOCK = 1024
@@ -70,34 +67,6 @@ def chosen_rows(memory: Memory, ids: ArrayLike | None, where: str | None) -> Ids
             remedy="Pass exactly one of them.",
         )
     return memory.find(where) if where is not None else np.sort(memory.rows(ids).ids)
-
-
-def preview_by_copy(head: MemoryClassifier, gone: Ids, X: Any) -> WhatIf:
-    """Compare the answers with those of a copy of the memory that lacks some rows.
-
-    For answers in which rows judge each other or class means have a say: a removal then touches
-    answers in which none of the rows that would go has a vote.
-
-    Raises:
-        InvalidParameter: No queries were given.
-    """
-    if X is None:
-        raise InvalidParameter(
-            "what rows say about themselves can be previewed for the vote alone",
-            expected="queries, where reliability or class_means is set",
-            got="none",
-            remedy="Pass X=, or set reliability=None and class_means=0.",
-        )
-    memory = head.memory_
-    kept = memory.rows(np.setdiff1d(memory.ids, gone))
-    before, now = head.predict(X).astype(object), head.predict_proba(X).max(axis=1)
-    if not len(kept):
-        return WhatIf(gone, before, np.full(len(before), None, object), now, np.zeros(len(before)))
-    keys = head.keys(X)
-    copy = type(head)(**head.get_params(deep=False) | {"memory": None, "encoder": None})
-    copy.fit(kept.keys, kept.values, ids=kept.ids, weights=kept.weights)
-    after, then = copy.predict(keys).astype(object), copy.predict_proba(keys).max(axis=1)
-    return WhatIf(gone, before, after, now, then)
 
 
 def preview_removal(
