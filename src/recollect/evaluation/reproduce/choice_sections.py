@@ -203,7 +203,7 @@ def flipped(labels: NDArray[Any], seed: int, noise: float = NOISE) -> tuple[NDAr
 
     Example:
         >>> noisy, wrong = flipped(np.array(["a", "b"] * 500, object), 0)
-        >>> 150 < wrong.sum() < 250, bool((noisy != np.array(["a", "b"] * 500))[wrong].all())
+        >>> 150 < int(wrong.sum()) < 250, bool((noisy != np.array(["a", "b"] * 500))[wrong].all())
         (True, True)
     """
     rng = np.random.default_rng(seed)
