@@ -30,6 +30,7 @@ class Section(StrEnum):
     label_noise = "label_noise"
     novelty = "novelty"
     class_means = "class_means"
+    linear_probe = "linear_probe"
 
 
 def visual_memory_choice(

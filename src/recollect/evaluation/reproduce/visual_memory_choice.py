@@ -27,6 +27,7 @@ from recollect.evaluation.datasets import (
 from recollect.evaluation.reproduce.choice_sections import (
     class_means,
     label_noise,
+    linear_probe,
     novelty,
     reliability,
     tuning,
@@ -44,6 +45,7 @@ SECTIONS: dict[str, Callable[[Split, MemoryClassifier], dict[str, Any]]] = {
     "label_noise": label_noise,
     "novelty": novelty,
     "class_means": class_means,
+    "linear_probe": linear_probe,
 }
 ROWS = 10_000
 SIZE = 160
@@ -73,7 +75,7 @@ def run(
         out: Folder for ``visual-memory-choice.json`` and ``.md``; what an earlier run with the same
             rows wrote there is kept for other sets and sections. None writes nothing.
         sets: Names of sets; all four by default.
-        sections: Names of sections; all five by default.
+        sections: Names of sections; all by default.
         rows: Most rows of a memory, from the top of the training file.
         queries: Most questions, from the top of the test file; None means all.
         progress: Called as ``progress(done, total)`` while inputs are encoded.

@@ -53,10 +53,10 @@ Mean gain of what was chosen: {mean_gains}.
 
 ## Suspected labels
 
-The same flipped labels, looked for by `curate` (a row is suspected if among its 50 nearest others
-another label has twice the votes of its own), by confident learning (Northcutt et al., 2021; our
-implementation) and by cleanlab, the latter two on the shares of the same 50 neighbors, each row
-left out of its own. Mean over three draws.
+The same flipped labels, looked for by `curate` (a row is suspected if among its nearest others, 50
+or as many as a class has rows in the mean, another label has twice the votes of its own), by
+confident learning (Northcutt et al., 2021; our implementation) and by cleanlab, the latter two on
+the shares of the 50 nearest, each row left out of its own. Mean over three draws.
 
 {label_noise}
 
@@ -103,7 +103,7 @@ def page(report: Mapping[str, Any]) -> str:
         "repaired": _repaired(_having(sets, "label_noise")),
         "novelty": _novelty(_having(sets, "novelty")),
         "promises": _promises(_having(sets, "novelty")),
-        "class_means": _class_means(_having(sets, "class_means")),
+        "class_means": _class_means(_having(sets, "class_means"), _having(sets, "linear_probe")),
         "beside": _beside(_having(sets, "reliability")),
     }
     paragraphs = [_joined(part) for part in _PAGE.strip().split("\n\n")]
@@ -291,21 +291,23 @@ def _promises(sets: Mapping[str, Any]) -> str:
     return _table(head, lines)
 
 
-def _class_means(sets: Mapping[str, Any]) -> str:
+def _class_means(sets: Mapping[str, Any], probes: Mapping[str, Any]) -> str:
     names = list(next(iter(sets.values()))["lines"]) if sets else []
-    head = ["", *sets, "mean"]
+    rows = {name: {key: one["lines"][name] for key, one in sets.items()} for name in names}
+    if probes:
+        rows["linear probe"] = dict(probes)
     lines = []
-    for name in names:
-        shares = [one["lines"][name] for one in sets.values()]
-        mean = 100 * _mean(share["accuracy"] for share in shares)
-        lines.append([name, *map(_figure, shares), f"{mean:.2f}"])
-    seconds = [
-        ("seconds to choose", "seconds_to_choose"),
-        ("seconds of the probe", "seconds_of_probe"),
-    ]
-    for words, key in seconds:
-        lines.append([words, *(f"{one[key]:.0f}" for one in sets.values()), ""])
-    return _table(head, lines)
+    for name, shares in rows.items():
+        cells = [_figure(shares[key]) if key in shares else "" for key in sets]
+        # A mean over some of the sets cannot be compared with one over all.
+        whole = all(key in shares for key in sets)
+        mean = 100 * _mean(share["accuracy"] for share in shares.values())
+        lines.append([name, *cells, f"{mean:.2f}" if whole else ""])
+    ready = [f"{one['seconds_to_choose']:.0f}" for one in sets.values()]
+    lines.append(["seconds to choose vote and means", *ready, ""])
+    trained = [f"{probes[key]['seconds_to_train']:.0f}" if key in probes else "" for key in sets]
+    lines.append(["seconds to train the probe", *trained, ""])
+    return _table(["", *sets, "mean"], lines)
 
 
 def _mean(values: Iterable[float]) -> float:
