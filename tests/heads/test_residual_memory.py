@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from recollect import Memory, ResidualMemoryClassifier, ResidualMemoryRegressor, errors
+from recollect.heads.residual_memory.layout import largest
 
 # A line cannot put b between two a.
 X, Y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["a", "b", "b", "a"])
@@ -504,3 +505,12 @@ def test_an_unknown_layer_is_refused(base, network):
         ResidualMemoryClassifier(base, "last").fit(X, Y)
     with pytest.raises(errors.InvalidParameter, match="no layer 'last'"):
         ResidualMemoryClassifier(network, "last").fit(X, [0, 1, 1, 0])
+
+
+def test_the_largest_of_very_many_logits_are_found_in_groups():
+    """A vocabulary of ten thousand: the same columns as sorting would give."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(50, 10_000)).astype(np.float32)
+    unknown = np.full(50, -1)
+
+    assert np.array_equal(largest(logits, unknown, 16), np.argsort(-logits, axis=1)[:, :16])
