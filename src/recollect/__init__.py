@@ -13,6 +13,7 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
     from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
     from recollect.heads.residual_memory.regressor import ResidualMemoryRegressor
     from recollect.heads.visual_memory import MemoryClassifier
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Memory": "recollect.memory.memory",
@@ -38,6 +40,7 @@ _HOME = {
 }
 
 __all__ = [
+    "DualMemoryClassifier",
     "Evidence",
     "Explanation",
     "Memory",

@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from recollect import Memory, MemoryClassifier, MemoryRegressor
+from recollect import DualMemoryClassifier, Memory, MemoryClassifier, MemoryRegressor
 
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
 
@@ -23,6 +23,7 @@ def expected_failures(estimator):
 
 @parametrize_with_checks(
     [
+        DualMemoryClassifier(beta=1000.0),
         MemoryClassifier(),
         MemoryClassifier(k=3, vote="softmax", metric="euclidean"),
         MemoryRegressor(),

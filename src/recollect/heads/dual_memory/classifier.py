@@ -1,0 +1,344 @@
+"""Classify by names, a few examples, and the pictures seen so far.
+
+After Zhang et al., "Dual Memory Networks: A Versatile Adaptation Approach for Vision-Language
+Models" (CVPR 2024, arXiv 2403.17589).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import ClassifierMixin
+
+from recollect.encoders.base import Encoder
+from recollect.heads.dual_memory.core import DualMemory
+from recollect.heads.dual_memory.fusion import Fusion
+from recollect.heads.dual_memory.names import Prompts
+from recollect.heads.dual_memory.observation import Observation
+from recollect.heads.dual_memory.offsets import Offsets
+from recollect.heads.dual_memory.settings import Mode
+from recollect.heads.dual_memory.stream import Labels, Order
+from recollect.heads.dual_memory.training import Training
+from recollect.heads.dual_memory.tuning import WeighingReport, tune_weights
+from recollect.heads.inputs import in_our_words
+from recollect.memory.memory import Memory
+from recollect.types import Doubles, Explanation, Ids
+
+
+class DualMemoryClassifier(ClassifierMixin, DualMemory):
+    """Name pictures by class names, by a few examples, and by what was seen before.
+
+    Three members answer: the *text* (the names alone), the *static* memory (names and labelled
+    examples, called shots) and the *dynamic* memory (names, shots, and observed pictures under the
+    labels they were taken for). Their probabilities are added.
+
+    Args:
+        text_features: ``(classes, dim)``, or a mapping from names to vectors: in one space with
+            the pictures. None: there is no text member, or names are encoded.
+        class_names: Of the rows of ``text_features``; or the names to encode. None numbers them.
+        prompts: Templates with ``{}``, or name -> sentences; None takes CLIP's seven.
+        memory_length: Dynamic slots of each class; the paper's 50.
+        beta: How sharply a slot's weight falls with its distance; the paper's 5.5.
+        weights: Of text, dynamic and static memory; :meth:`tune` chooses.
+        fusion: How the weights are used. ``"fixed"``: as they are. ``"count"``: the memories count
+            as the pictures they hold, the text as ``anchor``. ``"entropy"``: each member by how
+            sure it is, picture by picture. ``"logits"``: logits are added instead of
+            probabilities, so that a member that is sure without reason does not overrule all.
+        offsets: None, learned ``Offsets``, or ``Training``: learn them from the shots.
+        encoder: None: X holds features ``(rows, dim)``. Otherwise X holds pictures.
+        memory: As in ``MemoryClassifier``.
+        text_encoder: Encodes names; None takes the text side of an ``encoder`` of CLIP.
+        mode: ``"published"``: an observed picture is labelled by the text, written, then read.
+            ``"robust"``: labelled by text and static memory, read, then written.
+        order: Instead of the mode's: ``"write-read"``, ``"read-write"``, or ``"read-others"``
+            (written, then read as if its own slot were empty).
+        labels: Instead of the mode's: ``"text"`` or ``"text+static"``.
+        views: How many views of a picture are encoded to label it, the picture itself included.
+        view_fraction: Share of the views that is kept, at least one; the paper's 0.1.
+        augmentation: How views are made: ``"augmix"`` or ``"crop"``, see ``augmentation.views``.
+        scale: Of the logits; CLIP's 100.
+        anchor: How many pictures a name is worth, for ``fusion="count"``.
+        trust: Dynamic slots weigh (1 - entropy / log(classes)) to this power; 0 trusts all alike.
+        threshold: Pictures whose label is less sure than this share of log(classes) are not
+            written; None writes all.
+        decay: Entropy that a slot gains with each picture after it, so that old ones give way.
+        seed: Of the views.
+
+    Attributes:
+        classes_: Labels, sorted.
+        ids_: Rows of the shots, in the order given.
+        observed_ids_: Rows of the observed pictures, in their order.
+        offsets_: Learned offsets in use, or None.
+        memory_: The memory: text vectors, shots and observed pictures are its rows.
+        n_features_in_: Width of a key.
+
+    ``predict`` never writes; ``observe`` does. The answer to one picture has the same bits alone
+    or in any batch.
+
+    Example:
+        >>> birds = DualMemoryClassifier([[1, 0], [0, 1]], ["crow", "owl"]).fit()
+        >>> birds.predict([[0.9, 0.2]]).tolist()
+        ['crow']
+        >>> birds.observe([[0.3, 1.0], [0.8, 0.9]]).labels.tolist()
+        ['owl', 'owl']
+        >>> birds.forget(birds.observed_ids_[:1]).observed_ids_.tolist()
+        [3]
+    """
+
+    metric = "cosine"
+
+    def __init__(
+        self,
+        text_features: ArrayLike | Mapping[Any, ArrayLike] | None = None,
+        class_names: Sequence[Any] | None = None,
+        prompts: Prompts | None = None,
+        memory_length: int = 50,
+        beta: float = 5.5,
+        weights: tuple[float, float, float] = (1.0, 1.0, 1.0),
+        fusion: Fusion = "fixed",
+        offsets: Offsets | Training | None = None,
+        encoder: Encoder | None = None,
+        memory: Memory | str | Path | None = None,
+        *,
+        text_encoder: Encoder | None = None,
+        mode: Mode = "published",
+        order: Order | None = None,
+        labels: Labels | None = None,
+        views: int = 1,
+        view_fraction: float = 0.1,
+        augmentation: str = "augmix",
+        scale: float = 100.0,
+        anchor: float = 1.0,
+        trust: float = 0.0,
+        threshold: float | None = None,
+        decay: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        self.text_features = text_features
+        self.class_names = class_names
+        self.prompts = prompts
+        self.memory_length = memory_length
+        self.beta = beta
+        self.weights = weights
+        self.fusion = fusion
+        self.offsets = offsets
+        self.encoder = encoder
+        self.memory = memory
+        self.text_encoder = text_encoder
+        self.mode = mode
+        self.order = order
+        self.labels = labels
+        self.views = views
+        self.view_fraction = view_fraction
+        self.augmentation = augmentation
+        self.scale = scale
+        self.anchor = anchor
+        self.trust = trust
+        self.threshold = threshold
+        self.decay = decay
+        self.seed = seed
+
+    # -- teaching ------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Any = None,
+        y: Any = None,
+        *,
+        ids: ArrayLike | None = None,
+        sources: Sequence[str | None] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Teach the names and these shots, and nothing else; what was observed is left behind.
+
+        Args:
+            X: Shots: features ``(rows, dim)``, or pictures. None teaches the names alone.
+            y: Their labels: all text or all integers. Where there are names, each is one of them;
+                classes may have any number of shots, also none.
+            ids: Row ids of the shots; counted up when None.
+            sources: Where each shot came from.
+            metadata: Column name -> one value per shot, or one for all.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            InputError: Something cannot be taught; nothing was.
+            InvalidLabel: A shot of a class that has no name.
+        """
+        return self._teach_shots(X, y, anew=True, ids=ids, sources=sources, metadata=metadata)
+
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any,
+        classes: ArrayLike | None = None,  # noqa: ARG002 - scikit-learn's wrappers pass it
+        *,
+        ids: ArrayLike | None = None,
+        sources: Sequence[str | None] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Teach these shots too; what was observed stays, as if it had come after them."""
+        return self._teach_shots(X, y, anew=False, ids=ids, sources=sources, metadata=metadata)
+
+    def observe(self, X: Any, views: Any = None) -> Observation:
+        """Answer pictures one after another, and remember each under the label it is taken for.
+
+        A batch gives what the same pictures give one by one, to the last bit.
+
+        Args:
+            X: Features ``(pictures, dim)``, or pictures.
+            views: Features of views ``(pictures, views, dim)``, the first of each the picture
+                itself. None: with an encoder, ``views`` views are made; without one, the picture
+                is its only view.
+
+        Returns:
+            The answers, with pseudo labels and slots.
+
+        Raises:
+            InputError: A picture cannot be used; none was observed.
+        """
+        return self._observe(X, views)
+
+    def forget(self, ids: ArrayLike) -> Self:
+        """Take shots or observed pictures out: as if they had never been taught or observed.
+
+        Of observed pictures only the classes they competed in are played again, and a picture they
+        had displaced comes back. Without a shot, pictures are labelled anew where labels come from
+        shots, and offsets are learned anew.
+
+        Args:
+            ids: Rows to forget, each once, as listed in ``ids_`` and ``observed_ids_``.
+
+        Raises:
+            UnknownIds: One of them is not there; nothing was forgotten.
+            InvalidParameter: One of them is a name; ``remove_class`` takes names out.
+        """
+        self._forget(ids)
+        return self
+
+    def reset(self) -> Self:
+        """Forget every observed picture; names and shots stay."""
+        observed = self.observed_ids_
+        return self.forget(observed) if len(observed) else self
+
+    def add_class(
+        self, name: Any, text_feature: ArrayLike | None = None, *, prompts: Prompts | None = None
+    ) -> Self:
+        """Add a class by its name; pictures observed before may be taken for it from now on.
+
+        Args:
+            name: A new label.
+            text_feature: ``(dim,)``; None encodes the name.
+            prompts: Instead of the estimator's own.
+
+        Raises:
+            InvalidLabel: There is such a class.
+        """
+        self._add_class(name, text_feature, prompts)
+        return self
+
+    def remove_class(self, name: Any) -> Self:
+        """Take a class out: its name and its shots. Observed pictures are labelled anew.
+
+        Raises:
+            InvalidLabel: There is no such class, or it is the last.
+        """
+        self._remove_class(name)
+        return self
+
+    # -- asking --------------------------------------------------------------------------------
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """Return the most probable label of each picture; of equal ones the first."""
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
+
+    def predict_proba(self, X: Any) -> Doubles:
+        """Return probabilities ``(pictures, classes)`` in the order of ``classes_``."""
+        return self._probability(X)
+
+    def novelty(self, X: Any) -> Doubles:
+        """Return how little each picture resembles any class: 1 - the best cosine, in [0, 2].
+
+        The cosine is that of the picture and a class's vector in the dynamic memory. Probabilities
+        say little here: the softmax is sure of the best of classes that all do not fit.
+        """
+        return self._novelty(X)
+
+    def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Return the accuracy on these pictures, in [0, 1]."""
+        with in_our_words():
+            return float(super().score(X, y, sample_weight=sample_weight))
+
+    def explain(self, X: Any) -> list[Explanation]:
+        """Say for each picture which rows answered, and what each adds.
+
+        A member's probability is shared out among the slots of the class in proportion to what
+        each adds to the logit (a slot that points away from the picture takes away), and times the
+        member's weight. So the contributions of the rows, added up, are the score of the answer.
+        No counterfactual is searched for: ``minimal`` is False.
+
+        Example:
+            >>> birds = DualMemoryClassifier([[1, 0], [0, 1]], ["crow", "owl"])
+            >>> why = birds.fit([[0.9, 0.3]], ["crow"]).explain([[1.0, 0.2]])[0]
+            >>> why.prediction, [row.metadata["part"] for row in why.evidence]
+            ('crow', ['shot', 'text'])
+        """
+        return self._explain(X)
+
+    def tune(
+        self,
+        X: Any = None,
+        y: Any = None,
+        *,
+        weights: Sequence[float] | None = None,
+        oracle: bool = False,
+    ) -> WeighingReport:
+        """Choose the weights of dynamic and static memory, and set them.
+
+        Args:
+            X: Pictures set aside for this purpose, never those that a result is reported on. None
+                asks the shots about themselves: a quarter of each class's, or one, is left out at
+                a time, of all classes together. What was observed stays; its labels come from the
+                shots that are left.
+            y: Their labels.
+            weights: Values to try for both; those of the released code when None. The text's
+                weight stays at 1.
+            oracle: Say so if X and y are the rows a result is reported on, as in the paper's
+                headline numbers: the report is labelled with it.
+
+        Returns:
+            All settings with their scores.
+
+        Raises:
+            InvalidParameter: No class has two shots, so that none can be left out.
+        """
+        report = tune_weights(self, X, y, weights=weights, oracle=oracle)
+        self.set_params(weights=report.best.weights)
+        return report
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Labels that have a name or a shot, sorted."""
+        return np.array(self._current().parts.classes)
+
+    @property
+    def ids_(self) -> Ids:
+        """int64: rows of the shots, in the order given."""
+        shots, taught = self._current().parts.shot_ids, np.concatenate(self._taught)
+        return taught[np.isin(taught, shots)]
+
+    @property
+    def observed_ids_(self) -> Ids:
+        """int64: rows of the observed pictures, in the order in which they came."""
+        return self._current().offers.ids
+
+    @property
+    def offsets_(self) -> Offsets | None:
+        """The offsets in use."""
+        return self._current().bank.offsets

@@ -1,0 +1,81 @@
+"""Which rows an answer came from: a class's slots, and what each adds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from recollect.heads.dual_memory.bank import Slice
+from recollect.heads.dual_memory.fusion import Members
+from recollect.heads.dual_memory.state import State
+from recollect.memory.memory import Memory
+from recollect.types import Doubles, Evidence, Explanation, Floats
+
+_LEAST = 1e-6
+"""Labels below this probability are left out of `shares`."""
+
+
+def explain_one(
+    memory: Memory, state: State, x: Floats, members: Members, weights: Doubles,
+    probability: Doubles,
+) -> Explanation:  # fmt: skip
+    """Explain the answer to one picture.
+
+    Args:
+        memory: Holds the rows.
+        state: What the answer is computed from.
+        x: float32 ``(1, dim)``, of length 1.
+        members: What the members said about it.
+        weights: float64 ``(3,)``: the members' shares.
+        probability: float64 ``(classes,)``: what they come to together.
+    """
+    code = int(probability.argmax())
+    found = state.bank.slots_of(code, state.bank.queries(x), state.options.beta)
+    added = _contributions(found, members, weights, code)
+    added *= probability[code] / added.sum()
+    order = np.argsort(-found.similarity, kind="stable")
+    rows = memory.rows(found.ids[order])
+    evidence = tuple(
+        Evidence(
+            id=int(rows.ids[place]),
+            value=state.parts.classes[code],
+            similarity=float(found.similarity[at]),
+            weight=float(rows.weights[place]),
+            contribution=float(added[at]),
+            source=rows.sources[place],
+            metadata={name: column[place] for name, column in rows.metadata.items()},
+        )
+        for place, at in enumerate(order.tolist())
+    )
+    ranked = np.argsort(-probability, kind="stable")
+    return Explanation(
+        prediction=state.parts.classes[code],
+        score=float(probability[code]),
+        shares={
+            state.parts.classes[each]: float(probability[each])
+            for each in ranked.tolist()
+            if probability[each] >= _LEAST
+        },
+        evidence=evidence,
+        minimal=False,
+    )
+
+
+def _contributions(found: Slice, members: Members, weights: Doubles, code: int) -> Doubles:
+    """What each slot adds to the fused probability of the class."""
+    text, dynamic, static = members.all()
+    assert dynamic is not None
+    total = weights[1] * dynamic[0, code] * _parts(found.dynamic, found.toward)
+    if static is not None:
+        total = total + weights[2] * static[0, code] * _parts(found.static, found.toward)
+    if text is not None:
+        total[0] += weights[0] * text[0, code]
+    return np.asarray(total)
+
+
+def _parts(weights: Doubles, toward: Doubles) -> Doubles:
+    """Parts of 1, in proportion to what each slot adds to the class's vector along the picture."""
+    pull = weights * toward
+    if abs(pull.sum()) < 1e-12:  # they cancel out, or there are none
+        pull = weights
+    total = pull.sum()
+    return np.asarray(pull / total) if total else np.zeros_like(pull)

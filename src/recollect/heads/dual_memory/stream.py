@@ -1,0 +1,123 @@
+"""Pictures that come one after another: each is labelled, written, and answered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, get_args
+
+import numpy as np
+
+from recollect.heads.dual_memory.bank import QUERIES, Bank
+from recollect.heads.dual_memory.competition import Offers, Slots
+from recollect.readout.attention import entropy, select_views
+from recollect.types import Codes, Doubles, Floats, Ids
+
+Order: TypeAlias = Literal["write-read", "read-write", "read-others"]
+ORDERS: tuple[Order, ...] = get_args(Order)
+Labels: TypeAlias = Literal["text", "text+static"]
+LABELS: tuple[Labels, ...] = get_args(Labels)
+
+
+@dataclass(frozen=True, slots=True)
+class Guesses:
+    """What pictures are taken for before the dynamic memory is asked.
+
+    Attributes:
+        probability: float64 ``(pictures, classes)``: mean over the views that were kept.
+        codes: int64 ``(pictures,)``: its largest entry, of equal ones the first.
+        entropy: float64 ``(pictures,)``.
+    """
+
+    probability: Doubles
+    codes: Codes
+    entropy: Doubles
+
+
+def guess(probability: Doubles) -> Guesses:
+    """Take each picture for its most probable class."""
+    return Guesses(probability, probability.argmax(axis=1), entropy(probability, 1e-8))
+
+
+def label_probability(bank: Bank, x: Floats, labels: Labels, beta: float, scale: float) -> Doubles:
+    """Probabilities that pseudo labels come from, ``(pictures, classes)``.
+
+    They depend on names and shots only, never on what was observed before: so the slots are a
+    function of the rows that are there, in their order, and a row can be forgotten exactly.
+
+    Args:
+        bank: Names and shots.
+        x: Pictures, of length 1.
+        labels: ``"text"``, or ``"text+static"``: the mean of both.
+        beta: Sharpness of the read-out.
+        scale: Of the logits.
+    """
+    text = bank.text_probability(x, scale)
+    if text is not None and (labels == "text" or not bank.shots.any()):
+        return text
+    static = static_probability(bank, x, beta, scale)
+    return static if text is None else (text + static) / 2.0
+
+
+def static_probability(bank: Bank, x: Floats, beta: float, scale: float) -> Doubles:
+    """Probabilities of the static memory, ``(pictures, classes)``."""
+    from recollect.readout.attention import softmax
+
+    score, _ = bank.scores(bank.queries(x), beta, dynamic=False)
+    assert score is not None
+    return softmax(scale * score)
+
+
+def kept_views(text: Doubles, fraction: float) -> tuple[Codes, Doubles]:
+    """Indices of the surest views, in the order of the views, and their mean probability."""
+    kept, mean = select_views(text, fraction)
+    return np.sort(kept), mean
+
+
+def follow(
+    bank: Bank, slots: Slots, x: Floats, offers: Offers, *, order: Order, beta: float,
+    trust: Floats,
+) -> tuple[Doubles, Ids]:  # fmt: skip
+    """Let pictures be written one after another, and read the dynamic memory for each.
+
+    The result is that of one picture at a time, to the last bit: all are read at once from the
+    memory as it was, and for each write the class concerned is read again for those that follow.
+
+    Args:
+        bank: Changed as the pictures are written.
+        slots: Changed with it.
+        x: float32 ``(pictures, dim)``, of length 1.
+        offers: What each brings to the competition.
+        order: ``"write-read"``: written, then read, as published. ``"read-write"``: read, then
+            written. ``"read-others"``: written, then read as if its own slot were empty.
+        beta: Sharpness of the read-out.
+        trust: float32 ``(pictures,)``: of each picture's slot.
+
+    Returns:
+        Cosines of the dynamic memory ``(pictures, classes)``, and the slot that each took, or -1.
+    """
+    found = np.empty((len(x), bank.classes))
+    taken = np.full(len(x), -1, np.int64)
+    queries = bank.queries(x)
+    # Reading a class again for all that follow should cost no more than reading all classes once.
+    block = min(QUERIES, max(16, 2 * bank.classes))
+    for start in range(0, len(x), block):
+        stop = min(start + block, len(x))
+        _, read = bank.scores(queries.part(start, stop), beta, static=False)
+        assert read is not None
+        found[start:stop] = read
+        for place in range(start, stop):
+            if not offers.enters[place]:
+                continue
+            code, row = int(offers.codes[place]), int(offers.ids[place])
+            slot = slots.offer(code, float(offers.priority[place]), row)
+            if slot < 0:
+                continue
+            taken[place] = slot
+            bank.put(code, slot, x[place], row, float(trust[place]))
+            since = place + (order != "write-read")
+            if since < stop:
+                found[since:stop, code] = bank.dynamic_of(code, queries.part(since, stop), beta)
+            if order == "read-others":
+                own = queries.part(place, place + 1)
+                found[place, code] = bank.dynamic_of(code, own, beta, without=slot)[0]
+    return found, taken

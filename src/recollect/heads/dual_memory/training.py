@@ -1,0 +1,247 @@
+"""Train the offsets of a dual memory on cached features, in torch (section 3.4 of the paper)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import InvalidParameter, MissingExtra
+from recollect.heads.dual_memory.offsets import MAPPED, ROLES, Offsets
+from recollect.heads.dual_memory.parts import Parts
+from recollect.readout.attention import SCALE, Position
+from recollect.types import Codes, Mask
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How offsets are trained; checked when made. Defaults are those of the released code.
+
+    Args:
+        position: Which offsets act and are trained.
+        epochs: Passes over the shots.
+        rate: Learning rate of AdamW, falling by a cosine to 1e-7.
+        batch: Shots in a step.
+        weight_decay: Of AdamW.
+        epsilon: Of AdamW.
+        leave_one_out: Mask each shot's own slot while it is the query. The released code does not,
+            so that a query always finds itself.
+        affine: Learn a residual linear map for query, key and value too, as the paper writes.
+        tied: One offset for query, key and value, and one for output and text.
+        seed: Of the order of the shots.
+
+    Raises:
+        InvalidParameter: A number out of range.
+    """
+
+    position: Position = "all"
+    epochs: int = 20
+    rate: float = 1e-4
+    batch: int = 128
+    weight_decay: float = 1e-4
+    epsilon: float = 1e-8
+    leave_one_out: bool = False
+    affine: bool = False
+    tied: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("epochs", 1), ("batch", 1), ("rate", 0.0), ("weight_decay", 0.0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not value >= least:
+                raise InvalidParameter(
+                    f"{name} is out of range", expected=f">= {least}", got=repr(value)
+                )
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What offsets are trained on.
+
+    Attributes:
+        features: ``(shots, dim)``: queries, of length 1.
+        codes: int64 ``(shots,)``: their classes.
+        text: ``(classes, dim)`` of length 1, or None.
+        memory: ``(classes, slots, dim)``: the static block, of length 1; zeros where empty.
+        filled: bool ``(classes, slots)``.
+        own: int64 ``(shots,)``: the slot in which each shot lies itself, -1 for none.
+    """
+
+    features: NDArray[Any]
+    codes: Codes
+    text: NDArray[Any] | None
+    memory: NDArray[Any]
+    filled: Mask
+    own: Codes
+
+    def digest(self) -> str:
+        """Tell lessons apart."""
+        arrays = (self.features, self.codes, self.memory)
+        parts = [sha256(np.ascontiguousarray(each).tobytes()).hexdigest() for each in arrays]
+        return ".".join(parts)
+
+
+def train_offsets(
+    lesson: Lesson, how: Training, *, beta: float, scale: float = SCALE
+) -> tuple[Offsets, list[float]]:
+    """Minimize the cross-entropy of static logits, and of text logits where text offsets act.
+
+    Everything is computed in float64 and depends on the seed alone.
+
+    Args:
+        lesson: Shots and the static block.
+        how: Settings.
+        beta: Sharpness of the read-out.
+        scale: Of the logits.
+
+    Returns:
+        The offsets, and the loss before each step.
+
+    Raises:
+        MissingExtra: torch is not installed.
+    """
+    torch = _torch()
+    model = _Model(torch, lesson, how, beta, scale)
+    shots, size = len(lesson.codes), min(how.batch, len(lesson.codes))
+    steps = how.epochs * -(-shots // size)
+    optimizer = torch.optim.AdamW(
+        model.parameters, lr=how.rate, weight_decay=how.weight_decay, eps=how.epsilon
+    )
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps, eta_min=1e-7)
+    order = np.random.default_rng(how.seed)
+    losses = []
+    for _ in range(how.epochs):
+        shuffled = order.permutation(shots) if size < shots else np.arange(shots)
+        for start in range(0, shots, size):
+            optimizer.zero_grad()
+            loss = model.loss(torch.from_numpy(shuffled[start : start + size]))
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            losses.append(loss.item())
+    return model.offsets(), losses
+
+
+def lesson_of(parts: Parts) -> Lesson:
+    """Lay out the static block of a memory, and the shots as its queries."""
+    lead = int(parts.text is not None)
+    counts = np.bincount(parts.codes, minlength=len(parts.classes))
+    order = np.argsort(parts.codes, kind="stable")
+    codes = parts.codes[order]
+    own = lead + np.arange(len(order)) - np.searchsorted(codes, codes)
+    slots = lead + int(counts.max(initial=0))
+    memory = np.zeros((len(parts.classes), slots, parts.shots.shape[1]))
+    if parts.text is not None:
+        memory[:, 0] = parts.text
+    memory[codes, own] = parts.shots[order]
+    filled = np.arange(slots) < lead + counts[:, None]
+    return Lesson(parts.shots[order], codes, parts.text, memory, filled, own)
+
+
+class _Model:
+    """The read-out of the static block in torch, with offsets that can be learned."""
+
+    def __init__(
+        self, library: Any, lesson: Lesson, how: Training, beta: float, scale: float
+    ) -> None:
+        self._torch, self._how, self._beta, self._scale = library, how, beta, scale
+        self._x = self._tensor(lesson.features)
+        self._codes = library.from_numpy(np.asarray(lesson.codes, np.int64))
+        self._text = None if lesson.text is None else self._tensor(lesson.text)
+        self._memory = self._tensor(lesson.memory)
+        self._filled = library.from_numpy(np.asarray(lesson.filled))
+        self._own = library.from_numpy(np.asarray(lesson.own, np.int64))
+        classes, _, dim = lesson.memory.shape
+        self._roles = self._make_roles(classes, dim)
+        nothing = np.zeros((1, 1))
+        self._acting = Offsets(nothing, nothing, nothing, nothing, nothing, how.position)
+        mapped = [role for role in MAPPED if how.affine and self._acting.acts(role)]
+        self._maps = {role: self._zeros(dim, dim) for role in mapped}
+        trained = [self._roles[role] for role in ROLES if self._acting.acts(role)]
+        # Of tied offsets each is named once.
+        unique = {id(each): each for each in (*trained, *self._maps.values())}
+        self.parameters = list(unique.values())
+        if not self.parameters:
+            raise InvalidParameter(
+                "there is nothing to train", expected="a position other than 'none'", got="none"
+            )
+
+    def loss(self, chosen: torch.Tensor) -> Any:
+        """Cross-entropy of some shots."""
+        entropy = self._torch.nn.functional.cross_entropy
+        truth = self._codes[chosen]
+        total = entropy(self._static(chosen), truth)
+        if self._acting.acts("text") and self._text is not None:
+            total = total + entropy(self._text_logits(chosen), truth)
+        return total
+
+    def offsets(self) -> Offsets:
+        arrays = {role: self._roles[role].detach().numpy().copy() for role in ROLES}
+        maps = {role: each.detach().numpy().copy() for role, each in self._maps.items()}
+        return Offsets(**arrays, position=self._how.position, maps=maps)
+
+    def _static(self, chosen: Any) -> Any:
+        x = self._x[chosen]
+        query = self._moved("query", x, self._roles["query"].mean(dim=0))
+        keys = self._moved("key", self._memory, self._roles["key"][:, None])
+        values = self._moved("value", self._memory, self._roles["value"][:, None])
+        weights = self._torch.exp(
+            -self._beta * (1 - self._torch.einsum("bd,cnd->bcn", query, keys))
+        )
+        weights = weights * self._seen(chosen)
+        classes = self._unit(self._torch.einsum("bcn,cnd->bcd", weights, values))
+        if self._acting.acts("output"):
+            classes = self._unit(classes + self._roles["output"])
+        return self._scale * self._torch.einsum("bcd,bd->bc", classes, x)
+
+    def _text_logits(self, chosen: Any) -> Any:
+        x = self._x[chosen]
+        return self._scale * x @ self._unit(self._text + self._roles["text"]).T
+
+    def _seen(self, chosen: Any) -> Any:
+        """Which slots each query may read, (shots, classes, slots)."""
+        seen = self._filled[None].expand(len(chosen), -1, -1)
+        if not self._how.leave_one_out:
+            return seen
+        own, seen = self._own[chosen], seen.clone()
+        rows = self._torch.arange(len(chosen))[own >= 0]
+        seen[rows, self._codes[chosen][own >= 0], own[own >= 0]] = False
+        return seen
+
+    def _moved(self, role: str, vectors: Any, offset: Any) -> Any:
+        if not self._acting.acts(role):
+            return self._unit(vectors)
+        along = vectors @ self._maps[role] if role in self._maps else 0.0
+        return self._unit(vectors + along + offset)
+
+    def _make_roles(self, classes: int, dim: int) -> dict[str, Any]:
+        if not self._how.tied:
+            return {role: self._zeros(classes, dim) for role in ROLES}
+        inner, outer = self._zeros(classes, dim), self._zeros(classes, dim)
+        return {role: inner if role in MAPPED else outer for role in ROLES}
+
+    def _zeros(self, *shape: int) -> Any:
+        return self._torch.zeros(*shape, dtype=self._torch.float64, requires_grad=True)
+
+    def _unit(self, vectors: Any) -> Any:
+        return self._torch.nn.functional.normalize(vectors, dim=-1)
+
+    def _tensor(self, values: NDArray[Any]) -> Any:
+        return self._torch.from_numpy(np.ascontiguousarray(values, np.float64))
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as missing:
+        raise MissingExtra(
+            "offsets are trained in torch, which is not installed",
+            remedy="pip install 'recollect[torch]'",
+        ) from missing
+    return torch

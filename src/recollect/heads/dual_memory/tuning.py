@@ -1,0 +1,224 @@
+"""Choose the members' weights on shots that are left out, or on pictures set aside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import InvalidLabel, InvalidParameter
+from recollect.heads.dual_memory.fusion import GRID, Fusion, Members, fuse, member_weights
+from recollect.heads.dual_memory.offsets import Offsets
+from recollect.heads.dual_memory.parts import Parts
+from recollect.heads.dual_memory.state import Options, State
+from recollect.types import Codes, Doubles
+
+if TYPE_CHECKING:
+    from recollect.heads.dual_memory.core import DualMemory
+
+Source: TypeAlias = Literal["shots", "given", "oracle"]
+
+FOLDS = 4
+_TINY = 1e-300
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """Weights that were tried, and how well they did.
+
+    Attributes:
+        weights: Of text, dynamic and static memory.
+        accuracy: In [0, 1].
+        log_probability: Of the true labels, in the mean.
+    """
+
+    weights: tuple[float, float, float]
+    accuracy: float
+    log_probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class WeighingReport:
+    """What ``tune`` tried and what it chose.
+
+    Attributes:
+        source: ``"shots"``: shots that were left out; ``"given"``: pictures set aside;
+            ``"oracle"``: the rows that a result is reported on, which no honest choice can know.
+        pictures: How many were asked.
+        best: The most accurate; of equal ones that with the likelier labels.
+        settings: All that were tried, best first.
+    """
+
+    source: Source
+    pictures: int
+    best: Weighed
+    settings: tuple[Weighed, ...]
+
+
+def tune_weights(
+    head: DualMemory, X: Any, y: Any, *, weights: Sequence[float] | None, oracle: bool
+) -> WeighingReport:
+    """Score a grid of weights; see ``DualMemoryClassifier.tune``."""
+    tried = _tried(weights)
+    if X is None:
+        if oracle:
+            raise InvalidParameter(
+                "an oracle needs the rows it knows the answers of", expected="X and y", got="None"
+            )
+        members, truth = head.left_out()
+    else:
+        members, truth = head.members(X), head.codes_of(X, y)
+    counts = head._current().counts()  # noqa: SLF001 - the other half of the same estimator
+    report = score_weights(
+        members, truth, tried, fusion=head.fusion, counts=counts, anchor=head.anchor
+    )
+    source: Source = "shots" if X is None else "oracle" if oracle else "given"
+    return replace(report, source=source)
+
+
+def score_weights(
+    members: Members,
+    truth: Codes,
+    tried: Sequence[float] = GRID,
+    *,
+    fusion: Fusion = "fixed",
+    counts: tuple[float, float] = (1.0, 1.0),
+    anchor: float = 1.0,
+) -> WeighingReport:
+    """Score all pairs of weights of dynamic and static memory.
+
+    Where both say the same, because nothing was observed, both get the same weight; where there is
+    no static memory its weight stays 1.
+
+    Args:
+        members: What they say about some pictures.
+        truth: int64 ``(pictures,)``.
+        tried: Values to try.
+        fusion: See ``member_weights``.
+        counts: See ``member_weights``.
+        anchor: See ``member_weights``.
+    """
+    # From 1 outwards, so that of equally good weights the most even ones are kept.
+    tried = sorted(tried, key=lambda each: abs(np.log(each)))
+    static = members.static
+    if static is None:
+        pairs = [(each, 1.0) for each in tried]
+    elif np.array_equal(static, members.dynamic):
+        pairs = [(each, each) for each in tried]
+    else:
+        pairs = [(dynamic, own) for dynamic in tried for own in tried]
+    settings = []
+    for dynamic, own in pairs:
+        weights = (1.0, dynamic, own)
+        shares = member_weights(members, weights, fusion, counts=counts, anchor=anchor)
+        fused = fuse(members, shares, logarithms=fusion == "logits")
+        settings.append(Weighed(weights, *_score(fused, truth)))
+    order = sorted(settings, key=lambda each: (-each.accuracy, -each.log_probability))
+    return WeighingReport("given", len(truth), order[0], tuple(order))
+
+
+def leave_out(
+    state: State, learn: Callable[[Parts, Options], Offsets | None]
+) -> tuple[Members, Codes]:
+    """Ask shots about themselves, some of every class left out at a time.
+
+    All classes lose as many, as far as they can: with one left out of one class alone, that class
+    would be one shot short of all others.
+
+    Args:
+        state: Of all shots.
+        learn: Gives the offsets for the shots that are left.
+
+    Returns:
+        Members for the shots of classes that have two or more, and their classes.
+
+    Raises:
+        InvalidParameter: There are none.
+    """
+    parts = state.parts
+    rank = _ranks(parts.codes)
+    counts = np.bincount(parts.codes, minlength=len(parts.classes))[parts.codes]
+    if not (counts > 1).any():
+        raise InvalidParameter(
+            "no shot can be left out", expected="a class with at least two shots",
+            got=f"{len(parts.codes)} shots of {len(set(parts.codes.tolist()))} classes",
+            remedy="Pass X and y set aside for tuning, or keep the weights.",
+        )  # fmt: skip
+    folds = min(FOLDS, int(counts.max()))
+    asked: list[Members] = []
+    truth: list[Codes] = []
+    for fold in range(folds):
+        out = (rank % np.minimum(folds, counts) == fold) & (counts > 1)
+        if out.any():
+            rest = _without(parts, out)
+            left = State(rest, state.options, learn(rest, state.options))
+            asked.append(left.members(parts.shots[out]))
+            truth.append(parts.codes[out])
+    return _joined(asked), np.concatenate(truth)
+
+
+def _ranks(codes: Codes) -> Codes:
+    """How many rows of the same class came before each."""
+    order = np.argsort(codes, kind="stable")
+    ranks = np.empty(len(codes), np.int64)
+    ranks[order] = np.arange(len(codes)) - np.searchsorted(codes[order], codes[order])
+    return ranks
+
+
+def _without(parts: Parts, out: NDArray[np.bool_]) -> Parts:
+    return replace(
+        parts, shots=parts.shots[~out], codes=parts.codes[~out], shot_ids=parts.shot_ids[~out]
+    )
+
+
+def _joined(members: list[Members]) -> Members:
+    def together(parts: list[Doubles | None]) -> Doubles | None:
+        given = [each for each in parts if each is not None]
+        return np.concatenate(given) if len(given) == len(parts) else None
+
+    dynamic = np.concatenate([each.dynamic for each in members])
+    return Members(
+        together([each.text for each in members]),
+        dynamic,
+        together([each.static for each in members]),
+    )
+
+
+def _score(fused: Doubles, truth: Codes) -> tuple[float, float]:
+    right = fused[np.arange(len(truth)), truth]
+    return (
+        float((fused.argmax(axis=1) == truth).mean()),
+        float(np.log(np.maximum(right, _TINY)).mean()),
+    )
+
+
+def _tried(weights: Sequence[float] | None) -> tuple[float, ...]:
+    if weights is None:
+        return GRID
+    try:
+        tried = tuple(float(each) for each in weights)
+    except (TypeError, ValueError):
+        tried = ()
+    if not tried or not all(0 < each < np.inf for each in tried):
+        raise InvalidParameter(
+            "the weights to try are out of range", expected="numbers above 0", got=repr(weights)
+        )
+    return tried
+
+
+def codes_of(classes: list[Any], labels: NDArray[Any]) -> Codes:
+    """Return the class of each label.
+
+    Raises:
+        InvalidLabel: There is no such class.
+    """
+    code = {label: number for number, label in enumerate(classes)}
+    unknown = sorted({*labels.tolist()} - code.keys(), key=str)
+    if unknown:
+        raise InvalidLabel(
+            "a label is of no class that is known", expected="labels in classes_", got=unknown[:5]
+        )
+    return np.array([code[label] for label in labels.tolist()], np.int64)

@@ -1,0 +1,248 @@
+"""Dual memory against outputs of the public reference code.
+
+Sizes, settings and names of arrays come from the files. Slots, pseudo labels and counts must be
+equal, probabilities within 2e-5, logits within 1e-4, training losses within 1e-8 relative and
+trained offsets within 1e-6.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from places import golden
+
+from recollect import DualMemoryClassifier
+from recollect.heads.dual_memory.fusion import Members
+from recollect.heads.dual_memory.offsets import ROLES, Offsets
+from recollect.heads.dual_memory.training import Lesson, Training, train_offsets
+from recollect.heads.dual_memory.tuning import score_weights
+from recollect.readout.attention import (
+    attention,
+    cosines,
+    gram,
+    select_views,
+    softmax,
+    telling_channels,
+    unit,
+)
+
+STREAMS = (
+    "stream_zeroshot.npz",
+    "stream_zeroshot_oneview.npz",
+    "stream_fewshot_trainingfree.npz",
+    "stream_fewshot_learned.npz",
+)
+LESSONS = ("training_all.npz", "training_qkv.npz")
+
+
+def load(name):
+    with np.load(golden("dmn", name)) as arrays:
+        return dict(arrays)
+
+
+def offsets_of(arrays, position, prefix=""):
+    rows = {role: arrays.get(f"{prefix}{role}_bias") for role in ROLES}
+    some = next(each for each in rows.values() if each is not None)
+    filled = {role: np.zeros_like(some) if each is None else each for role, each in rows.items()}
+    return Offsets(**filled, position=position)
+
+
+def read(memory, filled, query, offsets, beta, channels=None):
+    """Cosines of the read-out of one memory block, ``(queries, classes)``."""
+    classes, slots, dim = memory.shape
+    x = unit(query)
+    keys, values = unit(offsets.moved("key", memory)), unit(offsets.moved("value", memory))
+    seen = x if channels is None else x * np.isin(np.arange(dim), channels)
+
+    def products(some, rows):
+        near = cosines(some, rows.reshape(-1, dim))
+        return near.reshape(len(some), classes, slots).transpose(1, 0, 2)
+
+    output = None
+    if offsets.acts("output"):
+        own = offsets.output
+        output = (
+            np.einsum("cnd,cd->cn", values, own),
+            (own**2).sum(axis=1),
+            own @ seen.astype(np.float64).T,
+        )
+    similarity = products(unit(offsets.moved("query", x)), keys)
+    toward = products(seen.astype(np.float32), values)
+    return attention(similarity, toward, gram(values), filled, beta=beta, output=output).T
+
+
+def named(arrays, prefix):
+    found = [name for name in arrays if name.startswith(prefix)]
+    assert found, f"no array named {prefix}..."
+    return found
+
+
+def test_logits_of_the_static_read_out_at_every_position_and_sharpness():
+    """Text and shots in one block; with and without a subset of the channels."""
+    arrays = load("readout_static.npz")
+    filled = np.ones(arrays["memory"].shape[:2], bool)
+
+    for name in named(arrays, "logits__"):
+        _, position, beta, *subset = name.split("__")
+        channels = arrays["channels"] if subset else None
+        offsets = offsets_of(arrays, position)
+        sharp = float(beta.removeprefix("beta"))
+        got = read(arrays["memory"], filled, arrays["query"], offsets, sharp, channels)
+        scaled = float(arrays["logit_scale"]) * got
+        np.testing.assert_allclose(scaled, arrays[name], atol=1e-4, rtol=0, err_msg=name)
+
+
+def test_text_logits_with_and_without_the_learned_offset():
+    """The text offset is added before the text vector is scaled to length 1."""
+    arrays = load("readout_static.npz")
+
+    for name in named(arrays, "text_logits__"):
+        offsets = offsets_of(arrays, "all" if name.endswith("learned") else "none")
+        text = unit(offsets.moved("text", arrays["text_features"]))
+        got = float(arrays["logit_scale"]) * cosines(unit(arrays["query"]), text)
+        np.testing.assert_allclose(got, arrays[name], atol=1e-4, rtol=0, err_msg=name)
+
+
+def test_probabilities_of_the_dynamic_read_out_with_empty_slots():
+    """Empty slots take no part, also where an offset would fill them."""
+    arrays = load("readout_dynamic.npz")
+    dynamic = arrays["dynamic_memory"]
+    held = np.arange(dynamic.shape[1]) < arrays["count"][:, None]
+    blocks = {
+        "textonly": arrays["fixed_text_only"],
+        "texttrain": arrays["fixed_text_and_train"],
+    }
+
+    for name in named(arrays, "prob__"):
+        _, position, block = name.split("__")
+        fixed = blocks[block]
+        memory = np.concatenate([dynamic, fixed], axis=1)
+        filled = np.concatenate([held, np.ones(fixed.shape[:2], bool)], axis=1)
+        got = read(memory, filled, arrays["query"], offsets_of(arrays, position), 5.5)
+        probability = softmax(float(arrays["logit_scale"]) * got)
+        np.testing.assert_allclose(probability, arrays[name], atol=2e-5, rtol=0, err_msg=name)
+
+
+def test_the_views_that_are_kept_and_their_mean():
+    """The order of the views that are kept does not matter."""
+    arrays = load("selection.npz")
+
+    for name in named(arrays, "selected_index__p"):
+        fraction = name.removeprefix("selected_index__p")
+        kept, mean = select_views(arrays["view_prob"], float(fraction))
+        assert set(kept.tolist()) == set(arrays[name].tolist()), name
+        np.testing.assert_allclose(mean, arrays[f"mean_prob__p{fraction}"], atol=2e-5, rtol=0)
+
+
+def test_the_channels_in_which_classes_differ():
+    """Best first."""
+    arrays = load("selection.npz")
+
+    for name in named(arrays, "channels__lambda"):
+        balance = float(name.removeprefix("channels__lambda"))
+        chosen = telling_channels(arrays["text_features"], len(arrays[name]), balance=balance)
+        assert chosen.tolist() == arrays[name].tolist(), name
+
+
+@pytest.fixture(params=STREAMS)
+def followed(request):
+    """A classifier that observed the whole stream, what it said, and what was expected."""
+    given, expected = load("stream_inputs.npz"), load(request.param)
+    learned = "learned" in request.param
+    head = DualMemoryClassifier(
+        given["text_features"],
+        memory_length=int(expected["memory_length"]),
+        beta=float(expected["beta"]),
+        scale=float(given["logit_scale"]),
+        view_fraction=float(expected["selection_p"]),
+        offsets=offsets_of(given, str(expected["position"])) if learned else None,
+    )
+    if "train_features" in expected:
+        classes, shots, dim = expected["train_features"].shape
+        head.fit(expected["train_features"].reshape(-1, dim), np.repeat(range(classes), shots))
+    views = given["views"][:, :1] if "oneview" in request.param else given["views"]
+    said = head.observe(views[:, 0], views=views)
+    return head, said, given, expected
+
+
+def test_pseudo_labels_slots_and_counts_of_a_stream(followed):
+    """What was written, where, and what was discarded: exactly."""
+    head, said, _, expected = followed
+
+    assert said.pseudo_labels.tolist() == expected["pseudo_label"].tolist()
+    assert said.slots.tolist() == expected["slot"].tolist()
+    assert head.slot_ids().counts.tolist() == expected["final_count"].tolist()
+    np.testing.assert_allclose(said.entropy, expected["entropy"], atol=2e-5, rtol=0)
+
+
+def test_what_the_slots_hold_in_the_end(followed):
+    """The same vectors in the same places."""
+    head, _, _, expected = followed
+    slots = head.slot_ids()
+
+    for code, slot in np.argwhere(slots.ids >= 0).tolist():
+        key = unit(head.memory_.rows(slots.ids[code, slot : slot + 1]).keys)[0]
+        np.testing.assert_allclose(key, expected["final_memory"][code, slot], atol=1e-6)
+    assert (slots.ids >= 0).sum(axis=1).tolist() == expected["final_count"].tolist()
+
+
+def test_probabilities_of_a_stream(followed):
+    """Text, dynamic and static member, each picture after it was written."""
+    _, said, _, expected = followed
+
+    np.testing.assert_allclose(said.members.text, expected["text_prob"], atol=2e-5, rtol=0)
+    np.testing.assert_allclose(said.members.dynamic, expected["dynamic_prob"], atol=2e-5, rtol=0)
+    assert (said.members.static is not None) == ("static_prob" in expected)
+    if said.members.static is not None:
+        np.testing.assert_allclose(said.members.static, expected["static_prob"], atol=2e-5, rtol=0)
+
+
+def test_fused_probabilities_and_the_weights_that_a_search_on_the_answers_finds(followed):
+    """The published sum of probabilities, here divided by the sum of the weights."""
+    head, said, given, expected = followed
+    text, dynamic, static = said.members.all()
+
+    for weights, fused in zip(expected["alphas"], expected["fused"], strict=True):
+        head.set_params(weights=tuple(weights.tolist()))
+        total = weights[0] + weights[1] + weights[2] * (static is not None)
+        got = head.fused(said.members)
+        np.testing.assert_allclose(total * got, fused, atol=2e-5 * max(total, 1), rtol=0)
+    found = score_weights(Members(text, dynamic, static), given["labels"].astype(int)).best
+    assert abs(100 * found.accuracy - float(expected["searched_accuracy"])) < 1e-4
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_losses_and_trained_offsets(name):
+    """Full batches in float64, so that nothing is left to chance."""
+    arrays = load(name)
+    classes, slots, _ = arrays["memory"].shape
+    labels = arrays["labels"].astype(np.int64)
+    lesson = Lesson(
+        arrays["features"],
+        labels,
+        arrays["text_features"],
+        arrays["memory"],
+        np.ones((classes, slots), bool),
+        np.full(len(labels), -1),
+    )
+    position = name.removeprefix("training_").removesuffix(".npz")
+    how = Training(
+        position,
+        epochs=int(arrays["steps"]),
+        rate=float(arrays["lr"]),
+        batch=len(labels),
+        weight_decay=float(arrays["weight_decay"]),
+        epsilon=float(arrays["eps"]),
+    )
+
+    offsets, losses = train_offsets(
+        lesson, how, beta=float(arrays["beta"]), scale=float(arrays["logit_scale"])
+    )
+
+    np.testing.assert_allclose(losses, arrays["loss"], rtol=1e-8)
+    for role in (role for role in ROLES if f"final__{role}_bias" in arrays):
+        expected = arrays[f"final__{role}_bias"]
+        np.testing.assert_allclose(getattr(offsets, role), expected, atol=1e-6, rtol=0)
+    got = read(lesson.memory, lesson.filled, arrays["features"], offsets, float(arrays["beta"]))
+    scaled = float(arrays["logit_scale"]) * got
+    np.testing.assert_allclose(scaled, arrays["final_static_logits"], atol=1e-4, rtol=0)
