@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, measure, showcase, teach
+from recollect.cli import ask, edit, exchange, history, inspect, measure, residual, showcase, teach
 
 INTERRUPTED = 130
 
@@ -44,6 +44,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("demo", showcase.demo),
+    ("reproduce residual-memory", residual.residual_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )
 _reproduce = typer.Typer(

@@ -113,8 +113,8 @@ def train_language_model(
     torch.manual_seed(recipe.seed)
     model = build_language_model(recipe.words, recipe.width, recipe.dropout)
     teacher = torch.optim.Adam(model.parameters(), recipe.rate)
-    begun, longest = time.monotonic(), 0.0
     done = resume(model, teacher, checkpoint, recipe)
+    begun, longest = time.monotonic(), 0.0
     while done < recipe.epochs:
         start = time.monotonic()
         if start - begun + longest > 60 * minutes:

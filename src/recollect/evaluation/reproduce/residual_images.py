@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +23,9 @@ from recollect.types import Floats
 
 HELD = 5000
 EPOCHS = 6
+Job: TypeAlias = tuple[str, int, int, int]
 # Data set, depth, training rows, seed: the most telling first, as time may run out.
-JOBS = (
+JOBS: tuple[Job, ...] = (
     ("tiny_imagenet100_32", 8, 45_000, 0),
     ("cifar10", 8, 45_000, 0),
     ("tiny_imagenet100_32", 8, 45_000, 1),
@@ -105,13 +106,16 @@ def layers(
     for name in given[0]:
         keys = [each[name] for each in given]
         outputs = [each["logits"] for each in given]
-        answers, report = tuned(*zip(keys, outputs, strict=True), labels)
-        lines.append({
-            "embedding": name,
-            "width": int(keys[0].shape[1]),
-            **compared(labels[2], base, answers),
-            "setting": setting(report),
-        })
+        train, held, test = zip(keys, outputs, strict=True)
+        answers, report = tuned(train, held, test, labels)
+        lines.append(
+            {
+                "embedding": name,
+                "width": int(keys[0].shape[1]),
+                **compared(labels[2], base, answers),
+                "setting": setting(report),
+            }
+        )
         say(f"{name}: {lines[-1]['resmem']:.4f}")
     return lines
 
@@ -145,7 +149,11 @@ def _layers(network: Any, images: NDArray[np.uint8]) -> dict[str, Floats]:
 
 
 def _asked(
-    data: Path, bases: Path, job: tuple[str, int, int, int], end: float, say: Callable[[str], object]
+    data: Path,
+    bases: Path,
+    job: tuple[str, int, int, int],
+    end: float,
+    say: Callable[[str], object],
 ) -> Asked | None:
     """What a network says, from a file where it was asked before."""
     name, depth, rows, seed = job
@@ -155,10 +163,10 @@ def _asked(
         if network is None:
             return None
         parts = _split(data, name, rows)
-        arrays = {}
-        for part, (images, labels) in zip(("train", "held", "test"), parts, strict=True):
+        arrays: dict[str, Any] = {}
+        for part, (images, truth) in zip(("train", "held", "test"), parts, strict=True):
             embedding, logits = ask_network(network, images)
-            arrays |= {f"{part}_e": embedding, f"{part}_l": logits, f"{part}_y": labels}
+            arrays |= {f"{part}_e": embedding, f"{part}_l": logits, f"{part}_y": truth}
         np.savez(path, **arrays)
     with np.load(path, allow_pickle=False) as kept:
         pairs = [(kept[f"{part}_e"], kept[f"{part}_l"]) for part in ("train", "held", "test")]
@@ -167,7 +175,11 @@ def _asked(
 
 
 def _trained(
-    data: Path, bases: Path, job: tuple[str, int, int, int], end: float, say: Callable[[str], object]
+    data: Path,
+    bases: Path,
+    job: tuple[str, int, int, int],
+    end: float,
+    say: Callable[[str], object],
 ) -> Any:
     name, depth, rows, seed = job
     path = bases / f"{name}-resnet{depth}-rows{rows}-seed{seed}.npz"

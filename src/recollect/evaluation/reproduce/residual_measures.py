@@ -43,9 +43,7 @@ def tuned(
     return head.predict(None, embedding=test[0], outputs=test[1]), report
 
 
-def compared(
-    truth: NDArray[Any], base: NDArray[Any], answers: NDArray[Any]
-) -> dict[str, float]:
+def compared(truth: NDArray[Any], base: NDArray[Any], answers: NDArray[Any]) -> dict[str, float]:
     """Accuracy of both, and the gain with the standard error of the paired difference."""
     gain, error = metrics.paired_difference(truth, answers, base)
     return {
@@ -56,9 +54,7 @@ def compared(
     }
 
 
-def squared(
-    truth: NDArray[Any], base: NDArray[Any], answers: NDArray[Any]
-) -> dict[str, float]:
+def squared(truth: NDArray[Any], base: NDArray[Any], answers: NDArray[Any]) -> dict[str, float]:
     """Coefficient of determination of both; the gain with the error of the paired difference."""
     spread = float(np.mean((truth - truth.mean()) ** 2))
     first, second = (base - truth) ** 2 / spread, (answers - truth) ** 2 / spread
