@@ -8,9 +8,11 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -289,6 +291,37 @@ def test_out_of_fold_numbers_come_from_bases_that_did_not_see_them():
     head = ResidualMemoryRegressor(line, residuals="oof", folds=3).fit(rows, truth)
 
     np.testing.assert_allclose(head.memory_.rows().values, [2.0, -1.0, 2.0], atol=1e-6)
+
+
+def test_rows_taught_later_are_asked_of_the_base_itself():
+    """It was not trained on them: folds would only make it worse."""
+    rows, truth = [[0.0], [1.0], [2.0]], [0.0, 1.0, 4.0]
+    line = LinearRegression().fit(rows, truth)
+    head = ResidualMemoryRegressor(line, residuals="oof", folds=3).fit(rows, truth)
+
+    head.partial_fit([[5.0]], [0.0])
+
+    missed = head.memory_.rows(head.ids_[-1:]).values
+    np.testing.assert_allclose(missed, -line.predict([[5.0]]), rtol=1e-12)
+
+
+def test_a_clone_keeps_the_trained_base(base):
+    """A copy of the base that was not trained would be of no use."""
+    head = ResidualMemoryClassifier(base, k=1).fit(X, Y)
+
+    twin = clone(head)
+
+    assert twin.base is base
+    assert twin.fit(X, Y).score(X, Y) == 1.0
+
+
+def test_cross_validation_teaches_each_fold_a_memory_of_its_own(base):
+    """Heads are scikit-learn estimators."""
+    rows, labels = np.tile(X, (3, 1)), np.tile(Y, 3)
+
+    scores = cross_val_score(ResidualMemoryClassifier(base, k=1), rows, labels, cv=3)
+
+    assert scores.tolist() == [1.0, 1.0, 1.0]
 
 
 # -- many classes ----------------------------------------------------------------------------------

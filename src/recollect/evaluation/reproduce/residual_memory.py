@@ -76,6 +76,7 @@ def run(
         "shift": lambda: residual_others.shift(data, models, folder, say),
         "theory": lambda: residual_others.theory(say),
     }
+    out.mkdir(parents=True, exist_ok=True)
     path = out / f"{STEM}.json"
     report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     report["paper"] = "ResMem, arXiv 2302.01576"

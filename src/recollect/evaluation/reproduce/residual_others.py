@@ -29,7 +29,7 @@ from recollect.types import Floats, Ids
 Say = Callable[[str], object]
 
 SEEDS = (0, 1, 2)
-REMEMBERED, CHOSEN_ON, FORETOLD = 250_000, 4000, 15_000
+REMEMBERED, CHOSEN_ON, FORETOLD = 200_000, 2000, 10_000
 TEXT_EPOCHS = 3
 SHIFTED = (100, 1000, 10_000, 50_000)
 SHIFT_NETWORKS = ("cifar10_resnet20",)
