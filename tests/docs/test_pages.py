@@ -10,6 +10,7 @@ import pytest
 
 import recollect
 from recollect import errors
+from recollect.evaluation.reproduce.residual_memory_page import page as residual_page
 from recollect.evaluation.reproduce.visual_memory_page import page as page_of
 
 WITH_CODE = [page for page in doc_pages.PAGES if doc_pages.blocks(page, "python")]
@@ -49,6 +50,14 @@ def test_the_page_of_the_reproduction_is_what_its_figures_say():
     report = json.loads((folder / "visual-memory.json").read_text(encoding="utf-8"))
 
     assert (folder / "visual-memory.md").read_text(encoding="utf-8") == page_of(report)
+
+
+def test_the_page_of_residual_memory_is_what_its_figures_say():
+    """As the page of visual memory."""
+    folder = doc_pages.DOCS / "reproduction"
+    report = json.loads((folder / "residual-memory.json").read_text(encoding="utf-8"))
+
+    assert (folder / "residual-memory.md").read_text(encoding="utf-8") == residual_page(report)
 
 
 def test_the_reference_lists_exactly_the_public_names():

@@ -17,7 +17,7 @@ from recollect.evaluation.reproduce.residual_memory_plots import plot_pictures, 
 
 SETTING = {
     "active": True, "k": 10, "sigma": 0.5, "temperature": 1.4, "strength": 1.0,
-    "gain_on_held_rows": 0.02, "gate": None, "searches_saved": 0.0,
+    "gate": None, "searches_saved": 0.0,
 }  # fmt: skip
 GAIN = {"base": 0.3, "resmem": 0.32, "gain": 0.02, "standard_error": 0.004}
 PICTURES = [

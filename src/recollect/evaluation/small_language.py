@@ -129,6 +129,14 @@ def train_language_model(
     return model.eval()
 
 
+def unfinished(recipe: TextRecipe, checkpoint: Path) -> tuple[Any, int]:
+    """Return the model as far as it was trained, and how many epochs that are; 0 without a file."""
+    torch = import_torch()
+    model = build_language_model(recipe.words, recipe.width, recipe.dropout)
+    done = resume(model, torch.optim.Adam(model.parameters()), checkpoint, recipe)
+    return model.eval(), done
+
+
 def read_contexts(model: Any, tokens: Ids, *, reach: int = 64) -> Floats:
     """Return the state after every token, float32 ``(n, width)``.
 

@@ -75,7 +75,6 @@ def setting(report: ResidualTuning) -> dict[str, Any]:
         "sigma": round(best.sigma, 4),
         "temperature": best.temperature,
         "strength": best.strength,
-        "gain_on_held_rows": round(report.gain, 5),
         "gate": None if report.gate is None else round(report.gate, 4),
         "searches_saved": round(report.searches_saved, 4),
     }

@@ -188,12 +188,17 @@ def _language(facts: Mapping[str, Any]) -> str:
     rows.insert(0, ["base", "", f"{facts['perplexity']:.2f}", "",
                     _percent(facts["accuracy"], 2), "", ""])  # fmt: skip
     unknown = round(100 * facts["unknown"])
+    epochs = facts["epochs"]
+    if epochs < facts["planned_epochs"]:
+        epochs = f"{epochs} of the {facts['planned_epochs']} epochs of its schedule,"
+    else:
+        epochs = f"{epochs} epochs"
     head = ["method", "chosen by", "perplexity", "nats gained a token", "next token right", "gain",
             "chosen"]  # fmt: skip
     return f"""## Next tokens
 
 A word-level LSTM (one layer of {facts["width"]}, {facts["vocabulary"]:,} words, tied weights)
-trained here for {facts["epochs"]} epochs on the {facts["training_tokens"]:,} tokens of the
+trained here for {epochs} on the {facts["training_tokens"]:,} tokens of the
 Brown corpus's training part, then a memory of its first {facts["rows"]:,} contexts. Settings
 were chosen on {facts["chosen_on"]:,} tokens of the validation part; the table is for
 {facts["foretold"]:,} tokens of the test part, {unknown} % of them unknown words, which count as

@@ -23,6 +23,7 @@ from recollect.evaluation.small_language import (
     read_sentences,
     to_tokens,
     train_language_model,
+    unfinished,
 )
 from recollect.types import Floats, Ids
 
@@ -90,8 +91,8 @@ def _models(task: str, seed: int) -> dict[str, Any]:
     kinds: dict[str, Any]
     if task == "texts":
         kinds = {
-            "linear": LogisticRegression(C=1.0, max_iter=100),
-            "perceptron": MLPClassifier((64,), max_iter=30, random_state=seed),
+            "linear": LogisticRegression(C=1.0, max_iter=50),
+            "perceptron": MLPClassifier((64,), max_iter=15, random_state=seed),
         }
     elif task == "classify":
         kinds = {
@@ -101,7 +102,7 @@ def _models(task: str, seed: int) -> dict[str, Any]:
     else:
         kinds = {
             "boosting": GradientBoostingRegressor(n_estimators=50, max_depth=2, random_state=seed),
-            "perceptron": MLPRegressor((16,), max_iter=300, random_state=seed),
+            "perceptron": MLPRegressor(hidden_layer_sizes=(16,), max_iter=300, random_state=seed),
         }
     return {name: make_pipeline(StandardScaler(), model) for name, model in kinds.items()}
 
@@ -145,6 +146,7 @@ def language(data: Path, bases: Path, end: float, say: Say) -> dict[str, Any]:
     recipe = TextRecipe(epochs=TEXT_EPOCHS)
     vocabulary = make_vocabulary(sentences["train"], recipe.words)
     tokens = {split: to_tokens(read, vocabulary) for split, read in sentences.items()}
+    epochs = recipe.epochs
     network = train_language_model(
         tokens["train"], recipe, bases / "brown-lstm.npz", minutes=(end - time.monotonic()) / 60,
         progress=lambda done, loss, seconds: say(
@@ -152,6 +154,8 @@ def language(data: Path, bases: Path, end: float, say: Say) -> dict[str, Any]:
         ),
     )  # fmt: skip
     if network is None:
+        network, epochs = unfinished(recipe, bases / "brown-lstm.npz")
+    if not epochs:
         return {}
 
     def model(part: Ids) -> tuple[Floats, Floats]:
@@ -184,7 +188,8 @@ def language(data: Path, bases: Path, end: float, say: Say) -> dict[str, Any]:
     assert isinstance(plain, TextScore)
     return {
         "rows": len(rows) - 1, "chosen_on": CHOSEN_ON - 1, "foretold": plain.tokens,
-        "vocabulary": recipe.words, "width": recipe.width, "epochs": recipe.epochs,
+        "vocabulary": recipe.words, "width": recipe.width, "epochs": epochs,
+        "planned_epochs": recipe.epochs,
         "training_tokens": len(tokens["train"]),
         "unknown": round(float((asked == 0).mean()), 4),
         "perplexity": round(plain.perplexity, 3), "accuracy": round(plain.accuracy, 5),
