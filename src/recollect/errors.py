@@ -10,6 +10,7 @@
     │   ├── InvalidLabel                     labels of mixed or unsupported types
     │   ├── InvalidParameter                 an option outside its range
     │   ├── DuplicateIds                     an id given twice, or used before
+    │   ├── ErasedBefore                     a row that was erased and must not return
     │   ├── InvalidFilter                    a `where` that cannot be read
     │   ├── InvalidMetadata                  a column of another type
     │   ├── InvalidType (TypeError)          something that cannot be read as an array
@@ -123,6 +124,10 @@ class InvalidParameter(InputError):
 
 class DuplicateIds(InputError):
     """A row id is given twice, or was used before. Ids are never reused."""
+
+
+class ErasedBefore(InputError):
+    """A row was erased and is on the list of what must not return."""
 
 
 class InvalidFilter(InputError):

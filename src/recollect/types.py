@@ -150,7 +150,7 @@ class VersionInfo:
         version: Counts up by one with every write; 0 is the empty memory.
         time: Seconds since 1970, UTC.
         operation: ``create``, ``add``, ``update``, ``remove``, ``restore``, ``replace``,
-            ``erase`` or ``compact``.
+            ``erase``, ``compact``, ``rekey`` or ``allow``.
         rows: Rows alive in this version.
         changed: Rows that the write added, changed or removed.
     """
@@ -160,6 +160,23 @@ class VersionInfo:
     operation: str
     rows: int
     changed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Banned:
+    """A row that was erased and must not return.
+
+    Attributes:
+        id: Its id.
+        version: The version that erased it.
+        time: When that was, in seconds since 1970, or None if the version was given up since.
+        known_by: Of what there are digests: ``key``, ``thumbnail``, ``text``, ``file``.
+    """
+
+    id: int
+    version: int
+    time: float | None
+    known_by: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +192,7 @@ class Receipt:
         rewritten: Names of the files that were rewritten or deleted.
         needles: How many distinct byte strings (keys, values, labels, sources, texts, thumbnails)
             were searched for.
+        banned: Ids of the rows that were put on the list of what must not return.
         shared: What was not searched for, because rows that stay hold the same bytes or it is too
             short to be told from chance, each described by kind and row id, never by content.
     """
@@ -187,3 +205,4 @@ class Receipt:
     rewritten: tuple[str, ...]
     needles: int
     shared: tuple[str, ...] = ()
+    banned: tuple[int, ...] = ()

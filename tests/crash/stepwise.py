@@ -23,6 +23,8 @@ from recollect import Memory
 from recollect.memory.segments import FolderFiles
 from recollect.memory.store import Store
 
+OLD = Path(__file__).resolve().parents[1] / "old_formats" / "format-1.zip"
+
 
 class Trap:
     """Kills this process at one step."""
@@ -72,8 +74,16 @@ class TrappedFiles(FolderFiles):
 
 
 def rows(count: int, value: str) -> dict[str, Any]:
-    keys = np.arange(1, 1 + count * DIM, dtype=np.float32).reshape(count, DIM)
+    # Other keys for other values: one of the erased rows must not return.
+    keys = np.arange(1, 1 + count * DIM, dtype=np.float32).reshape(count, DIM) + len(value) / 16
     return {"keys": keys, "values": [value] * count, "sources": [f"/photos/{value}.png"] * count}
+
+
+def rekey(memory: Memory) -> int:
+    keys = np.arange(1, 1 + len(memory) * (DIM + 1), dtype=np.float32)
+    return memory.rekey(
+        keys.reshape(-1, DIM + 1), "another encoder", metadata={"aligned": [True] * len(memory)}
+    )
 
 
 WRITES = {
@@ -85,28 +95,43 @@ WRITES = {
     "restore": lambda memory: memory.restore(1),
     "erase": lambda memory: memory.erase([0, 4]),
     "compact": lambda memory: memory.compact(),
+    "erase for good": lambda memory: memory.erase([0, 4], no_return=True),
+    "allow": lambda memory: memory.allow_return([6]),
+    "rekey": rekey,
+    "rekey undone": lambda memory: memory.restore(memory.version - 1),
 }
+"""Each write, by name."""
+
+FROM_FORMAT_1 = ("erase for good", "rekey")
+"""Writes that bring a memory of the first format to the newest."""
 
 
-def make_template(folder: Path) -> None:
+def make_template(folder: Path, write: str = "", form: str = "newest") -> None:
     """A memory with rows that were added, changed, removed and erased."""
+    if form == "format 1":
+        shutil.unpack_archive(OLD, folder)
+        return
     with Memory.create(folder, dim=DIM) as memory:
         memory.add(**rows(6, "platypus"), thumbnails=[b"a picture of a platypus"] * 6)
         memory.update([3], values="wombat")
         memory.remove([5])
         memory.add(**rows(4, "capybara"))
-        memory.erase([6])
+        memory.erase([6], no_return=True)
+        if write == "rekey undone":
+            rekey(memory)
 
 
 def look(folder: Path) -> tuple[Any, ...]:
     """Everything that can be asked of a memory, checked byte by byte."""
     with Memory.open(folder, check=True) as memory:
-        near = memory.search([[1, 2, 3, 4, 5, 6]], k=4)
+        near = memory.search(np.arange(1, 1 + memory.dim)[None], k=4)
         pictures = [memory.thumbnail(row) for row in memory.ids.tolist()]
         past = [contents_of(memory.at(version.version)) for version in memory.versions()]
         return (
             contents_of(memory), history_of(memory), near.ids.tolist(), near.similarity.tolist(),
-            pictures, past, sorted(path.name for path in (folder / "segments").iterdir()),
+            pictures, past, [(row.id, row.known_by) for row in memory.no_return()],
+            memory.dim, memory.encoder,
+            sorted(path.name for path in (folder / "segments").iterdir()),
         )  # fmt: skip
 
 

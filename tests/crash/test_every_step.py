@@ -8,16 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
-from crash.stepwise import WRITES, look, make_template
+from crash.stepwise import FROM_FORMAT_1, WRITES, look, make_template
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("write", WRITES)
-def test_a_write_killed_at_any_step_is_there_wholly_or_not_at_all(write, tmp_path):
+@pytest.mark.parametrize(
+    ("write", "form"),
+    [(write, "newest") for write in WRITES] + [(write, "format 1") for write in FROM_FORMAT_1],
+)
+def test_a_write_killed_at_any_step_is_there_wholly_or_not_at_all(write, form, tmp_path):
     """The commit is the only moment that counts; every other step may be the last one."""
     template = tmp_path / "template"
-    make_template(template)
+    make_template(template, write, form)
     before = look(template)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "tests")]),

@@ -49,7 +49,7 @@ def leave_what_is_flushed(store, place):
 def test_a_write_that_loses_power_at_any_step_is_there_wholly_or_not_at_all(write, tmp_path):
     """An acknowledged row is on the disk, not in a buffer on its way there."""
     folder = tmp_path / "memory"
-    make_template(folder)
+    make_template(folder, write)
     before = look(folder)
     store = Store(folder, files=FlushedFiles)
     places = []
@@ -84,7 +84,7 @@ make_template(folder)
 with Memory.open(folder) as memory:
     for name in WRITES:
         if name != "restore":
-            memory.add([[1, 2, 3, 4, 5, 6]] * 7, "x")
+            memory.add([[6, 5, 4, 3, 2, 1]] * 7, "x")
             ids = memory.ids
             {"update": lambda: memory.update(ids[:1], values="y"),
              "remove": lambda: memory.remove(ids[:1]),

@@ -54,7 +54,10 @@ def teach(folder, value="label"):
         memory.remove([3, 4])
         memory.add(rng.normal(size=(2, DIM)), values[:2])
         memory.erase([5, 6])
+        memory.erase([20], no_return=True)
         memory.restore(4)
+        memory.rekey(rng.normal(size=(len(memory), DIM)), "another encoder")
+        memory.update([8], weights=0.5)
     return folder
 
 
@@ -67,6 +70,7 @@ def look(memory):
         near.ids.tolist(), near.similarity.tobytes(), str(near.values.tolist()),
         filtered.ids.tolist(), [memory.thumbnail(row) for row in memory.ids.tolist()],
         [contents_of(memory.at(info.version)) for info in memory.versions()],
+        memory.no_return(), memory.encoder,
     )  # fmt: skip
 
 
@@ -209,7 +213,7 @@ def test_a_memory_of_a_newer_format_is_refused_with_what_to_do(tmp_path):
     """An old library must not guess."""
     folder = teach(tmp_path / "memory")
     with sqlite3.connect(folder / CATALOG) as db:
-        db.execute("PRAGMA user_version = 2")
+        db.execute("PRAGMA user_version = 3")
     db.close()
 
     with pytest.raises(UnsupportedFormat) as caught:
@@ -223,7 +227,7 @@ def test_a_memory_that_was_opened_unchecked_gives_out_no_damaged_bytes(name, tmp
     folder = teach(tmp_path / "memory", "vector")
     with Memory.open(folder) as memory:
         memory.add(QUERIES, QUERIES[:, :3])
-    (path,) = (folder / "segments").glob(f"{name}-*")
+    path = max((folder / "segments").glob(f"{name}-*"))
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)

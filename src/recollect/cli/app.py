@@ -11,7 +11,20 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, measure, residual, showcase, teach
+from recollect.cli import (
+    ask,
+    dual,
+    edit,
+    exchange,
+    history,
+    inspect,
+    lifelong,
+    machine,
+    measure,
+    residual,
+    showcase,
+    teach,
+)
 
 INTERRUPTED = 130
 
@@ -29,12 +42,16 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("init", teach.init),
     ("add", teach.add),
     ("predict", ask.predict),
+    ("observe", dual.observe),
     ("search", ask.search),
     ("explain", ask.explain),
     ("relabel", edit.relabel),
     ("reweight", edit.reweight),
     ("remove", edit.remove),
     ("erase", edit.erase),
+    ("what-if", lifelong.what_if),
+    ("no-return", lifelong.no_return),
+    ("migrate", lifelong.migrate),
     ("rows", inspect.rows),
     ("stats", inspect.stats),
     ("history", history.history),
@@ -43,7 +60,10 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
+    ("doctor", machine.doctor),
     ("demo", showcase.demo),
+    ("reproduce dual-memory", showcase.dual_memory),
+    ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce residual-memory", residual.residual_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )

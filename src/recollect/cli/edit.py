@@ -108,7 +108,7 @@ def remove(
     ):
         chosen = select(taught, ids, where, label)
         if len(chosen):
-            _confirm(screen, f"Remove {plural(len(chosen), 'row')} of {len(taught):,}?", yes=yes)
+            confirm(screen, f"Remove {plural(len(chosen), 'row')} of {len(taught):,}?", yes=yes)
         before = taught.version
         gone = taught.remove(chosen)
         facts = {
@@ -137,6 +137,13 @@ def erase(
             "--receipt", help="Write the receipt to this new file, as JSON.", show_default=False
         ),
     ] = None,
+    no_return: Annotated[
+        bool,
+        typer.Option(
+            "--no-return",
+            help="Keep keyed digests of the rows, by which add refuses them from now on.",
+        ),
+    ] = False,
     yes: options.Yes = False,
     wait: options.Wait = 0.0,
     as_json: options.AsJson = False,
@@ -162,12 +169,12 @@ def erase(
             facts: dict[str, Any] = {"ids": [], "erased": 0, "receipt": None}
             screen.result(facts, lambda: screen.say("No rows match; nothing was changed."))
             return
-        _confirm(
+        confirm(
             screen, f"Erase {plural(len(chosen), 'row')} for good? Nothing brings them back.",
             yes=yes,
         )  # fmt: skip
         with _new_file(receipt) if receipt else nullcontext() as file:
-            proof = taught.erase(chosen)
+            proof = taught.erase(chosen, no_return=no_return)
             if file is not None:
                 file.write(json.dumps(plain_json(proof), indent=2) + "\n")
         screen.result(
@@ -202,7 +209,8 @@ def select(
     return memory.rows(where=" and ".join(filters)).ids
 
 
-def _confirm(screen: Screen, question: str, *, yes: bool) -> None:
+def confirm(screen: Screen, question: str, *, yes: bool) -> None:
+    """Ask, unless ``yes``; anything but a yes ends the command with nothing changed."""
     if yes:
         return
     if screen.as_json:
@@ -240,6 +248,8 @@ def _show_receipt(screen: Screen, proof: Receipt, file: Path | None) -> None:
     ])  # fmt: skip
     for reason, what in _grouped(proof.shared).items():
         screen.say(f"Not told apart, {reason}: {what}")
+    if proof.banned:
+        screen.say(f"Must not return: {plural(len(proof.banned), 'row')}; see recollect no-return.")
     if file is None:
         screen.note("Keep the receipt with --receipt FILE next time.")
     else:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from recollect.heads.residual_search import Step
+
 # Okabe and Ito's palette: its colors stay distinct for every common kind of color blindness.
 BLUE, ORANGE, GREEN, RED, PURPLE = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7"
 INK, QUIET, PALE = "#222222", "#767676", "#E6E6E6"
@@ -28,6 +30,7 @@ _CYCLE = (BLUE, ORANGE, GREEN, RED, PURPLE, "#56B4E9", INK)
 _MARKERS = "os^Dv*P"
 
 Picture: TypeAlias = "NDArray[Any] | bytes | None"
+Curve: TypeAlias = tuple[Sequence[float], Sequence[float]]
 
 
 def plot_explanation(
@@ -131,6 +134,109 @@ def plot_accuracy_by_k(
     axes.minorticks_off()
     _dress(axes, "neighbors k", "accuracy (%)", title)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_curves(
+    panels: Mapping[str, Mapping[str, Curve]],
+    *,
+    x: str,
+    y: str,
+    title: str,
+    log: bool = False,
+    lines: Mapping[str, Mapping[str, Curve]] | None = None,
+) -> Figure:
+    """Draw curves in panels that share their axes' names.
+
+    Args:
+        panels: Panel -> name -> ``(xs, ys)``, at most seven curves in a panel.
+        x: Name of the horizontal axis.
+        y: Name of the vertical axis.
+        title: Above the picture.
+        log: Whether both axes are logarithmic.
+        lines: Panel -> name of one of its curves -> ``(xs, ys)``: a fit, drawn dashed in its color.
+
+    Example:
+        >>> figure = plot_curves({"pets": {"memory": ([1, 2], [50, 60])}}, x="n", y="%", title="")
+        >>> len(figure.axes)
+        1
+    """
+    if not panels or not all(1 <= len(curves) <= len(_CYCLE) for curves in panels.values()):
+        raise InvalidParameter(
+            "there are too few or too many curves",
+            expected=f"1 to {len(_CYCLE)} in each panel",
+            got={name: len(curves) for name, curves in panels.items()},
+            remedy="More lines cannot be told apart; draw them in two pictures.",
+        )
+    figure = _figure(1.6 + 4.1 * len(panels), 4.3)
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (name, curves) in zip(grid, panels.items(), strict=True):
+        for (curve, (xs, ys)), color, marker in zip(curves.items(), _CYCLE, _MARKERS, strict=False):
+            fit = (lines or {}).get(name, {}).get(curve)
+            style = "" if fit is not None else "-"
+            axes.plot(xs, ys, style, color=color, marker=marker, ms=5, label=curve)
+            if fit is not None:
+                axes.plot(*fit, "--", color=color, lw=1.2)
+        if log:
+            axes.set_xscale("log")
+            axes.set_yscale("log")
+            low, high = axes.get_ylim()
+            ticks = [
+                tick for tick in (2, 5, 10, 20, 30, 40, 50, 60, 80, 100) if low <= tick <= high
+            ]
+            axes.set_yticks(ticks, [str(tick) for tick in ticks])
+            axes.minorticks_off()
+        _dress(axes, x, y, name)
+    grid[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle(title, color=INK, fontsize=12, fontweight="bold")
+    return figure
+
+
+def plot_residual_search(
+    query_image: Picture,
+    steps: Sequence[Step],
+    images: Mapping[int, Picture],
+    *,
+    query: int = 0,
+    title: str = "What the nearest row leaves over",
+) -> Figure:
+    """Draw what each search of a residual search found for one query, one line a search.
+
+    Args:
+        query_image: As in `plot_explanation`.
+        steps: From ``recollect.heads.residual_search.residual_search``.
+        images: Row id -> picture.
+        query: Which of the queries.
+        title: Above the picture.
+
+    Example:
+        >>> from recollect import Memory
+        >>> from recollect.heads.residual_search import residual_search
+        >>> memory = Memory.create(":memory:", dim=2)
+        >>> ids = memory.add([[1, 0], [0, 1]], ["sky", "boat"])
+        >>> figure = plot_residual_search(None, residual_search(memory, [[2, 1]], k=1), {})
+        >>> [axes.get_title() for axes in figure.axes]
+        ['query', 'sky', 'left 0.46', 'boat']
+    """
+    near = [step.near for step in steps]
+    columns = max(int(found.found[query].sum()) for found in near) + 1
+    figure = _figure(1.7 * columns + 0.5, 2.3 * len(steps) + 0.4)
+    grid = figure.subplots(len(steps), columns, squeeze=False)
+    for line, (step, found) in enumerate(zip(steps, near, strict=True)):
+        _draw_picture(grid[line, 0], query_image if line == 0 else None, INK)
+        heading = "query" if line == 0 else f"left {step.left[query]:.2f}"
+        grid[line, 0].set_title(heading, fontsize=10, color=INK, fontweight="bold")
+        for place in range(columns - 1):
+            axes = grid[line, place + 1]
+            row = int(found.ids[query, place])
+            if row < 0:
+                axes.set_visible(False)
+                continue
+            _draw_picture(axes, images.get(row), BLUE if place == 0 else QUIET)
+            value = _short(found.values[query, place], 15)
+            axes.set_title(value, fontsize=10, color=INK, parse_math=False)
+            axes.set_xlabel(f"#{row}   sim {found.similarity[query, place]:.2f}", fontsize=8)
+    figure.suptitle(title, color=INK, fontsize=12, fontweight="bold", parse_math=False)
     return figure
 
 

@@ -22,10 +22,12 @@ from zlib import crc32
 import numpy as np
 
 from recollect.errors import CorruptMemory, MemoryLocked, RecollectError, WriteFailed
+from recollect.memory.faults import RESTORE, check_states
 from recollect.memory.schema import (
     COLUMN_KINDS,
     FORMAT,
     TABLES,
+    UPGRADE,
     VALUE_COLUMNS,
     Configuration,
     check_format,
@@ -36,8 +38,7 @@ from recollect.memory.sums import version_sum
 from recollect.memory.table import STATE, States
 
 BUSY_SECONDS = 10.0
-RESTORE = "Bring the folder back from a backup, or import an exported copy."
-ABOUT = {"configuration", "checksum", "erasing"}
+ABOUT = {"configuration", "checksum", "erasing", "no_return_key"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class Head:
     """What a catalog says of the memory as a whole.
 
     Attributes:
-        config: What was fixed when it was created.
+        format: The format it is written in.
+        configs: Configuration of each encoding; 0 is the one it was created with.
+        encoding: That of the newest version.
         oldest: The first version that can be read.
         version: The newest.
         segments: Segment of each number.
@@ -54,13 +57,20 @@ class Head:
         last_segment: The largest number that a segment ever had.
     """
 
-    config: Configuration
+    format: int
+    configs: dict[int, Configuration]
+    encoding: int
     oldest: int
     version: int
     segments: dict[int, Segment]
     columns: dict[str, tuple[str, str]]
     next_id: int
     last_segment: int
+
+    @property
+    def config(self) -> Configuration:
+        """The configuration of the newest version."""
+        return self.configs[self.encoding]
 
 
 def connect(place: str | Path, *, read_only: bool = False, new: bool = False) -> sqlite3.Connection:
@@ -91,7 +101,7 @@ def connect(place: str | Path, *, read_only: bool = False, new: bool = False) ->
 
 def make_tables(db: sqlite3.Connection, config: Configuration, clock: Callable[[], float]) -> None:
     """Write the tables of an empty memory."""
-    db.executescript("BEGIN;" + TABLES + f"PRAGMA user_version = {FORMAT}; COMMIT;")
+    db.executescript("BEGIN;" + TABLES + UPGRADE + f"PRAGMA user_version = {FORMAT}; COMMIT;")
     text, moment = config.to_json(), float(clock())
     db.execute("BEGIN")
     db.executemany(
@@ -99,7 +109,7 @@ def make_tables(db: sqlite3.Connection, config: Configuration, clock: Callable[[
         [("configuration", text), ("checksum", str(crc32(text.encode())))],
     )
     first = (0, moment, "create", 0, 0)
-    db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (*first, version_sum(*first)))
+    db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, 0)", (*first, version_sum(*first)))
     db.execute("COMMIT")
 
 
@@ -113,7 +123,8 @@ def check_schema(db: sqlite3.Connection, *, where: str, read_only: bool) -> None
         UnsupportedFormat: A newer version wrote it.
         CorruptMemory: It is something else, or was altered.
     """
-    check_format(db.execute("PRAGMA user_version").fetchone()[0], where=where)
+    number = _format_of(db)
+    check_format(number, where=where)
     (mode,) = db.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal" and not read_only:
         raise CorruptMemory(
@@ -123,7 +134,7 @@ def check_schema(db: sqlite3.Connection, *, where: str, read_only: bool) -> None
     found = _schema(db)
     table = next((line[3] for line in found if line[:2] == ("table", "rows")), "")
     columns = len(re.findall(r",m\d+", table))
-    difference = found ^ _expected_schema(columns)
+    difference = found ^ _expected_schema(columns, number)
     if not difference and db.execute("SELECT COUNT(*) FROM columns").fetchone() != (columns,):
         difference = {("table", "columns", "", "")}
     for line in difference:
@@ -141,12 +152,12 @@ def _schema(db: sqlite3.Connection) -> set[tuple[str, str, str, str]]:
 
 
 @cache
-def _expected_schema(columns: int) -> frozenset[tuple[str, str, str, str]]:
+def _expected_schema(columns: int, number: int) -> frozenset[tuple[str, str, str, str]]:
     db = sqlite3.connect(":memory:")
     try:
-        db.executescript(TABLES)
-        for number in range(columns):
-            db.execute(f"ALTER TABLE rows ADD COLUMN m{number}")
+        db.executescript(TABLES if number == 1 else TABLES + UPGRADE)
+        for place in range(columns):
+            db.execute(f"ALTER TABLE rows ADD COLUMN m{place}")
         return frozenset(_schema(db))
     finally:
         db.close()
@@ -164,12 +175,19 @@ def read_head(db: sqlite3.Connection) -> Head:
     about = dict(typed_lines(db, "SELECT name, value FROM about", str, str))
     if not {"configuration", "checksum"} <= about.keys() <= ABOUT:
         raise CorruptMemory("the catalog does not say what memory this is", remedy=RESTORE)
-    config = parse_configuration(about["configuration"], about["checksum"])
+    number = _format_of(db)
+    configs = {0: parse_configuration(about["configuration"], about["checksum"])}
+    configs |= _read_encodings(db, number, configs[0])
     query = "SELECT MIN(version), MAX(version), COUNT(*) FROM versions"
     ((oldest, version, count),) = typed_lines(db, query, int, int, int)
     if oldest < 0 or version - oldest + 1 != count:
         raise CorruptMemory("the history of versions has gaps", remedy=RESTORE)
-    segments = _read_segments(db, config)
+    encoding = encoding_of(db, number, version)
+    if encoding not in configs:
+        raise CorruptMemory(
+            "the newest version names an encoding that is not there", remedy=RESTORE
+        )
+    segments = _read_segments(db, number, configs)
     highest = [
         cell
         for table in ("rows", "retired")
@@ -178,7 +196,9 @@ def read_head(db: sqlite3.Connection) -> Head:
     query = "SELECT seq FROM sqlite_sequence WHERE name = 'segments'"
     numbered = [number for (number,) in typed_lines(db, query, int)]
     return Head(
-        config=config,
+        format=number,
+        configs=configs,
+        encoding=encoding,
         oldest=oldest,
         version=version,
         segments=segments,
@@ -188,13 +208,50 @@ def read_head(db: sqlite3.Connection) -> Head:
     )
 
 
-def _read_segments(db: sqlite3.Connection, config: Configuration) -> dict[int, Segment]:
+def _format_of(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def encoding_of(db: sqlite3.Connection, number: int, version: int) -> int:
+    """Which encoding a version has; ``number`` is the format."""
+    if number < 2:
+        return 0
+    query = "SELECT encoding FROM versions WHERE version = ?"
+    ((encoding,),) = typed_lines(db, query, int, given=(version,))
+    return int(encoding)
+
+
+def _read_encodings(
+    db: sqlite3.Connection, number: int, first: Configuration
+) -> dict[int, Configuration]:
+    """Configurations that came after the first; only what concerns the keys may differ."""
+    if number < 2:
+        return {}
+    found = {}
+    query = "SELECT encoding, configuration, sum FROM encodings"
+    for encoding, text, total in typed_lines(db, query, int, str, int):
+        config = parse_configuration(text, str(total))
+        kept = (config.metric, config.value, config.value_dim)
+        if encoding < 1 or kept != (first.metric, first.value, first.value_dim):
+            raise CorruptMemory("the catalog names an encoding that cannot be", remedy=RESTORE)
+        found[encoding] = config
+    return found
+
+
+def _read_segments(
+    db: sqlite3.Connection, form: int, configs: Mapping[int, Configuration]
+) -> dict[int, Segment]:
     segments = {}
-    query = "SELECT segment, kind, file, bytes FROM segments"
-    for number, kind, file, size in typed_lines(db, query, int, str, str, int):
-        unit = config.record_bytes if kind == "keys" else 1
+    query = f"SELECT segment, kind, file, bytes, {'encoding' if form > 1 else '0'} FROM segments"
+    for number, kind, file, size, encoding in typed_lines(db, query, int, str, str, int, int):
+        config = configs.get(encoding)
+        unit = config.record_bytes if config is not None and kind == "keys" else 1
         # A name out of a catalog is never used as a path: it has to be the one we would give.
-        known = kind in {"keys", "values"} and file == segment_name(number, kind, config.dtype)
+        known = (
+            config is not None
+            and kind in {"keys", "values"}
+            and file == segment_name(number, kind, config.dtype)
+        )
         if not (known and 0 < number < 1 << 31 and 0 <= size < 1 << 62 and size % unit == 0):
             raise CorruptMemory(
                 "the catalog names a segment that cannot be",
@@ -202,7 +259,7 @@ def _read_segments(db: sqlite3.Connection, config: Configuration) -> dict[int, S
                 got=f"{file!r:.80} with {size} bytes",
                 remedy=RESTORE,
             )
-        segments[number] = Segment(number, kind, file, size)
+        segments[number] = Segment(number, kind, file, size, unit, encoding)
     return segments
 
 
@@ -245,28 +302,43 @@ def typed_lines(
 
 
 def read_states(
-    db: sqlite3.Connection, condition: str, parameters: Mapping[str, int], head: Head
+    db: sqlite3.Connection,
+    condition: str,
+    parameters: Mapping[str, int],
+    head: Head,
+    encoding: int,
 ) -> tuple[States, dict[int, str | int]]:
     """Read states of rows and all labels; every place a state names is there.
+
+    Args:
+        db: The catalog.
+        condition: Which states, in SQL.
+        parameters: Of the condition.
+        head: What the catalog says of the memory.
+        encoding: That of the version to which the states belong.
 
     Raises:
         CorruptMemory: Something in them cannot be true.
     """
-    states = _fetch_states(db, condition, parameters, VALUE_COLUMNS[head.config.value])
-    labels = dict(db.execute("SELECT code, label FROM labels"))
-    if min(labels, default=0) < 0 or not {type(label) for label in labels.values()} <= {str, int}:
-        raise CorruptMemory("the catalog holds a label that is neither text nor integer")
-    for fault, wrong in _faults(states, labels, head):
-        if wrong.any():
-            raise CorruptMemory(
-                f"the catalog says something impossible of row {states['id'][np.argmax(wrong)]}",
-                got=fault,
-                remedy=RESTORE,
-            )
+    states = fetch_states(db, condition, parameters, VALUE_COLUMNS[head.config.value])
+    labels = read_labels(db)
+    check_states(states, labels, head.configs[encoding], head.segments, encoding)
     return states, labels
 
 
-def _fetch_states(
+def read_labels(db: sqlite3.Connection) -> dict[int, str | int]:
+    """Read the label of each code.
+
+    Raises:
+        CorruptMemory: One is neither text nor integer.
+    """
+    labels = dict(db.execute("SELECT code, label FROM labels"))
+    if min(labels, default=0) < 0 or not {type(label) for label in labels.values()} <= {str, int}:
+        raise CorruptMemory("the catalog holds a label that is neither text nor integer")
+    return labels
+
+
+def fetch_states(
     db: sqlite3.Connection, condition: str, parameters: Mapping[str, int], values: tuple[str, ...]
 ) -> States:
     """Fetch only the columns that this kind of memory uses: each one costs time in every row."""
@@ -297,48 +369,6 @@ def fetch_table(
         ) from error
 
 
-def _faults(
-    states: States, labels: Mapping[int, str | int], head: Head
-) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    config = head.config
-    size = config.record_bytes
-    with np.errstate(invalid="ignore"):
-        yield "a negative id", states["id"] < 0
-        yield "a weight out of range", ~((states["weight"] >= 0) & (states["weight"] < np.inf))
-        yield "a key of impossible length", ~((states["norm"] >= 0) & (states["norm"] < np.inf))
-        yield "a number that is not finite", ~np.isfinite(states["number"])
-    ends = _ends(states["segment"], "keys", head) // size
-    yield (
-        "a key outside of its segment", (states["record"] < 0) | (states["record"] >= ends)
-    )  # fmt: skip
-    if config.value in {"vector", "arrays"}:
-        start, length = states["value_start"], states["value_bytes"]
-        ends = _ends(states["value_segment"], "values", head)
-        yield "a value outside of its segment", (start < 0) | (length < 0) | (length > ends - start)
-        if config.value_dim is not None:
-            width = 4 * config.value_dim
-            yield "a vector of another width", (length != width) | (start % width != 0)
-    if config.value == "label":
-        known = np.array(sorted(labels), np.int64)
-        yield "a label that the catalog does not name", ~np.isin(states["code"], known)
-        text = [code for code, label in labels.items() if isinstance(label, str)]
-        if 0 < len(text) < len(labels):
-            texts = np.isin(states["code"], text)
-            yield "a label of another type than others have", ~texts & texts.any()
-    ids, counts = np.unique(states["id"], return_counts=True)
-    yield "two lives at once", np.isin(states["id"], ids[counts > 1])
-
-
-def _ends(numbers: np.ndarray[Any, Any], kind: str, head: Head) -> np.ndarray[Any, Any]:
-    """Bytes of the segment that each state names; 0 if there is none of this kind."""
-    ends = np.zeros(len(numbers), np.int64)
-    for number in np.unique(numbers).tolist():
-        segment = head.segments.get(number)
-        if segment is not None and segment.kind == kind:
-            ends[numbers == number] = segment.size
-    return ends
-
-
 # -- errors ----------------------------------------------------------------------------------------
 
 
@@ -347,6 +377,8 @@ def guarded_catalog(place: Path) -> Iterator[None]:
     """Turn what SQLite says of damaged bytes into one error of the tree."""
     try:
         yield
+    except UnicodeDecodeError as error:  # SQLite quotes damaged bytes in what it says
+        raise CorruptMemory(f"the catalog {str(place)!r} cannot be read", remedy=RESTORE) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY}:

@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -23,8 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory, ErasureIncomplete, UnknownIds
+from recollect.memory import no_return
 from recollect.memory.bytescan import Hit, Needle, opened, scan
-from recollect.memory.catalog import RESTORE, fetch_table, typed_lines
+from recollect.memory.catalog import fetch_table, typed_lines
+from recollect.memory.faults import RESTORE
 from recollect.memory.held import hold
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES
 from recollect.memory.segments import Segment, sync_folder
@@ -49,11 +51,12 @@ LONG_CONTENT, PIECE, STRIDE = 256, 64, 1024
 """Longer content is searched for in pieces that begin at every stride."""
 
 
-def erase(store: Store, ids: Ids) -> Receipt:
+def erase(store: Store, ids: Ids, *, ban: bool = False) -> Receipt:
     """Erase rows of any version and return the receipt; see ``Memory.erase``."""
     with store.guarded():
         states = _states_of(store, ids)
         needles, digests = _describe(store, ids, states)
+        held = _held(store, ids, states) if ban else {}
     wanted = json.dumps(ids.tolist())
     with store.write() as version:
         db = store.db
@@ -68,6 +71,8 @@ def erase(store: Store, ids: Ids) -> Receipt:
         )
         touched = {state[name] for state in states for name in ("segment", "value_segment")}
         rewritten = _rewrite(store, touched - {None})
+        if ban:
+            no_return.list_rows(store, version, held)
         _drop_unused_labels(store)
         _recount_history(store, states)
         store.record_version(version, "erase", grown=0, changed=len(ids))
@@ -85,6 +90,7 @@ def erase(store: Store, ids: Ids) -> Receipt:
         rewritten=(*(segment.file for segment in rewritten), CATALOG),
         needles=len(needles),
         shared=shared,
+        banned=tuple(held),
     )
 
 
@@ -102,6 +108,8 @@ def compact(store: Store) -> None:
         _drop_unused_labels(store)
         store.record_version(version, "compact", grown=0, changed=0)
         db.execute("DELETE FROM versions WHERE version < ?", (version,))
+        if store.format > 1:
+            db.execute("DELETE FROM encodings WHERE encoding <> ?", (store.encoding,))
         db.execute("INSERT OR REPLACE INTO about VALUES ('erasing', '1')")
     with _cleaning():
         _finish(store)
@@ -139,7 +147,6 @@ def _describe(
     store: Store, ids: Ids, states: list[dict[str, Any]]
 ) -> tuple[list[Needle], list[str]]:
     """List the byte strings that must be gone, and a digest of each row."""
-    size = store.config.record_bytes
     needles: dict[tuple[bytes, str], Needle] = {}
     digests: dict[int, str] = {}
     labels = dict(store.db.execute("SELECT code, label FROM labels"))
@@ -150,7 +157,7 @@ def _describe(
 
     for state in states:
         row = state["id"]
-        key = _bytes_at(store, state["segment"], state["record"], size, unit=size)
+        key = key_of(store, state)
         value: bytes = repr(labels.get(state["code"], state["number"])).encode()
         note(key, "key", row)
         if state["value_segment"] is not None:
@@ -172,11 +179,38 @@ def _describe(
     return list(needles.values()), [digests[row] for row in ids.tolist()]
 
 
-def _bytes_at(store: Store, number: Any, start: Any, size: Any, *, unit: int = 1) -> bytes:
+def _held(store: Store, ids: Ids, states: list[dict[str, Any]]) -> dict[int, no_return.Held]:
+    """What each row held, in any of its states, by which it could be told again."""
+    rows: dict[int, no_return.Held] = {row: no_return.Held(()) for row in ids.tolist()}
+    for state in states:
+        known = rows[state["id"]]
+        rows[state["id"]] = replace(
+            known,
+            keys=tuple(dict.fromkeys([*known.keys, key_of(store, state)])),
+            text=state.get(no_return.TEXT_COLUMN) or known.text,
+            source=state["source"] or known.source,
+        )
+    for row, picture in store.db.execute(
+        "SELECT id, picture FROM thumbnails WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(ids.tolist()),),
+    ):
+        rows[row] = replace(rows[row], thumbnail=bytes(picture))
+    return rows
+
+
+def key_of(store: Store, state: Mapping[str, Any]) -> bytes:
+    """Bytes of the key of a state, of whatever encoding."""
+    segment = store.segments.get(state["segment"])
+    size = 0 if segment is None else segment.unit
+    start = state["record"]
+    return _bytes_at(store, state["segment"], start * size if type(start) is int else None, size)
+
+
+def _bytes_at(store: Store, number: Any, start: Any, size: Any) -> bytes:
     segment = store.segments.get(number)
     if segment is None or not all(type(cell) is int and cell >= 0 for cell in (start, size)):
         raise CorruptMemory("a row lies in no segment", got=f"segment {number!r:.40}")
-    content = store.bytes_of(number)[start * unit : start * unit + size]
+    content = store.bytes_of(number)[start : start + size]
     if len(content) != size:
         raise CorruptMemory(f"a row lies behind the end of the segment {segment.file!r}")
     return content.tobytes()
@@ -207,7 +241,7 @@ def _rewrite(store: Store, numbers: Iterable[int]) -> list[Segment]:
 
 def _move(store: Store, segment: Segment, number: str, place: str, length: str | None) -> None:
     """Copy the bytes that rows refer to into a new segment, and tell the rows."""
-    unit = 1 if length else store.config.record_bytes
+    unit = segment.unit
     query = f"SELECT {place}, {length or 1} FROM rows WHERE {number} = ?"
     extents = fetch_table(store.db, query, (segment.number,), EXTENT)
     starts, first = np.unique(extents["start"], return_index=True)
@@ -217,7 +251,7 @@ def _move(store: Store, segment: Segment, number: str, place: str, length: str |
     if min(starts.min(), sizes.min()) < 0 or (starts + sizes).max() > segment.size // unit:
         raise CorruptMemory(f"a row lies outside of the segment {segment.file!r}", remedy=RESTORE)
     content = store.files.read(segment.file, segment.size)
-    target = active_segment(store, segment.kind, own=True)
+    target = active_segment(store, segment.kind, own=True, encoding=segment.encoding)
     runs = _runs(starts, sizes)
     parts = [content[begin * unit : end * unit] for begin, end in runs]
     extend_segment(store, target, np.concatenate(parts))
@@ -262,13 +296,15 @@ def _recount_history(store: Store, states: list[dict[str, Any]]) -> None:
     counts = iter(sorted(change.items()))
     coming, gone = next(counts, None), 0
     lines = []
+    encodings = store.encodings()
     for line in store.versions():
         while coming is not None and coming[0] <= line.version:
             gone += coming[1]
             coming = next(counts, None)
         if gone:
             told = (line.version, line.time, line.operation, line.rows - gone, line.changed)
-            lines.append((line.rows - gone, version_sum(*told), line.version))
+            total = version_sum(*told, encodings.get(line.version, 0))
+            lines.append((line.rows - gone, total, line.version))
     store.db.executemany("UPDATE versions SET rows = ?, sum = ? WHERE version = ?", lines)
 
 
@@ -363,8 +399,8 @@ def _explain(store: Store, hit: Hit) -> str | None:
     if segment is not None and needle.kind in {"key", "value"}:
         # The file was cut to its committed length and every byte of it belongs to a row that
         # stays; so a match is a row with the same bytes, or runs across two of them.
-        unit = store.config.record_bytes if segment.kind == "keys" else 1
-        return "a row that stays holds the same bytes" if hit.offset % unit == 0 else ""
+        aligned = hit.offset % segment.unit == 0
+        return "a row that stays holds the same bytes" if aligned else ""
     if hit.file == LOCK or (hit.file == CATALOG and hit.offset < HEADER):
         return ""  # the name of a process, or "SQLite format 3": nothing of a row
     if needle.kind in {"label", "text"} and _text_remains(store, needle.content):

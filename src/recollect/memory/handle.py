@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,12 +12,20 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recollect.errors import Closed, CorruptMemory, EncoderMismatch, InvalidParameter
+from recollect.errors import (
+    Closed,
+    CorruptMemory,
+    EncoderMismatch,
+    InvalidParameter,
+    RecollectError,
+)
+from recollect.index.approximate import ApproximateIndex
 from recollect.memory import checks, reading
 from recollect.memory.recall import View
-from recollect.memory.schema import describe_encoder
+from recollect.memory.schema import Configuration, describe_encoder
+from recollect.memory.searching import Searching
 from recollect.memory.store import Store
-from recollect.types import Ids, Label, Metric, ValueKind
+from recollect.types import Floats, Ids, Label, Metric, Neighbors, ValueKind
 
 READ_ATTEMPTS = 5
 Prepared = TypeVar("Prepared")
@@ -32,14 +41,27 @@ class Write:
 
 
 class Handle:
-    """What :class:`~recollect.memory.memory.Memory` is built on; it has no verbs of its own."""
+    """What :class:`~recollect.memory.memory.Memory` is built on; it has no verbs of its own.
+
+    The verbs stand in classes by concern, each built on the one before: `asking`, `teaching`,
+    `forgetting`; `memory` adds how one is made and opened.
+    """
 
     def __init__(
-        self, store: Store, *, uri: str, pinned: int | None = None, owner: bool = True
+        self,
+        store: Store,
+        *,
+        uri: str,
+        pinned: int | None = None,
+        owner: bool = True,
+        searching: Searching | None = None,
     ) -> None:
+        self._searching = searching or Searching()
         self._store, self._uri, self._pinned, self._owner = store, uri, pinned, owner
         self._view: View | None = None
         self._closed = False
+        self._expected: str | None = None  # the encoder in use, told when it was opened
+        self._past = None if pinned is None else store.configs[store.encoding_at(pinned)]
         self._seen = store.generation
 
     # -- what it is ----------------------------------------------------------------------------
@@ -52,43 +74,43 @@ class Handle:
     @property
     def dim(self) -> int:
         """Width of a key."""
-        return self._store.config.dim
+        return self._config.dim
 
     @property
     def metric(self) -> Metric:
         """How keys are compared."""
-        return self._store.config.metric
+        return self._config.metric
 
     @property
     def metric_weights(self) -> NDArray[np.float64] | None:
         """Factors of the Manhattan metric, ``(dim,)``, or None."""
-        weights = self._store.config.metric_weights
+        weights = self._config.metric_weights
         return None if weights is None else np.array(weights)
 
     @property
     def value(self) -> ValueKind:
         """What a row answers with."""
-        return self._store.config.value
+        return self._config.value
 
     @property
     def value_dim(self) -> int | None:
         """Width of vector values, or None."""
-        return self._store.config.value_dim
+        return self._config.value_dim
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """How keys are stored."""
-        return np.dtype(self._store.config.dtype)
+        return np.dtype(self._config.dtype)
 
     @property
     def encoder(self) -> str | None:
         """Fingerprint of the encoder that makes the keys, or None."""
-        return self._store.config.encoder
+        return self._config.encoder
 
     @property
     def encoder_spec(self) -> dict[str, Any] | None:
         """Recipe for ``recollect.encoders.from_spec``, or None."""
-        return self._store.config.encoder_spec
+        return self._config.encoder_spec
 
     @property
     def version(self) -> int:
@@ -125,6 +147,25 @@ class Handle:
         with self._reading() as view:
             return view.book.counts()
 
+    def keys(self, ids: ArrayLike) -> NDArray[Any]:
+        """Keys of rows alone, ``(rows, dim)``, in the order of ``ids``; quicker than ``rows``.
+
+        Raises:
+            UnknownIds: An id is not alive in this version.
+        """
+        with self._reading() as view:
+            return view.keys(view.table.states[view.table.find(checks.check_ids(ids))])
+
+    def look_up(self, ids: Ids, similarity: Floats) -> Neighbors:
+        """Turn neighbors that were found earlier into those of now, with value and weight.
+
+        Args:
+            ids: int64 ``(queries, k)``: rows that are alive, -1 where empty.
+            similarity: float32 ``(queries, k)``.
+        """
+        with self._reading() as view:
+            return view.neighbors(ids, similarity)
+
     def __len__(self) -> int:
         with self._reading() as view:
             return view.table.rows
@@ -143,22 +184,51 @@ class Handle:
         Args:
             encoder: An encoder or a fingerprint. None, or a memory that records no encoder, pass.
         """
-        fingerprint, _ = describe_encoder(encoder)
-        recorded = self._store.config.encoder
-        if fingerprint is not None and recorded is not None and fingerprint != recorded:
-            raise EncoderMismatch(
-                "the keys of this memory come from another encoder",
-                expected=repr(recorded),
-                got=repr(fingerprint),
-                remedy="Use the recorded encoder, or teach a new memory with this one.",
-            )
+        _compare_encoders(self._config.encoder, describe_encoder(encoder)[0])
+
+    def prepare(self) -> dict[str, Any]:
+        """Make ready what the next search needs, wait for it, and say how searches are answered.
+
+        Without it the first search does that, and an approximate one stays exact while lists are
+        trained in the background.
+
+        Returns:
+            ``engine``, which is ``"exact"`` or ``"lists"``; for lists also ``measured_recall`` on a
+            sample of the rows, ``lists`` and ``lists_searched`` of them for k = 10.
+
+        Example:
+            >>> from recollect import Memory
+            >>> memory = Memory.create(":memory:", dim=1)
+            >>> memory.prepare()
+            {'engine': 'exact'}
+        """
+        with self._reading() as view:
+            index = view.index
+        if isinstance(index, ApproximateIndex):
+            index.prepare()
+        return view.search_status()
 
     def close(self) -> None:
         """Release the files and the writer's lock; harmless when called again."""
-        self._closed = True
-        self._view = None
-        if self._owner:
-            self._store.close()
+        try:
+            if self._owner and not self._closed and not self.read_only:
+                self._keep()
+        finally:
+            self._closed = True
+            self._view = None
+            if self._owner:
+                self._store.close()
+
+    def _keep(self) -> None:
+        """Leave a cache behind, if all is well; it is nobody's trouble if not."""
+        store = self._store
+        with suppress(RecollectError, OSError, sqlite3.Error), store.mutex:
+            if store.db.in_transaction:
+                return
+            if self._seen != store.generation:
+                self._current()  # an erasure has moved everything, and deleted the cache
+            if self._view is not None and self._view.version == store.version:
+                self._view.keep()
 
     def __enter__(self) -> Self:
         return self
@@ -172,6 +242,10 @@ class Handle:
         self.close()
 
     # -- inside --------------------------------------------------------------------------------
+
+    @property
+    def _config(self) -> Configuration:
+        return self._past or self._store.config
 
     def _require_open(self) -> None:
         if self._closed:
@@ -225,7 +299,10 @@ class Handle:
         if self._view is None:
             if self._pinned is not None:
                 store.check_version(self._pinned)
-            self._view = View(store, self._pinned)
+            view = View(store, self._pinned, self._searching)
+            if store.read_only:  # a writer elsewhere may have given the rows other keys
+                _compare_encoders(view.config.encoder, self._expected)
+            self._view = view
         return self._view
 
     @contextmanager
@@ -256,3 +333,13 @@ class Handle:
         wanted = np.sort(checks.check_ids(ids))
         view.table.find(wanted)
         return wanted
+
+
+def _compare_encoders(recorded: str | None, used: str | None) -> None:
+    if used is not None and recorded is not None and used != recorded:
+        raise EncoderMismatch(
+            "the keys of this memory come from another encoder",
+            expected=repr(recorded),
+            got=repr(used),
+            remedy="Use the recorded encoder; recollect.migrate gives rows other keys.",
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from recollect.errors import InvalidLabel, InvalidParameter
 from recollect.index.scoring import measure
 from recollect.memory import checks, row_checks
 from recollect.memory.arrays import pack_arrays
-from recollect.memory.schema import Configuration
+from recollect.memory.schema import Configuration, describe_encoder
 from recollect.memory.store import Store
 from recollect.memory.table import LabelBook
 from recollect.memory.writes import Batch, Change, check_unused
@@ -74,6 +75,29 @@ def judge_change(
         weights=None if weights is None else row_checks.check_weights(weights, rows),
         metadata=columns,
         fresh=fresh,
+    )
+
+
+def judge_encoding(config: Configuration, keys: Any, encoder: Any) -> Configuration:
+    """What a memory is after its rows were given keys of another encoder.
+
+    Raises:
+        InvalidParameter: The metric has a weight for each dimension of the old keys.
+    """
+    if config.metric_weights is not None:
+        raise InvalidParameter(
+            "the metric has a weight for each dimension of the keys",
+            expected="a memory without metric_weights",
+            got=f"{len(config.metric_weights)} weights",
+            remedy="Make a new memory with weights for the new keys.",
+        )
+    shape = np.shape(keys)
+    fingerprint, spec = describe_encoder(encoder)
+    return replace(
+        config,
+        dim=shape[1] if len(shape) == 2 and shape[1] else config.dim,
+        encoder=fingerprint,
+        encoder_spec=spec,
     )
 
 

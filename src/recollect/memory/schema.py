@@ -12,7 +12,7 @@ import numpy as np
 from recollect.errors import CorruptMemory, InvalidParameter, UnsupportedFormat
 from recollect.types import METRICS, VALUE_KINDS, Metric, ValueKind
 
-FORMAT = 1
+FORMAT = 2
 """Raised when files change in a way older versions cannot read; older formats stay readable."""
 
 DTYPES = ("float32", "float16", "uint8")
@@ -44,6 +44,20 @@ CREATE TABLE thumbnails (
     id INTEGER PRIMARY KEY, picture BLOB NOT NULL, sum INTEGER NOT NULL);
 CREATE TABLE retired (id INTEGER PRIMARY KEY, sum INTEGER NOT NULL);
 """
+"""The tables of format 1."""
+
+# Each version and each segment of keys has an encoding: 0 is the configuration that the memory was
+# created with, the others stand in their own table. What must not return is kept as keyed digests.
+UPGRADE = """
+ALTER TABLE versions ADD COLUMN encoding INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE segments ADD COLUMN encoding INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE encodings (
+    encoding INTEGER PRIMARY KEY, configuration TEXT NOT NULL, sum INTEGER NOT NULL);
+CREATE TABLE no_return (
+    digest BLOB NOT NULL, id INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
+    sum INTEGER NOT NULL, PRIMARY KEY (digest, id)) WITHOUT ROWID;
+"""
+"""What format 2 adds. A memory of format 1 is given it by the first write that needs it."""
 
 STATE_COLUMNS = (
     "id", "born", "died", "segment", "record", "key_sum", "norm", "code", "number",

@@ -45,12 +45,16 @@ class Segment:
         kind: ``keys`` or ``values``.
         file: File name inside the folder of segments.
         size: Bytes that count.
+        unit: Bytes of one record; 1 for values, whose lengths differ.
+        encoding: Which of the memory's configurations its keys are of.
     """
 
     number: int
     kind: str
     file: str
     size: int
+    unit: int = 1
+    encoding: int = 0
 
 
 class SegmentFiles(Protocol):

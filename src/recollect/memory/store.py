@@ -7,10 +7,8 @@ and is overwritten or deleted by the next one. This module knows no search.
 
 from __future__ import annotations
 
-import errno
 import operator
 import os
-import re
 import shutil
 import sqlite3
 import threading
@@ -19,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +25,14 @@ from numpy.typing import NDArray
 from recollect.errors import (
     Closed,
     CorruptMemory,
-    InvalidParameter,
-    MemoryExists,
     MemoryNotFound,
     ReadOnly,
     UnknownVersion,
-    WriteFailed,
 )
 from recollect.memory.catalog import (
-    RESTORE,
     check_schema,
     connect,
+    encoding_of,
     guarded_catalog,
     make_tables,
     read_head,
@@ -44,9 +40,10 @@ from recollect.memory.catalog import (
     refusal,
     typed_lines,
 )
+from recollect.memory.faults import RESTORE
 from recollect.memory.held import Identity, connected, disconnected
 from recollect.memory.lock import WriterLock
-from recollect.memory.schema import Configuration
+from recollect.memory.schema import FORMAT, UPGRADE, Configuration
 from recollect.memory.segments import (
     SEGMENT_BYTES,
     FolderFiles,
@@ -59,7 +56,7 @@ from recollect.memory.table import LabelBook, RowTable
 from recollect.types import VersionInfo
 
 CATALOG, SEGMENTS, CACHE, LOCK = "catalog.sqlite", "segments", "cache", "writer.lock"
-OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, LOCK)
+OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, CACHE, LOCK)
 JOURNAL = f"{CATALOG}-journal"
 
 VERSION_TYPES = (int, float, str, int, int)
@@ -171,6 +168,7 @@ class Store:
     def load_head(self) -> None:
         """Read the configuration, the newest version and the segments."""
         head = read_head(self.db)
+        self.format, self.configs, self.encoding = head.format, dict(head.configs), head.encoding
         self.config, self.oldest, self.version = head.config, head.oldest, head.version
         self.segments, self.columns = dict(head.segments), dict(head.columns)
         self.next_id, self.last_segment = head.next_id, head.last_segment
@@ -269,12 +267,21 @@ class Store:
             remedy="Memory.versions() lists them; compact() forgets those before it.",
         )
 
+    def encoding_at(self, version: int | None) -> int:
+        """Which encoding the keys of a version are of, or those of the newest for None."""
+        if version is None:
+            return self.encoding
+        encoding = encoding_of(self.db, self.format, version)
+        if encoding not in self.configs:
+            raise CorruptMemory(
+                f"version {version} names an encoding that is not there", remedy=RESTORE
+            )
+        return encoding
+
     def load_table(self, version: int | None) -> tuple[RowTable, LabelBook]:
         """Read the rows of one version, or of the newest for None."""
-        if version is None:
-            states, labels = read_states(self.db, ALIVE, {}, self._head)
-        else:
-            states, labels = read_states(self.db, ALIVE_AT, {"v": version}, self._head)
+        condition, at = (ALIVE, {}) if version is None else (ALIVE_AT, {"v": version})
+        states, labels = read_states(self.db, condition, at, self._head, self.encoding_at(version))
         codes = states["code"] if self.config.value == "label" else np.zeros(0, np.int64)
         return RowTable(states), LabelBook(labels, codes)
 
@@ -287,10 +294,6 @@ class Store:
             self._mapped[number] = (segment.size, content)
         return content
 
-    def keys_of(self, number: int) -> NDArray[Any]:
-        """The keys of a segment, ``(records, dim)``, mapped."""
-        return self.bytes_of(number).view(self.config.key_dtype).reshape(-1, self.config.dim)
-
     def forget_mapped(self) -> None:
         """Let go of files that were replaced; arrays made from them stay valid."""
         self._mapped.clear()
@@ -299,6 +302,12 @@ class Store:
         """Every version that can be read, oldest first."""
         query = "SELECT version, time, operation, rows, changed FROM versions ORDER BY version"
         return [VersionInfo(*line) for line in typed_lines(self.db, query, *VERSION_TYPES)]
+
+    def encodings(self) -> dict[int, int]:
+        """Encoding of each version that can be read; empty if there never was but one."""
+        if self.format < 2:
+            return {}
+        return dict(typed_lines(self.db, "SELECT version, encoding FROM versions", int, int))
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -353,9 +362,35 @@ class Store:
         query = "SELECT rows FROM versions WHERE version = ?"
         ((rows,),) = typed_lines(self.db, query, int, given=(version - 1,))
         line = (version, float(self.clock()), operation, rows + grown, changed)
+        total = version_sum(*line, self.encoding)
+        if self.format < 2:
+            self.db.execute("INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (*line, total))
+        else:
+            self.db.execute(
+                "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", (*line, total, self.encoding)
+            )
+
+    def upgrade(self) -> None:
+        """Bring the tables to the newest format, as part of the write that needs it."""
+        if self.format < FORMAT:
+            for statement in UPGRADE.split(";")[:-1]:
+                self.db.execute(statement)
+            self.db.execute(f"PRAGMA user_version = {FORMAT}")
+            self.format = FORMAT
+
+    def begin_encoding(self, config: Configuration) -> None:
+        """Let the version that is being written have keys of another encoder."""
+        self.upgrade()
+        number, text = 1 + max(self.configs), config.to_json()
         self.db.execute(
-            "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?)", (*line, version_sum(*line))
+            "INSERT INTO encodings VALUES (?, ?, ?)", (number, text, crc32(text.encode()))
         )
+        self.configs[number] = config
+        self.use_encoding(number)
+
+    def use_encoding(self, number: int) -> None:
+        """Let the version that is being written have keys of an encoding that is there."""
+        self.encoding, self.config = number, self.configs[number]
 
     def close(self) -> None:
         """Release the catalog, the files and the lock; harmless when called again."""
@@ -372,99 +407,6 @@ class Store:
             self.files.close()
             if self.lock is not None:
                 self.lock.release()
-
-
-def create_folder(folder: Path, config: Configuration, clock: Callable[[], float]) -> None:
-    """Make an empty memory: built aside, then moved to its place in one step.
-
-    Raises:
-        MemoryExists: There is something at this place.
-        WriteFailed: The disk refused.
-    """
-    folder = folder.resolve()
-    name = f".creating-{os.getpid()}-{threading.get_ident()}"
-    building = folder.with_name(f".{folder.name}{name}")
-    try:
-        if folder.exists():
-            # It may be a mount point or someone's current folder, so it is filled, not replaced.
-            if not folder.is_dir() or any(folder.iterdir()):
-                raise _exists(folder)
-            building = folder / name
-        shutil.rmtree(building, ignore_errors=True)  # of a process that had our number before
-        (building / SEGMENTS).mkdir(parents=True)
-        db = connect(building / CATALOG, new=True)
-        make_tables(db, config, clock)
-        db.close()
-        sync_folder(building / SEGMENTS)
-        sync_folder(building)
-        if building.parent == folder:
-            (folder / SEGMENTS).mkdir()  # fails if another process was quicker
-            (building / CATALOG).rename(folder / CATALOG)
-            shutil.rmtree(building)
-            sync_folder(folder)
-        else:
-            building.rename(folder)
-        sync_folder(folder.parent)
-    except (OSError, sqlite3.Error) as error:
-        if isinstance(error, MemoryExists):
-            raise
-        if isinstance(error, OSError) and error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-            raise _exists(folder) from error  # someone made it in the meantime
-        raise WriteFailed(
-            f"a memory cannot be made at {str(folder)!r}",
-            got=str(error),
-            remedy="Check that the parent folder is writable and has room.",
-        ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
-
-
-def _exists(folder: Path) -> MemoryExists:
-    return MemoryExists(
-        f"there is something at {str(folder)!r} already",
-        expected="a new path, or an empty folder",
-        got="a memory" if (folder / CATALOG).exists() else "other files",
-        remedy="Open it with Memory.open, or choose another path.",
-    )
-
-
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-def as_folder(uri: Any) -> Path:
-    """Return the path of a memory's folder.
-
-    Raises:
-        InvalidParameter: It is no path.
-    """
-    try:
-        place: Any = uri or None  # "" would mean the current folder
-        # Absolute, so that a later change of the working directory moves no memory.
-        folder = Path(place).expanduser().absolute()
-        with suppress(FileNotFoundError, NotADirectoryError):
-            Path(folder).stat()  # refuses what no file system can name
-    except (TypeError, ValueError, RuntimeError, OSError) as error:
-        raise InvalidParameter(
-            "this is no place for a memory",
-            expected="the path of a folder, or ':memory:'",
-            got=f"{uri!r:.80} ({error})",
-            remedy="Pass a str or a pathlib.Path.",
-        ) from error
-    if not folder.name or (isinstance(uri, str) and (uri != uri.strip() or _SCHEME.match(uri))):
-        raise InvalidParameter(
-            "this is no place for a memory",
-            expected="the path of a folder on this machine, or ':memory:'",
-            got=repr(uri),
-            remedy="Leave out blanks at the ends; export to Parquet for an object store.",
-        )
-    return folder
-
-
-def create_ram(config: Configuration, clock: Callable[[], float]) -> Store:
-    """Make an empty memory that does not outlive the process."""
-    store = Store(None, clock=clock)
-    store.found(config)
-    return store
 
 
 def _refuse_strange(folder: Path) -> None:

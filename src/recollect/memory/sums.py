@@ -32,9 +32,17 @@ def row_sum(
     return zlib.crc32(repr((row, weight, value, source, named)).encode())
 
 
-def version_sum(version: int, time: float, operation: str, rows: int, changed: int) -> int:
+def version_sum(
+    version: int, time: float, operation: str, rows: int, changed: int, encoding: int = 0
+) -> int:
     """Checksum of one line of the history."""
-    return zlib.crc32(repr((version, time, operation, rows, changed)).encode())
+    line: tuple[Any, ...] = (version, time, operation, rows, changed)
+    return zlib.crc32(repr((*line, encoding) if encoding else line).encode())
+
+
+def listed_sum(digest: bytes, row: int, kind: str, version: int) -> int:
+    """Checksum of one line of the list of what must not return."""
+    return zlib.crc32(digest, zlib.crc32(repr((row, kind, version)).encode()))
 
 
 def picture_sum(row: int, picture: bytes) -> int:

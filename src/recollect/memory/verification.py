@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory, RecollectError
 from recollect.index.scoring import measure
+from recollect.memory import cached_rows, no_return
 from recollect.memory.arrays import unpack_arrays
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES, Configuration
 from recollect.memory.segments import Bytes
@@ -72,12 +73,15 @@ def verify(store: Store) -> Verification:
     states = bytes_read = 0
     try:
         problems += _catalog_problems(store)
+        problems += _list_problems(store)
         for found, count, size in _row_problems(store):
             states, bytes_read = states + count, bytes_read + size
             problems += found
             if len(problems) >= MAX_PROBLEMS:
                 break
         problems += _history_problems(store)
+        if not problems and (wrong := cached_rows.contradiction(store)) is not None:
+            problems.append(wrong)
     except sqlite3.Error as error:
         problems.append(f"the catalog cannot be read: {error}")
     except RecollectError as error:
@@ -99,6 +103,13 @@ def _catalog_problems(store: Store) -> Iterator[str]:
         yield f"the id {row}, which must not be used again, is not what was written"
 
 
+def _list_problems(store: Store) -> Iterator[str]:
+    try:
+        no_return.check(store)
+    except CorruptMemory as error:
+        yield str(error)
+
+
 def _row_problems(store: Store) -> Iterator[tuple[list[str], int, int]]:
     """Check all states of all rows; yields problems, states and bytes, a chunk at a time."""
     known = _known(store)
@@ -118,23 +129,28 @@ def _row_problems(store: Store) -> Iterator[tuple[list[str], int, int]]:
             else:
                 seen.add(kinds)
                 metadata = list(zip(store.columns, cells[len(STATE_COLUMNS) :], strict=True))
-                problem = _state_problem(store.config, state, metadata, known)
+                problem = _state_problem(known.config_of(state), state, metadata, known)
             if problem is None:
                 sound.append(state)
-                size += store.config.record_bytes + (state["value_bytes"] or 0)
+                size += known.config_of(state).record_bytes + (state["value_bytes"] or 0)
             else:
                 problems.append(problem)
-        problems += _length_problems(store.config, sound, known)
+        problems += _length_problems(sound, known)
         yield problems, len(chunk), size
 
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """What rows refer to: labels by code, and the content of segments by number."""
+    """What rows refer to: labels by code; configuration and content of segments by number."""
 
     labels: dict[int, Any]
+    configs: dict[int, Configuration]
     keys: dict[int, Bytes]
     values: dict[int, Bytes]
+
+    def config_of(self, state: Mapping[str, Any]) -> Configuration:
+        """What the memory was when the key of a state was made."""
+        return self.configs.get(state["segment"], self.configs[0])
 
 
 def _known(store: Store) -> _Known:
@@ -146,7 +162,11 @@ def _known(store: Store) -> _Known:
         }
         for kind in ("keys", "values")
     }
-    return _Known(dict(store.db.execute("SELECT code, label FROM labels")), **contents)
+    # No segment has the number 0: it stands for those that are not there.
+    configs = {0: store.config} | {
+        number: store.configs[segment.encoding] for number, segment in store.segments.items()
+    }
+    return _Known(dict(store.db.execute("SELECT code, label FROM labels")), configs, **contents)
 
 
 def _state_problem(
@@ -186,13 +206,12 @@ def _part(contents: dict[int, Bytes], number: Any, start: Any, size: Any) -> mem
     return content.data[start : start + size]
 
 
-def _length_problems(
-    config: Configuration, states: list[dict[str, Any]], known: _Known
-) -> list[str]:
+def _length_problems(states: list[dict[str, Any]], known: _Known) -> list[str]:
     """Measure the keys again; the arithmetic is one that gives the same bits everywhere."""
     problems = []
     for number in {state["segment"] for state in states}:
         here = [state for state in states if state["segment"] == number]
+        config = known.configs[number]
         table: NDArray[Any] = known.keys[number].view(config.key_dtype).reshape(-1, config.dim)
         keys = table[[state["record"] for state in here]]
         lengths = np.array([state["norm"] for state in here])
@@ -210,8 +229,10 @@ def _history_problems(store: Store) -> Iterator[str]:
     """Compare the history with its checksums, and its counts with births and deaths."""
     counts: dict[int, int] = {}
     query = "SELECT version, time, operation, rows, changed, sum FROM versions ORDER BY version"
+    encodings = store.encodings()
     for *line, total in store.db.execute(query):
-        if version_sum(*line) != total or type(line[3]) is not int:
+        told = version_sum(line[0], line[1], line[2], line[3], line[4], encodings.get(line[0], 0))
+        if told != total or type(line[3]) is not int:
             yield f"version {line[0]} in the history is not what was written"
             return
         counts[line[0]] = line[3]

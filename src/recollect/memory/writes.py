@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any
 from zlib import crc32
@@ -77,8 +77,7 @@ def add_rows(
     """Write rows; returns their states and the labels that are new, by code."""
     states = np.zeros(len(batch.ids), STATE)
     states["id"], states["weight"], states["norm"] = batch.ids, batch.weights, batch.norms
-    _append_keys(store, batch.keys, states)
-    states["key_sum"] = checksums(as_bytes(batch.keys), len(batch.ids))
+    _place_keys(store, batch.keys, states)
     new_labels: dict[int, str | int] = {}
     kind = store.config.value
     plain: Sequence[Any]
@@ -165,6 +164,12 @@ def _add_columns(store: Store, fresh: Mapping[str, str]) -> None:
         store.columns[name] = (kind, place)
 
 
+def _place_keys(store: Store, keys: NDArray[Any], states: States) -> None:
+    """Append keys, and note in ``states`` where they lie and what their bytes sum up to."""
+    _append_keys(store, keys, states)
+    states["key_sum"] = checksums(as_bytes(keys), len(keys))
+
+
 def _append_keys(store: Store, keys: NDArray[Any], states: States) -> None:
     size = store.config.record_bytes
     done = 0
@@ -192,26 +197,45 @@ def append_values(store: Store, values: Any, states: States) -> None:
     extend_segment(store, segment, np.frombuffer(b"".join(parts), np.uint8))
 
 
-def active_segment(store: Store, kind: str, *, own: bool = False) -> Segment:
+def active_segment(
+    store: Store, kind: str, *, own: bool = False, encoding: int | None = None
+) -> Segment:
     """Return the segment of this kind that still grows, or begin one.
 
     Args:
         store: The store that is being written.
         kind: ``keys`` or ``values``.
         own: Begin one in any case.
+        encoding: Of which encoding its keys are; None means that of the version being written.
     """
+    number = 0 if kind == "values" else store.encoding if encoding is None else encoding
     newest = max(
-        (segment for segment in store.segments.values() if segment.kind == kind),
+        (
+            segment
+            for segment in store.segments.values()
+            if (segment.kind, segment.encoding) == (kind, number)
+        ),
         key=lambda segment: segment.number,
         default=None,
     )
     if newest is not None and newest.size < store.segment_bytes and not own:
         return newest
     store.last_segment += 1
-    number = store.last_segment
-    segment = Segment(number, kind, segment_name(number, kind, store.config.dtype), 0)
-    store.db.execute("INSERT INTO segments VALUES (?, ?, ?, 0)", (number, kind, segment.file))
-    store.segments[number] = segment
+    config = store.configs[number]
+    segment = Segment(
+        store.last_segment,
+        kind,
+        segment_name(store.last_segment, kind, config.dtype),
+        0,
+        config.record_bytes if kind == "keys" else 1,
+        number,
+    )
+    columns, values = "segment, kind, file, bytes", [segment.number, kind, segment.file, 0]
+    if store.format > 1:
+        columns, values = f"{columns}, encoding", [*values, number]
+    marks = ", ".join("?" * len(values))
+    store.db.execute(f"INSERT INTO segments ({columns}) VALUES ({marks})", values)
+    store.segments[segment.number] = segment
     return segment
 
 
@@ -220,7 +244,7 @@ def extend_segment(store: Store, segment: Segment, content: NDArray[np.uint8]) -
     store.files.write(segment.file, segment.size, content)
     size = segment.size + len(content)
     store.db.execute("UPDATE segments SET bytes = ? WHERE segment = ?", (size, segment.number))
-    store.segments[segment.number] = Segment(segment.number, segment.kind, segment.file, size)
+    store.segments[segment.number] = replace(segment, size=size)
 
 
 def end_rows(store: Store, version: int, ids: Ids) -> None:
@@ -240,6 +264,8 @@ def end_all(store: Store, version: int) -> None:
 class Change:
     """New values of some columns of rows that exist; None leaves a column as it is."""
 
+    keys: NDArray[Any] | None = None
+    norms: Doubles | None = None
     values: Any = None
     weights: Doubles | None = None
     metadata: Mapping[str, Sequence[Any]] = field(default_factory=dict)
@@ -253,6 +279,9 @@ def change_rows(
     states = states.copy()
     kind = store.config.value
     new_labels: dict[int, str | int] = {}
+    if change.keys is not None:
+        states["norm"] = change.norms
+        _place_keys(store, change.keys, states)
     if change.weights is not None:
         states["weight"] = change.weights
     if change.values is not None:
@@ -307,6 +336,7 @@ def restore_rows(store: Store, version: int, target: int) -> tuple[int, int]:
     places = "".join(f", {place}" for _, place in store.columns.values())
     at = {"v": target, "new": version}
     db = store.db
+    store.use_encoding(store.encoding_at(target))
     # States that were alive then and are not now begin again; those alive now only, end.
     began = db.execute(
         f"INSERT INTO rows (born, died, {names}{places}) SELECT :new, NULL, {names}{places} "

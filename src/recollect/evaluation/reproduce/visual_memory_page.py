@@ -29,7 +29,7 @@ def page(report: Mapping[str, Any]) -> str:
         "honesty": _honesty(report),
         "beside": _beside(report),
     }
-    paragraphs = [_joined(part) for part in _PAGE.strip().split("\n\n")]
+    paragraphs = [joined(part) for part in _PAGE.strip().split("\n\n")]
     return "\n\n".join(paragraphs).format_map(facts) + "\n"
 
 
@@ -99,7 +99,7 @@ its reference implementation, in `tests/golden/`.
 """
 
 
-def _joined(paragraph: str) -> str:
+def joined(paragraph: str) -> str:
     """One line a paragraph or list item, whatever the line breaks in the source."""
     lines: list[str] = []
     for line in paragraph.splitlines():
@@ -116,20 +116,20 @@ def _votes(report: Mapping[str, Any]) -> str:
     lines = []
     for line in (*report["votes"], *report["scikit_learn"]):
         cells = [
-            _figure(share, error)
+            figure(share, error)
             for share, error in zip(line["accuracy"], line["standard_error"], strict=True)
         ]
         best = line.get("oracle")
         last = "" if best is None else f"{_figure_of(best)} (k = {best['k']})"
         lines.append([line["rule"], *cells, last])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _settings(report: Mapping[str, Any]) -> str:
     head = ["answer", "setting", "accuracy", "macro recall", "calibration error", "made ready in"]
     lines = []
     for line in report["settings"]:
-        recall = _figure(line["macro_recall"], line["macro_recall_standard_error"])
+        recall = figure(line["macro_recall"], line["macro_recall_standard_error"])
         calibration, ready = line.get("calibration_error"), line.get("ready_seconds")
         lines.append([
             line["name"],
@@ -139,7 +139,7 @@ def _settings(report: Mapping[str, Any]) -> str:
             "" if calibration is None else f"{100 * calibration:.1f}",
             "" if ready is None else f"{ready:.1f} s",
         ])  # fmt: skip
-    return _table(head, lines, texts=2)
+    return table(head, lines, texts=2)
 
 
 def _honesty(report: Mapping[str, Any]) -> str:
@@ -180,17 +180,19 @@ def _beside(report: Mapping[str, Any]) -> str:
                   f"{100 * nearest['1-NN']:.1f}", ""])  # fmt: skip
     lines.append(["linear probe", "", "", "", f"{PAPER_PROBE:.1f}", "", "", "", "",
                   f"{100 * nearest['linear probe']:.1f}", ""])  # fmt: skip
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _figure_of(line: Mapping[str, Any]) -> str:
-    return _figure(line["accuracy"], line["standard_error"])
+    return figure(line["accuracy"], line["standard_error"])
 
 
-def _figure(share: float, error: float) -> str:
+def figure(share: float, error: float) -> str:
+    """A share and its standard error in percent."""
     return f"{100 * share:.1f} ± {100 * error:.1f}"
 
 
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, texts: int = 1) -> str:
+def table(head: Sequence[str], lines: Iterable[Sequence[str]], *, texts: int = 1) -> str:
+    """Write a Markdown table; columns after the first ``texts`` are numbers."""
     rule = ["---"] * texts + ["---:"] * (len(head) - texts)
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))

@@ -1,0 +1,239 @@
+"""Labels with ancestors: a vote at every level, and the most specific answer that is sure enough.
+
+Geirhos et al. (section 3.5) take the ancestor of the nearest row's label. Here the neighbors vote
+at each level, with the weights of the classifier: species of one genus vote together.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.errors import InputError, InvalidLabel, InvalidParameter
+from recollect.readout.voting import label_shares, vote, vote_shares
+from recollect.types import Codes, Doubles, Label, Neighbors
+
+if TYPE_CHECKING:
+    from recollect.heads.visual_memory import MemoryClassifier
+
+
+@dataclass(frozen=True, slots=True)
+class LevelAnswers:
+    """The answers at every level, and the one that is given.
+
+    Attributes:
+        levels: Names of the levels, most general first.
+        labels: Object array ``(queries, levels)``: the winner at each level.
+        confidence: float64 ``(queries, levels)``: its share of the vote at that level.
+        level: int64 ``(queries,)``: the most specific level whose confidence passes; -1 if none.
+        answers: Object array ``(queries,)``: the label at that level, or None.
+    """
+
+    levels: tuple[str, ...]
+    labels: NDArray[Any]
+    confidence: Doubles
+    level: Codes
+    answers: NDArray[Any]
+
+
+class Hierarchy:
+    """Which ancestors each label has.
+
+    Args:
+        ancestors: Label -> its ancestor, or its ancestors from the most general on. All labels have
+            equally many.
+        levels: Names of the levels, most general first, that of the labels themselves last.
+
+    Raises:
+        InvalidParameter: Labels with different numbers of ancestors, or as many names as fit not.
+
+    Example:
+        >>> from recollect import MemoryClassifier
+        >>> kinds = Hierarchy({"cat": "mammal", "dog": "mammal", "carp": "fish"})
+        >>> pets = MemoryClassifier(k=3, vote="plurality")
+        >>> pets = pets.fit([[1, 0], [1, 0.1], [0, 1]], ["cat", "dog", "carp"])
+        >>> found = kinds.answer(pets, [[1, 0.04]], confidence=0.6)
+        >>> found.labels.tolist(), found.answers.tolist()
+        ([['mammal', 'cat']], ['mammal'])
+    """
+
+    def __init__(
+        self,
+        ancestors: Mapping[Label, Label | Sequence[Label]],
+        *,
+        levels: Sequence[str] | None = None,
+    ) -> None:
+        paths = {
+            label: (*((up,) if isinstance(up, str | int) else tuple(up)), label)
+            for label, up in ancestors.items()
+        }
+        depths = {len(path) for path in paths.values()}
+        if len(depths) != 1 or depths == {1}:
+            raise InvalidParameter(
+                "the labels do not all lie equally deep",
+                expected="at least one ancestor for each label, equally many for all",
+                got=f"{sorted(depth - 1 for depth in depths)} ancestors",
+                remedy="Repeat an ancestor where a level is missing.",
+            )
+        depth = depths.pop()
+        names = tuple(levels) if levels is not None else (
+            *(f"level {level}" for level in range(1, depth)), "label",
+        )  # fmt: skip
+        if len(names) != depth or len(set(names)) != depth:
+            raise InvalidParameter(
+                "the levels are not named one by one",
+                expected=f"{depth} different names",
+                got=", ".join(names),
+                remedy="Name the level of the labels too, as the last one.",
+            )
+        self.levels: tuple[str, ...] = names
+        self._paths = paths
+
+    @classmethod
+    def from_csv(cls, path: str | Path) -> Hierarchy:
+        """Read a hierarchy from a CSV file: a column for each level, the labels in the last one.
+
+        Args:
+            path: A file whose first line names the levels, most general first.
+
+        Raises:
+            InputError: There is no such file, or it holds no hierarchy.
+        """
+        place = Path(path)
+        try:
+            with place.open(encoding="utf-8-sig", newline="") as lines:
+                head, *rows = [line for line in csv.reader(lines) if line]
+        except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+            raise InputError(
+                f"{place} holds no hierarchy", expected="a CSV file with a line of names",
+                got=str(error)[:100], remedy="Write one column for each level, labels last.",
+            ) from error  # fmt: skip
+        ancestors: dict[Label, Label | Sequence[Label]] = {}
+        for number, row in enumerate(rows, start=2):
+            if len(row) != len(head) or ancestors.get(row[-1], row[:-1]) != row[:-1]:
+                raise InputError(
+                    f"line {number} of {place} cannot be used",
+                    expected=f"{len(head)} cells, and one line for each label",
+                    got=", ".join(row)[:100],
+                    remedy="Give each label one path.",
+                )
+            ancestors[row[-1]] = row[:-1]
+        return cls(ancestors, levels=head)
+
+    def path(self, label: Label) -> tuple[Label, ...]:
+        """The ancestors of a label from the most general on, and the label itself.
+
+        Raises:
+            InvalidLabel: The hierarchy does not know it.
+        """
+        if label not in self._paths:
+            raise InvalidLabel(
+                "the hierarchy does not know a label",
+                expected=f"one of its {len(self._paths)} labels",
+                got=repr(label),
+                remedy="Add its ancestors to the hierarchy.",
+            )
+        return self._paths[label]
+
+    def answer(
+        self, classifier: MemoryClassifier, X: Any, *, confidence: float | Sequence[float] = 0.5
+    ) -> LevelAnswers:
+        """Answer at every level, and back off to the most specific one that is sure enough.
+
+        Args:
+            classifier: A classifier that was taught; its vote and k are used.
+            X: Queries, as for its ``predict``; None asks each row of the memory without itself.
+            confidence: Share of the vote that an answer needs; one for all levels, or one for each.
+
+        Raises:
+            InvalidLabel: The memory holds a label that the hierarchy does not know.
+            InvalidParameter: A confidence outside of [0, 1].
+        """
+        wanted = _thresholds(confidence, len(self.levels))
+        near, weights = classifier.votes(X)
+        labels, shares = self.vote(near, weights)
+        passes = shares >= wanted
+        levels = np.arange(len(self.levels))
+        level = np.where(passes, levels, -1).max(axis=1)
+        answers = labels[np.arange(len(labels)), level]
+        answers[level < 0] = None
+        return LevelAnswers(self.levels, labels, shares, level, answers)
+
+    def vote(self, near: Neighbors, weights: Doubles) -> tuple[NDArray[Any], Doubles]:
+        """Count the votes at every level.
+
+        Args:
+            near: Neighbors with codes.
+            weights: float64 ``(queries, k)``: what each vote weighs.
+
+        Returns:
+            Winners, object ``(queries, levels)``, and their shares of the vote, float64. Ties are
+            broken as in every vote: the first to reach the winning total.
+        """
+        assert near.classes is not None
+        assert near.codes is not None
+        paths = [self.path(label) for label in near.classes.tolist()]
+        shares = vote_shares(weights)
+        winners = np.empty((len(near), len(self.levels)), object)
+        confidence = np.empty(winners.shape)
+        for level in range(len(self.levels)):
+            names = sorted({path[level] for path in paths}, key=str)
+            place = {name: code for code, name in enumerate(names)}
+            codes_of = np.array([place[path[level]] for path in paths] + [-1], np.int64)
+            codes = codes_of[near.codes]  # -1 where empty takes the last
+            best = vote(codes, weights)
+            winners[:, level] = np.array([*names, None], object)[best]
+            totals = label_shares(codes, shares, len(names))
+            confidence[:, level] = totals[np.arange(len(best)), best]
+        return winners, confidence
+
+    def calibrate(
+        self, classifier: MemoryClassifier, *, accuracy: float | Sequence[float] = 0.9
+    ) -> tuple[float, ...]:
+        """Choose the confidence for each level on the memory's own rows, each left out.
+
+        Args:
+            classifier: A classifier that was taught.
+            accuracy: How often answers given at a level shall be right; one for all, or one for
+                each.
+
+        Returns:
+            For each level the smallest confidence at which the rows that pass are right so often;
+            above 1 if none is, so that the level is never answered.
+        """
+        wanted = _thresholds(accuracy, len(self.levels))
+        near, weights = classifier.votes(None)
+        labels, shares = self.vote(near, weights)
+        truth = [self.path(label) for label in classifier.memory_.rows(classifier.ids_).values]
+        right = labels == np.array([*truth, None], object)[:-1].tolist()
+        return tuple(
+            _least(shares[:, level], right[:, level], wanted[level])
+            for level in range(len(self.levels))
+        )
+
+
+def _least(shares: Doubles, right: NDArray[np.bool_], wanted: float) -> float:
+    """The smallest share such that answers of at least this share are right often enough."""
+    order = np.argsort(-shares, kind="stable")
+    sure, hits = shares[order], np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    ends = np.append(sure[1:] < sure[:-1], True)  # equal shares pass or fail together
+    good = np.flatnonzero(ends & (hits >= wanted))
+    return float(sure[good[-1]]) if len(good) else float(np.nextafter(1.0, 2.0))
+
+
+def _thresholds(given: float | Sequence[float], levels: int) -> Doubles:
+    wanted = np.atleast_1d(np.asarray(given, np.float64))
+    if wanted.shape not in {(1,), (levels,)} or not ((wanted >= 0) & (wanted <= 1.001)).all():
+        raise InvalidParameter(
+            "a confidence is out of range",
+            expected=f"a number from 0 to 1, or {levels} of them",
+            got=str(given)[:80],
+            remedy="0.5 asks for more than half of the vote.",
+        )
+    return np.broadcast_to(wanted, (levels,))

@@ -1,0 +1,199 @@
+"""How rows come into a memory and change."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from recollect.errors import InvalidParameter
+from recollect.index.scoring import measure
+from recollect.memory import checks, intake, no_return, writes
+from recollect.memory.asking import Asking
+from recollect.types import Ids
+
+
+class Teaching(Asking):
+    """The verbs of :class:`~recollect.memory.memory.Memory` that add and change rows."""
+
+    def add(
+        self,
+        keys: ArrayLike,
+        values: Any,
+        ids: ArrayLike | None = None,
+        weights: Any = None,
+        sources: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        thumbnails: Any = None,
+    ) -> Ids:
+        """Add rows; they take part in the next answer.
+
+        Args:
+            keys: ``(rows, dim)``, finite; kept bit for bit in the memory's dtype.
+            values: One label, number, vector or dict of arrays per row.
+            ids: int64 ``(rows,)``, never used before; counted up when None.
+            weights: Weight of each row's vote, from 0 to 1e100; 1 when None.
+            sources: Where each row came from: text or None.
+            metadata: Column name -> one value per row (str, int, float, bool or None), or one for
+                all. A column keeps the type of its first value.
+            thumbnails: A small encoded picture (bytes) or None per row.
+
+        Returns:
+            int64 ``(rows,)``: the ids, in the order given.
+
+        Raises:
+            InputError: Something cannot be stored; nothing was.
+            ErasedBefore: A row was erased and is on the list of what must not return.
+            WriteFailed: The disk refused; nothing was changed.
+        """
+        return self._teach(
+            keys, values, ids, weights, sources, metadata, thumbnails, replacing=False
+        )
+
+    def replace(
+        self,
+        keys: ArrayLike,
+        values: Any,
+        ids: ArrayLike | None = None,
+        weights: Any = None,
+        sources: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+        thumbnails: Any = None,
+    ) -> Ids:
+        """Remove all rows and add these, as one version. Arguments as in :meth:`add`."""
+        return self._teach(
+            keys, values, ids, weights, sources, metadata, thumbnails, replacing=True
+        )
+
+    def _teach(
+        self, keys: Any, values: Any, ids: Any, weights: Any, sources: Any, metadata: Any,
+        thumbnails: Any, *, replacing: bool,
+    ) -> Ids:  # fmt: skip
+        stored = checks.check_keys(keys, self._store.config)
+        rows = len(stored)
+        with self._writing() as write:
+            store, view = self._store, write.view
+            batch = intake.judge_rows(
+                store,
+                stored,
+                values,
+                None if replacing else view.book,
+                {
+                    "ids": ids, "weights": weights, "sources": sources, "metadata": metadata,
+                    "thumbnails": thumbnails,
+                },
+            )  # fmt: skip
+            no_return.refuse(store, batch)
+            gone = view.table.rows if replacing else 0
+            if replacing:
+                writes.end_all(store, write.version)
+            states, labels = writes.add_rows(store, write.version, batch, view.book)
+            store.record_version(
+                write.version,
+                "replace" if replacing else "add",
+                grown=rows - gone,
+                changed=rows + gone,
+            )
+            if not replacing:
+                write.then = lambda: view.added(states, stored, labels)
+        return batch.ids
+
+    def update(
+        self,
+        ids: ArrayLike,
+        values: Any = None,
+        weights: Any = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> Ids:
+        """Change values, weights or metadata of rows; keys never change.
+
+        Args:
+            ids: Rows that are alive, each once.
+            values: New values, one per id, or one for all.
+            weights: New weights, one per id, or one for all.
+            metadata: Columns to change; None in a column clears it.
+
+        Returns:
+            int64: the ids.
+
+        Raises:
+            UnknownIds: One of them is not alive; nothing was changed.
+            InvalidParameter: There is nothing to change.
+        """
+        self._require_writable()
+        wanted = checks.check_ids(ids)
+        if values is None and weights is None and not metadata:
+            raise InvalidParameter(
+                "there is nothing to change",
+                expected="values, weights or metadata",
+                got="none of them",
+                remedy="Name what should change; remove(ids) takes rows out.",
+            )
+        if not len(wanted):
+            return wanted
+        with self._writing() as write:
+            view = write.view
+            states = view.table.states[view.table.find(wanted)]
+            change = intake.judge_change(
+                self._store, len(wanted), values, weights, metadata, view.book
+            )
+            states, labels = writes.change_rows(
+                self._store, write.version, wanted, states, change, view.book
+            )
+            self._store.record_version(write.version, "update", grown=0, changed=len(wanted))
+            write.then = lambda: view.changed(wanted, states, labels)
+        return wanted
+
+    def rekey(
+        self,
+        keys: ArrayLike,
+        encoder: Any,
+        *,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Give every row a new key, of another encoder, as one version.
+
+        Ids, values, weights, sources and thumbnails stay. Past versions keep the keys they had, so
+        :meth:`restore` of the version before undoes it. See :func:`recollect.migrate`, which makes
+        the keys and compares the answers first.
+
+        Args:
+            keys: ``(rows, width)``, one for each row in order of :attr:`ids`; any width.
+            encoder: The encoder that made them, or its fingerprint; None if there is none.
+            metadata: Columns to change with it, as in :meth:`update`.
+
+        Returns:
+            The number of the version.
+
+        Raises:
+            LengthMismatch: Not one key per row.
+            InvalidParameter: The memory is empty, or has weights for each dimension of its metric.
+            InputError: The keys cannot be stored; nothing was changed.
+
+        Example:
+            >>> from recollect import Memory
+            >>> memory = Memory.create(":memory:", dim=2)
+            >>> ids = memory.add([[1, 0], [0, 1]], ["cat", "dog"])
+            >>> version = memory.rekey([[0, 0, 1], [0, 1, 0]], "another encoder")
+            >>> memory.dim, memory.search([[0, 0, 2]], k=1).values.tolist()
+            (3, [['cat']])
+            >>> memory.restore(version - 1), memory.dim
+            (3, 2)
+        """
+        self._require_writable()
+        with self._writing() as write:
+            store, view = self._store, write.view
+            config = intake.judge_encoding(store.config, keys, encoder)
+            stored = checks.check_keys(keys, config)
+            ids = view.table.ids
+            if len(stored) != len(ids):
+                raise checks.length_mismatch("keys", len(ids), len(stored))
+            change = intake.judge_change(store, len(ids), None, None, metadata, view.book)
+            change = replace(change, keys=stored, norms=measure(stored))
+            states = view.table.states[view.table.find(ids)]
+            store.begin_encoding(config)
+            writes.change_rows(store, write.version, ids, states, change, view.book)
+            store.record_version(write.version, "rekey", grown=0, changed=len(ids))
+        return write.version
