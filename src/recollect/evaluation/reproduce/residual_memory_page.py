@@ -38,7 +38,8 @@ def page(report: Mapping[str, Any]) -> str:
         if report.get(name, {}).get("figures"):
             parts.append(write(report[name]["figures"]))
             seconds, load = report[name]["seconds"], report[name]["load"]
-            parts.append(f"*{seconds:,.0f} s, at a load of {load:g} when it began.*\n")
+            took = "In several runs" if seconds is None else f"{seconds:,.0f} s"
+            parts.append(f"*{took}, at a load of {load:g} when it began.*\n")
     if all(report.get(name, {}).get("figures") for name in ("images", "tables")):
         parts.insert(1, _summary(report))
     versions = ", ".join(f"{name} {value}" for name, value in report.get("versions", {}).items())
@@ -264,7 +265,8 @@ def _percent(share: float, digits: int = 1) -> str:
 
 def _gain(line: Mapping[str, Any]) -> str:
     mark = " `*`" if abs(line["gain"]) > 2 * line["standard_error"] > 0 else ""
-    return f"{100 * line['gain']:+.2f} ± {100 * line['standard_error']:.2f}{mark}"
+    gain = round(100 * line["gain"], 2) + 0.0  # no minus zero
+    return f"{gain:+.2f} ± {100 * line['standard_error']:.2f}{mark}"
 
 
 def _setting(chosen: Mapping[str, Any]) -> str:

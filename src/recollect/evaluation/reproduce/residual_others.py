@@ -102,7 +102,9 @@ def _models(task: str, seed: int) -> dict[str, Any]:
     else:
         kinds = {
             "boosting": GradientBoostingRegressor(n_estimators=50, max_depth=2, random_state=seed),
-            "perceptron": MLPRegressor(hidden_layer_sizes=(16,), max_iter=300, random_state=seed),
+            "perceptron": MLPRegressor(
+                hidden_layer_sizes=(16,), max_iter=300, learning_rate_init=0.02, random_state=seed
+            ),
         }
     return {name: make_pipeline(StandardScaler(), model) for name, model in kinds.items()}
 
