@@ -59,7 +59,7 @@ def draw(report: Mapping[str, Any], out: Path, stem: str) -> None:
     def figures(name: str) -> Any:
         return report.get(name, {}).get("figures")
 
-    if figures("images"):
+    if figures("images") and _has_curves(figures("images")):
         whole = max(job[2] for job in JOBS)
         plot_pictures(figures("images"), whole).savefig(out / f"{stem}-pictures.png")
     if figures("shift"):
@@ -67,6 +67,11 @@ def draw(report: Mapping[str, Any], out: Path, stem: str) -> None:
         plot_shift(figures("shift"), title).savefig(out / f"{stem}-shift.png")
     if figures("theory"):
         plot_theory(figures("theory")).savefig(out / f"{stem}-theory.png")
+
+
+def _has_curves(lines: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether there is anything to compare by depth or by rows."""
+    return len({(line["depth"], line["rows"]) for line in lines}) > 1
 
 
 def _summary(report: Mapping[str, Any]) -> str:
@@ -110,6 +115,11 @@ def _images(lines: Sequence[Mapping[str, Any]]) -> str:
     ]
     head = ["base", "rows", "seed", "base", "ResMem", "gain", "defaults", "paper's constants",
             "base on its rows", "chosen"]  # fmt: skip
+    picture = (
+        "\n\n![Accuracy by depth and by training rows](residual-memory-pictures.png)"
+        if _has_curves(lines)
+        else " Other depths and numbers of rows were not trained."
+    )
     epochs = ", ".join(sorted({str(line["epochs"]) for line in lines}))
     return f"""## Pictures
 
@@ -125,9 +135,7 @@ written as JPEG.
 
 *Defaults*: k 50, sigma the median distance, temperature 1, without tuning. *Paper's constants*:
 k 53, sigma 0.7, temperature 1.4, recalled of its CIFAR-100 experiments; there ResNet-8 rose
-from 56.5 to 59.7 (recalled too). A larger base is the next row of its data set.
-
-![Accuracy by depth and by training rows](residual-memory-pictures.png)
+from 56.5 to 59.7 (recalled too).{picture}
 """
 
 

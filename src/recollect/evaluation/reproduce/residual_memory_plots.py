@@ -99,7 +99,8 @@ def _two(
         for place in places:
             found = [line[key] for line in lines if line[x] == place]
             means.append(100 * sum(found) / len(found))
-        axes.plot(places, means, ls=ls, ms=5, label=f"{data}, {name}", **style)
+        inside = style["color"] if key == "resmem" else "white"
+        axes.plot(places, means, ls=ls, ms=6, mfc=inside, label=f"{data}, {name}", **style)
 
 
 def plot_shift(lines: Sequence[Mapping[str, Any]], title: str) -> Figure:
