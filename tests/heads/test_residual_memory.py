@@ -8,14 +8,17 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import make_classification
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from recollect import Memory, ResidualMemoryClassifier, ResidualMemoryRegressor, errors
+from recollect.heads.residual_memory.layout import largest
 
 # A line cannot put b between two a.
 X, Y = np.array([[0.0], [1.0], [2.0], [3.0]]), np.array(["a", "b", "b", "a"])
@@ -290,6 +293,37 @@ def test_out_of_fold_numbers_come_from_bases_that_did_not_see_them():
     np.testing.assert_allclose(head.memory_.rows().values, [2.0, -1.0, 2.0], atol=1e-6)
 
 
+def test_rows_taught_later_are_asked_of_the_base_itself():
+    """It was not trained on them: folds would only make it worse."""
+    rows, truth = [[0.0], [1.0], [2.0]], [0.0, 1.0, 4.0]
+    line = LinearRegression().fit(rows, truth)
+    head = ResidualMemoryRegressor(line, residuals="oof", folds=3).fit(rows, truth)
+
+    head.partial_fit([[5.0]], [0.0])
+
+    missed = head.memory_.rows(head.ids_[-1:]).values
+    np.testing.assert_allclose(missed, -line.predict([[5.0]]), rtol=1e-12)
+
+
+def test_a_clone_keeps_the_trained_base(base):
+    """A copy of the base that was not trained would be of no use."""
+    head = ResidualMemoryClassifier(base, k=1).fit(X, Y)
+
+    twin = clone(head)
+
+    assert twin.base is base
+    assert twin.fit(X, Y).score(X, Y) == 1.0
+
+
+def test_cross_validation_teaches_each_fold_a_memory_of_its_own(base):
+    """Heads are scikit-learn estimators."""
+    rows, labels = np.tile(X, (3, 1)), np.tile(Y, 3)
+
+    scores = cross_val_score(ResidualMemoryClassifier(base, k=1), rows, labels, cv=3)
+
+    assert scores.tolist() == [1.0, 1.0, 1.0]
+
+
 # -- many classes ----------------------------------------------------------------------------------
 
 
@@ -504,3 +538,12 @@ def test_an_unknown_layer_is_refused(base, network):
         ResidualMemoryClassifier(base, "last").fit(X, Y)
     with pytest.raises(errors.InvalidParameter, match="no layer 'last'"):
         ResidualMemoryClassifier(network, "last").fit(X, [0, 1, 1, 0])
+
+
+def test_the_largest_of_very_many_logits_are_found_in_groups():
+    """A vocabulary of ten thousand: the same columns as sorting would give."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(50, 10_000)).astype(np.float32)
+    unknown = np.full(50, -1)
+
+    assert np.array_equal(largest(logits, unknown, 16), np.argsort(-logits, axis=1)[:, :16])

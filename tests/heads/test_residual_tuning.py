@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from recollect import ResidualMemoryClassifier, ResidualMemoryRegressor, errors
+from recollect.heads.residual_memory.tuning import _honest
 
 RNG = np.random.default_rng(0)
 # The truth is the side of zero; a base that always says half and half gets it wrong half the time.
@@ -181,3 +182,11 @@ def test_labels_alone_need_rows_set_aside():
     with pytest.raises(errors.InvalidParameter, match="keep labels only"):
         head.tune()
     assert head.tune(HELD, HELD_SIDES).active
+
+
+def test_the_gain_is_measured_on_queries_that_had_no_part_in_the_choice():
+    """Settings that are right by luck on one fold each are worth nothing on the others."""
+    lucky = np.array([[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, 1, 0, 0]], np.float32)
+
+    assert lucky.mean(axis=1).max() == np.float32(0.2)
+    assert _honest(lucky).tolist() == [0.0] * 5

@@ -24,6 +24,7 @@ from recollect.cli import (
     machine,
     measure,
     replay,
+    residual,
     showcase,
     teach,
 )
@@ -68,6 +69,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("reproduce lookup", replay.lookup),
     ("reproduce dual-memory", showcase.dual_memory),
     ("reproduce dense-memory", showcase.dense_memory),
+    ("reproduce residual-memory", residual.residual_memory),
     ("reproduce visual-memory", showcase.visual_memory),
     ("reproduce visual-memory-choice", choice.visual_memory_choice),
 )

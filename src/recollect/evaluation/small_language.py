@@ -113,8 +113,8 @@ def train_language_model(
     torch.manual_seed(recipe.seed)
     model = build_language_model(recipe.words, recipe.width, recipe.dropout)
     teacher = torch.optim.Adam(model.parameters(), recipe.rate)
-    begun, longest = time.monotonic(), 0.0
     done = resume(model, teacher, checkpoint, recipe)
+    begun, longest = time.monotonic(), 0.0
     while done < recipe.epochs:
         start = time.monotonic()
         if start - begun + longest > 60 * minutes:
@@ -127,6 +127,14 @@ def train_language_model(
         if progress is not None:
             progress(done, loss, time.monotonic() - start)
     return model.eval()
+
+
+def unfinished(recipe: TextRecipe, checkpoint: Path) -> tuple[Any, int]:
+    """Return the model as far as it was trained, and how many epochs that are; 0 without a file."""
+    torch = import_torch()
+    model = build_language_model(recipe.words, recipe.width, recipe.dropout)
+    done = resume(model, torch.optim.Adam(model.parameters()), checkpoint, recipe)
+    return model.eval(), done
 
 
 def read_contexts(model: Any, tokens: Ids, *, reach: int = 64) -> Floats:

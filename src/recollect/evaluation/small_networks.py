@@ -135,9 +135,8 @@ def train_network(
     teacher = torch.optim.SGD(
         network.parameters(), recipe.rate, momentum=0.9, weight_decay=recipe.decay, nesterov=True
     )
-    begun = time.monotonic()
     done = resume(network, teacher, checkpoint, recipe)
-    longest = 0.0
+    begun, longest = time.monotonic(), 0.0
     while done < recipe.epochs:
         start = time.monotonic()
         if start - begun + longest > 60 * minutes:

@@ -347,6 +347,7 @@ def _protocol(encoder: Encoder, split: Split, size: int) -> dict[str, Any]:
 def _write(out: Path, report: dict[str, Any]) -> None:
     from recollect.evaluation.plots import plot_accuracy_by_k
 
+    out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")

@@ -27,7 +27,7 @@ from recollect.errors import (
     NonFinite,
 )
 from recollect.heads.inputs import NotFitted, in_our_words
-from recollect.types import Doubles, Floats
+from recollect.types import Floats
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -48,6 +48,7 @@ class Base:
         block: Rows asked about at a time.
         outputs: Rows -> ``(n, classes)`` logits, or ``(n,)`` / ``(n, width)`` numbers.
         embed: Rows -> ``(n, dim)``.
+        task: Whether the outputs are logits or numbers.
         both: Rows -> embedding and outputs in one run, or None.
     """
 
@@ -55,6 +56,7 @@ class Base:
     block: int
     outputs: Callable[[Any], Any]
     embed: Callable[[Any], Any]
+    task: Task
     both: Callable[[Any], tuple[Any, Any]] | None = None
 
 
@@ -73,7 +75,7 @@ def wrap(base: Any, embedding: Embedding, task: Task) -> Base:
         InvalidParameter: It is nothing that can be asked, or has no such layer.
     """
     if hasattr(base, "named_modules"):
-        return _wrap_torch(base, embedding)
+        return _wrap_torch(base, embedding, task)
     if hasattr(base, "get_params") and hasattr(base, "fit"):
         return _wrap_sklearn(base, embedding, task)
     if not callable(base):
@@ -83,10 +85,10 @@ def wrap(base: Any, embedding: Embedding, task: Task) -> Base:
             got=type(base).__name__,
             remedy="Train a model first, and pass it.",
         )
-    return Base(None, PLAIN_BLOCK, base, _embedding_of(base, embedding))
+    return Base(None, PLAIN_BLOCK, base, _embedding_of(base, embedding), task)
 
 
-def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, Doubles]:
+def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, NDArray[Any]]:
     """Ask a base, block by block.
 
     Args:
@@ -96,8 +98,8 @@ def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, 
         outputs: Whether outputs are wanted; likewise.
 
     Returns:
-        Embeddings, float32 ``(n, dim)``, and outputs, float64 ``(n, ...)`` that float32 can hold,
-        all finite.
+        Embeddings, float32 ``(n, dim)``, and outputs ``(n, ...)``: logits as float32, numbers as
+        float64; all finite.
 
     Raises:
         InputError: X cannot be used, or what came out cannot; a row is named.
@@ -118,7 +120,7 @@ def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, 
             asked.append(_plain(second, base.block, "output")[:rows])
     return (
         as_embedding(np.concatenate(embedded)) if embedding else np.empty((0, 0), np.float32),
-        as_outputs(np.concatenate(asked)) if outputs else np.empty((0, 0)),
+        as_outputs(np.concatenate(asked), base.task) if outputs else np.empty((0, 0)),
     )
 
 
@@ -145,8 +147,8 @@ def as_embedding(given: Any) -> Floats:
     return kept
 
 
-def as_outputs(given: Any) -> Doubles:
-    """Return outputs, computed or given, as float64 that float32 can hold: so they are kept.
+def as_outputs(given: Any, task: Task = "classify") -> NDArray[Any]:
+    """Return outputs, computed or given: logits as float32, as they are kept; numbers as float64.
 
     Raises:
         NonFinite: NaN or infinity; the row is named.
@@ -155,7 +157,7 @@ def as_outputs(given: Any) -> Doubles:
     with np.errstate(over="ignore"):
         kept = np.ascontiguousarray(array, np.float32)
     _refuse_unusable(kept, "output")
-    return kept.astype(np.float64)
+    return kept if task == "classify" else np.ascontiguousarray(array, np.float64)
 
 
 def _refuse_unusable(array: Floats, what: str) -> None:
@@ -225,7 +227,7 @@ def _wrap_sklearn(base: Any, embedding: Embedding, task: Task) -> Base:
         ) from error
     embed = _embedding_of(base, embedding)
     if task == "regress":
-        return Base(None, PLAIN_BLOCK, _in_words(base.predict), embed)
+        return Base(None, PLAIN_BLOCK, _in_words(base.predict), embed, task)
     if not hasattr(base, "classes_") or isinstance(base.classes_, list):
         raise InvalidParameter(
             "the base names no classes",
@@ -233,7 +235,7 @@ def _wrap_sklearn(base: Any, embedding: Embedding, task: Task) -> Base:
             got=type(base).__name__,
             remedy="Use ResidualMemoryRegressor for numbers.",
         )
-    return Base(np.asarray(base.classes_), PLAIN_BLOCK, _in_words(_logits_of(base)), embed)
+    return Base(np.asarray(base.classes_), PLAIN_BLOCK, _in_words(_logits_of(base)), embed, task)
 
 
 def _in_words(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -328,18 +330,18 @@ def _no_layer(base: Any, name: str) -> InvalidParameter:
 # -- torch -----------------------------------------------------------------------------------------
 
 
-def _wrap_torch(module: Module, embedding: Embedding) -> Base:
+def _wrap_torch(module: Module, embedding: Embedding, task: Task) -> Base:
     def outputs(X: Any) -> Any:
         return _run(module, None, X, before=False)[1]
 
     if callable(embedding):
-        return Base(None, TORCH_BLOCK, outputs, embedding)
+        return Base(None, TORCH_BLOCK, outputs, embedding, task)
     layer, before = _find(module, embedding)
 
     def both(X: Any) -> tuple[Any, Any]:
         return _run(module, layer, X, before=before)
 
-    return Base(None, TORCH_BLOCK, outputs, lambda X: both(X)[0], both)
+    return Base(None, TORCH_BLOCK, outputs, lambda X: both(X)[0], task, both)
 
 
 def _find(module: Module, name: Any) -> tuple[Module, bool]:

@@ -37,6 +37,7 @@ class ClassEstimator(ResidualEstimator):
     Final classes set what follows in their constructor.
     """
 
+    _task = "classify"
     temperature: float
     entries: int | Literal["auto"] | None
     classes: ArrayLike | None
@@ -75,7 +76,7 @@ class ClassEstimator(ResidualEstimator):
             return len(recorded) if isinstance(recorded, list) else int(recorded)
         return int(self.memory_.value_dim or len(self.memory_.labels))
 
-    def _facts(self, outputs: Doubles) -> dict[str, Any]:
+    def _facts(self, outputs: NDArray[Any]) -> dict[str, Any]:
         classes = self._known_classes(outputs.shape[1])
         counted = np.array_equal(classes, np.arange(len(classes)))
         layout = Layout(len(classes), choose_entries(self.entries, len(classes)))
@@ -125,7 +126,7 @@ class ClassEstimator(ResidualEstimator):
                 remedy="Give the labels that the base was trained with.",
             )
 
-    def _check_outputs(self, outputs: Doubles) -> None:
+    def _check_outputs(self, outputs: NDArray[Any]) -> None:
         named = self._base.classes if self.classes is None else self.classes
         expected = None if named is None else len(np.asarray(named))
         if expected is None and "memory_" in self.__dict__ and not self._is_stale():
@@ -138,7 +139,7 @@ class ClassEstimator(ResidualEstimator):
                 remedy="Name the classes of its columns with classes=.",
             )
 
-    def _warn_if_fitted(self, outputs: Doubles, codes: Codes) -> None:
+    def _warn_if_fitted(self, outputs: NDArray[Any], codes: Codes) -> None:
         right = soften(outputs, self._heat())[np.arange(len(codes)), codes]
         if 1.0 - float(right.min()) < FITTED:
             warnings.warn(
@@ -222,12 +223,16 @@ class ClassEstimator(ResidualEstimator):
     def _scores(self, asked: Asked) -> Doubles:
         """Scores of every class, ``(queries, classes)``."""
         scores, wanted = self._start(asked)
-        if wanted.any():
-            near = self._find(asked.embedding[wanted])
-            shares, table = self._shares(near), self._table(near.rows)
-            some = lowered(scores[wanted], shares, table)
-            table.add(some, shares, near.places)
-            scores[wanted] = some
+        if not wanted.any():
+            return scores
+        everyone = bool(wanted.all())
+        near = self._find(asked.embedding if everyone else asked.embedding[wanted])
+        shares, table = self._shares(near), self._table(near.rows)
+        some = lowered(scores if everyone else scores[wanted], shares, table)
+        table.add(some, shares, near.places)
+        if everyone:
+            return some
+        scores[wanted] = some
         return scores
 
     def _start(self, asked: Asked) -> tuple[Doubles, Mask]:

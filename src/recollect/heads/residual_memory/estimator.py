@@ -15,7 +15,7 @@ from recollect.encoders.base import Encoder
 from recollect.errors import DimensionMismatch, InputError, InvalidParameter, LengthMismatch
 from recollect.heads.base import MemoryEstimator
 from recollect.heads.keeper import empty_memory
-from recollect.heads.residual_memory.bases import Base, as_embedding, as_outputs, ask
+from recollect.heads.residual_memory.bases import Base, Task, as_embedding, as_outputs, ask
 from recollect.heads.residual_memory.recalled import Recalled, recall
 from recollect.memory.memory import Memory
 from recollect.memory.schema import Recorded
@@ -36,11 +36,11 @@ class Asked:
 
     Attributes:
         embedding: float32 ``(queries, dim)``.
-        outputs: float64 ``(queries, ...)``.
+        outputs: Logits, float32 ``(queries, classes)``, or numbers, float64.
     """
 
     embedding: Floats
-    outputs: Doubles
+    outputs: NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +77,15 @@ class ResidualEstimator(MemoryEstimator):
     encoder: Encoder | None = None
     _derived: dict[str, Any]
 
+    _task: Task
+
     @property
     @abstractmethod
     def _base(self) -> Base:
         """The base, ready to be asked."""
 
     @abstractmethod
-    def _facts(self, outputs: Doubles) -> dict[str, Any]:
+    def _facts(self, outputs: NDArray[Any]) -> dict[str, Any]:
         """What a memory made now records of the base: plain values."""
 
     @abstractmethod
@@ -183,7 +185,7 @@ class ResidualEstimator(MemoryEstimator):
         if embedding is not None:
             embedded = as_embedding(embedding)
         if outputs is not None:
-            answered = as_outputs(outputs)
+            answered = as_outputs(outputs, self._task)
         lengths = {len(part) for part in (embedded, answered) if part.size}
         if len(lengths) > 1:
             raise LengthMismatch(

@@ -21,6 +21,9 @@ from recollect.types import Codes, Doubles, Floats
 LADDER = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 12.0)
 ALL_UP_TO = 256
 ENTRIES = 16
+# Logits worked on at a time: 1 MiB, about a core's second-level cache.
+_CELLS = 1 << 18
+_GROUP = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +59,11 @@ class Layout:
                 remedy="Take one of these, or keep all logits with entries=None.",
             )
 
-    def pack(self, logits: Doubles, codes: Codes) -> Floats:
+    def pack(self, logits: NDArray[Any], codes: Codes) -> Floats:
         """Write logits as vectors.
 
         Args:
-            logits: float64 ``(n, classes)``.
+            logits: ``(n, classes)``, finite as float32.
             codes: int64 ``(n,)``: the true class, kept in any case; -1 if the base has no such.
 
         Returns:
@@ -69,11 +72,25 @@ class Layout:
         if self.entries is None:
             return logits.astype(np.float32)
         assert self.entries
+        packed = np.empty((len(logits), int(self.width or 0)), np.float32)
+        step = max(1, _CELLS // logits.shape[1])
+        for start in range(0, len(logits), step):
+            part = slice(start, start + step)
+            self._pack_some(np.asarray(logits[part], np.float32), codes[part], packed[part])
+        return packed
+
+    def _pack_some(self, logits: Floats, codes: Codes, packed: Floats) -> None:
+        assert self.entries
+        start, middle = len(LADDER), len(LADDER) + self.entries
         kept = largest(logits, codes, self.entries)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        sums = [np.log(np.exp(shifted / t).sum(axis=1)) for t in LADDER]
-        values = np.take_along_axis(shifted, kept, axis=1)
-        return np.concatenate([np.stack(sums, axis=1), values, kept], axis=1).astype(np.float32)
+        logits = logits - logits.max(axis=1, keepdims=True)
+        room = np.empty_like(logits)
+        for place, temperature in enumerate(LADDER):
+            np.multiply(logits, np.float32(1.0 / temperature), out=room)
+            np.exp(room, out=room)
+            packed[:, place] = np.log(room.sum(axis=1))
+        packed[:, start:middle] = np.take_along_axis(logits, kept, axis=1)
+        packed[:, middle:] = kept
 
     def unpack(self, vectors: NDArray[Any], temperature: float) -> tuple[Doubles, Codes | None]:
         """Read probabilities back.
@@ -93,19 +110,35 @@ class Layout:
         return shares, vectors[:, middle:].astype(np.int64)
 
 
-def largest(logits: Doubles, codes: Codes, entries: int) -> Codes:
+def largest(logits: NDArray[Any], codes: Codes, entries: int) -> Codes:
     """Return the columns of the largest logits of each row, the true class among them.
 
     Example:
         >>> largest(np.array([[0.0, 3.0, 2.0, 1.0]]), np.array([0]), entries=2)
         array([[1, 0]])
     """
-    top = np.argpartition(-logits, entries - 1, axis=1)[:, :entries]
+    top = _top(logits, entries)
     values = np.take_along_axis(logits, top, axis=1)
     top = np.take_along_axis(top, np.lexsort((top, -values), axis=1), axis=1)
     missing = (codes >= 0) & ~(top == codes[:, None]).any(axis=1)
     top[missing, -1] = codes[missing]
     return np.asarray(top, np.int64)
+
+
+def _top(logits: NDArray[Any], entries: int) -> Codes:
+    """Columns of the largest logits, in no order."""
+    rows, width = logits.shape
+    if width <= 2 * _GROUP * entries:
+        return np.argpartition(-logits, entries - 1, axis=1)[:, :entries]
+    # The largest entries lie in the groups with the largest maxima.
+    padded = np.full((rows, -(-width // _GROUP) * _GROUP), -np.inf, np.float32)
+    padded[:, :width] = logits
+    groups = padded.reshape(rows, -1, _GROUP)
+    best = np.argpartition(-groups.max(axis=2), entries - 1, axis=1)[:, :entries]
+    few = np.take_along_axis(groups, best[:, :, None], axis=1).reshape(rows, -1)
+    inside = np.argpartition(-few, entries - 1, axis=1)[:, :entries]
+    group = np.take_along_axis(best, inside // _GROUP, axis=1)
+    return np.asarray(group * _GROUP + inside % _GROUP)
 
 
 def choose_entries(given: Any, classes: int) -> int | None:

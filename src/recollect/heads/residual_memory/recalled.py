@@ -36,8 +36,11 @@ class Recalled:
 
     def places(self, ids: Ids) -> NDArray[np.intp] | None:
         """Positions of ids; -1 (nothing found) gives any position. None if one is not here."""
-        places = np.minimum(np.searchsorted(self.ids, ids), max(0, len(self.ids) - 1))
-        known = len(self.ids) > 0 and bool(((self.ids[places] == ids) | (ids < 0)).all())
+        count = len(self.ids)
+        if count and self.ids[0] == 0 and self.ids[-1] == count - 1:
+            return np.maximum(ids, 0) if ids.max(initial=0) < count else None  # an id is its place
+        places = np.minimum(np.searchsorted(self.ids, ids), max(0, count - 1))
+        known = count > 0 and bool(((self.ids[places] == ids) | (ids < 0)).all())
         return places if known else None
 
 

@@ -63,6 +63,7 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         [3.0]
     """
 
+    _task = "regress"
     gate = None
 
     def __init__(
@@ -239,7 +240,7 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
     def _single(self) -> bool:
         return self.memory_.value == "number"
 
-    def _facts(self, outputs: Doubles) -> dict[str, Any]:
+    def _facts(self, outputs: NDArray[Any]) -> dict[str, Any]:
         width = 1 if outputs.ndim == 1 else outputs.shape[1]
         return {"head": "residual memory", "numbers": width}
 
@@ -296,5 +297,5 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         return known
 
 
-def _as_table(numbers: Doubles) -> Doubles:
+def _as_table(numbers: NDArray[Any]) -> Doubles:
     return numbers[:, None] if numbers.ndim == 1 else numbers

@@ -1,0 +1,209 @@
+"""What a residual memory costs beside the search.
+
+    python benchmarks/residual_memory.py --json out.json
+
+`predict` of a head over given embeddings and logits, beside the search of faiss `IndexFlatL2` alone
+for as many neighbors, and scikit-learn's `KNeighborsRegressor` on dense residuals with the same
+kernel. Each round asks every engine in turn, the order turned by one from round to round, with a
+pause between two of them; a ratio is the median of the ratios of the single rounds.
+
+Where dense residuals of all rows would not fit into memory, `KNeighborsRegressor` is given one
+row's residuals for all rows (the same numbers of the same shape are read and added, from a cache).
+
+The second table compares rows that keep all logits with rows that keep the largest: bytes of a
+row's value, bytes on disk of a whole row without its key, and accuracy on the same queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recollect import ResidualMemoryClassifier
+from recollect.heads.residual_memory.layout import ENTRIES
+from recollect.readout.kernel import class_residuals, soften
+
+DENSE_LIMIT = 1 << 30
+
+
+def make_rows(rows: int, dim: int, classes: int, queries: int, seed: int) -> dict[str, np.ndarray]:
+    """Embeddings around one center a class."""
+    rng = np.random.default_rng(seed)
+    centers = rng.standard_normal((classes, dim), dtype=np.float32)
+    labels = rng.integers(0, classes, rows + queries)
+    keys = centers[labels]
+    keys += 0.9 * rng.standard_normal(keys.shape, dtype=np.float32)
+    return {"keys": keys, "labels": labels, "centers": centers}
+
+
+def logits_of(keys: np.ndarray, centers: np.ndarray, seed: int) -> np.ndarray:
+    """A linear base with blurred weights: it knows the classes, and has something left to learn."""
+    rng = np.random.default_rng(seed)
+    blurred = centers + 0.9 * rng.standard_normal(centers.shape, dtype=np.float32)
+    return (keys @ blurred.T - 0.5 * (blurred**2).sum(axis=1)) / np.sqrt(len(blurred[0]))
+
+
+def teach(made: dict[str, np.ndarray], rows: int, **options: Any) -> ResidualMemoryClassifier:
+    """Rows in pieces, so that the logits of all of them never stand in memory at once."""
+    classes = len(made["centers"])
+    head = ResidualMemoryClassifier(lambda x: x, classes=np.arange(classes), **options)
+    piece = 20_000
+    for start in range(0, rows, piece):
+        part = slice(start, min(start + piece, rows))
+        keys, labels = made["keys"][part], made["labels"][part]
+        write = head.partial_fit if start else head.fit
+        write(None, labels, embedding=keys, outputs=logits_of(keys, made["centers"], 1))
+    return head
+
+
+def make_engines(
+    made: dict[str, np.ndarray], rows: int, head: ResidualMemoryClassifier
+) -> dict[str, Callable[[], Any]]:
+    import faiss
+    from sklearn.neighbors import KNeighborsRegressor
+
+    keys, labels = made["keys"][:rows], made["labels"][:rows]
+    asked = np.ascontiguousarray(made["keys"][rows:])
+    outputs = logits_of(asked, made["centers"], 1)
+    flat = faiss.IndexFlatL2(keys.shape[1])
+    flat.add(keys)
+    classes = len(made["centers"])
+    if 4 * rows * classes <= DENSE_LIMIT:
+        shares = soften(logits_of(keys, made["centers"], 1))
+        residuals = class_residuals(shares, labels).astype(np.float32)
+    else:
+        one = class_residuals(soften(logits_of(keys[:1], made["centers"], 1)), labels[:1])
+        residuals = np.broadcast_to(one.astype(np.float32), (rows, classes))
+    sigma = head.sigma_
+    peer = KNeighborsRegressor(
+        head.k, weights=lambda d: np.exp(-(d - d[:, :1]) / sigma), algorithm="brute"
+    ).fit(keys, residuals)
+
+    def ask_peer() -> Any:
+        return (soften(outputs) + peer.predict(asked)).argmax(axis=1)
+
+    return {
+        "predict": lambda: head.predict(None, embedding=asked, outputs=outputs),
+        "faiss search": lambda: flat.search(asked, head.k),
+        "our search": lambda: head.memory_.search(asked, head.k, values=False),
+        "KNeighborsRegressor": ask_peer,
+    }
+
+
+def measure(
+    engines: dict[str, Callable[[], Any]], rounds: int, pause: float
+) -> dict[str, list[float]]:
+    names = list(engines)
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number in range(-1, rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            time.sleep(pause)
+            start = time.perf_counter()
+            engines[name]()
+            if number >= 0:  # the first round warms up
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def summarize(seconds: dict[str, list[float]]) -> dict[str, Any]:
+    def ratio(first: str, second: str) -> float:
+        pairs = zip(seconds[first], seconds[second], strict=True)
+        return round(statistics.median(one / other for one, other in pairs), 3)
+
+    return {
+        "ms": {name: round(1e3 * statistics.median(each), 1) for name, each in seconds.items()},
+        "predict / faiss search": ratio("predict", "faiss search"),
+        "predict / our search": ratio("predict", "our search"),
+        "KNeighborsRegressor / predict": ratio("KNeighborsRegressor", "predict"),
+    }
+
+
+def speed(rows: int, dim: int, options: argparse.Namespace) -> dict[str, Any]:
+    made = make_rows(rows, dim, options.classes, options.batch, seed=0)
+    begun = time.perf_counter()
+    head = teach(made, rows, k=options.k)
+    taught = time.perf_counter() - begun
+    head.predict(None, embedding=made["keys"][:1], outputs=np.zeros((1, options.classes)))
+    first = time.perf_counter() - begun - taught
+    engines = make_engines(made, rows, head)
+    result = {
+        "rows": rows,
+        "dim": dim,
+        "seconds to teach": round(taught, 1),
+        "seconds to the first answer": round(first, 1),
+        **summarize(measure(engines, options.rounds, options.pause)),
+    }
+    print(json.dumps(result, indent=1))
+    return result
+
+
+def sizes(options: argparse.Namespace) -> dict[str, Any]:
+    """Bytes and accuracy of rows that keep all logits, and of rows that keep few."""
+    rows, asked = options.size_rows, options.size_queries
+    made = make_rows(rows, 64, options.classes, asked, seed=2)
+    keys, truth = made["keys"][rows:], made["labels"][rows:]
+    outputs = logits_of(keys, made["centers"], 1)
+    found: dict[str, Any] = {"rows": rows, "queries": asked}
+    for name, entries in (("all logits", None), ("largest logits", ENTRIES)):
+        with tempfile.TemporaryDirectory() as folder:
+            head = teach(made, rows, k=options.k, entries=entries, memory=Path(folder, "rows"))
+            stats = head.memory_.stats()
+            right = head.predict(None, embedding=keys, outputs=outputs) == truth
+            found[name] = {
+                "value bytes": 4 * int(head.memory_.value_dim or 0),
+                "bytes without key": round((stats["bytes_on_disk"] - stats["key_bytes"]) / rows),
+                "accuracy": round(float(right.mean()), 5),
+            }
+            head.memory_.close()
+    found["base accuracy"] = round(float((outputs.argmax(axis=1) == truth).mean()), 5)
+    dense, few = found["all logits"], found["largest logits"]
+    found["value bytes, ratio"] = round(few["value bytes"] / dense["value bytes"], 4)
+    on_disk = few["bytes without key"] / dense["bytes without key"]
+    found["bytes without key, ratio"] = round(on_disk, 4)
+    found["accuracy, difference"] = round(few["accuracy"] - dense["accuracy"], 5)
+    print(json.dumps(found, indent=1))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--shapes", nargs="*", default=["50000x64", "1000000x256"])
+    parser.add_argument("--classes", type=int, default=1000)
+    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--k", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pause", type=float, default=0.3)
+    parser.add_argument("--size-rows", type=int, default=20_000)
+    parser.add_argument("--size-queries", type=int, default=10_000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    before = os.getloadavg()
+    shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes]
+    report = {
+        "speed": [speed(rows, dim, options) for rows, dim in shapes],
+        "size": sizes(options) if options.size_rows else None,
+        "machine": {
+            "cores": os.cpu_count(),
+            "load before and after": [round(before[0], 1), round(os.getloadavg()[0], 1)],
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("numpy", "faiss-cpu", "scikit-learn")},
+        },
+    }
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

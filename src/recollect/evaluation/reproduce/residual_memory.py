@@ -1,0 +1,108 @@
+"""Yang et al., "ResMem: Learn what you can and memorize the rest" (NeurIPS 2023, arXiv 2302.01576).
+
+Small networks on pictures, trained here; texts and tables with scikit-learn's models; next tokens;
+and a shift of domain. Each part can be run on its own; what was measured before is kept.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from recollect.errors import InvalidParameter
+from recollect.evaluation.datasets import cache_file
+from recollect.evaluation.reproduce import residual_images, residual_others
+from recollect.evaluation.reproduce.residual_memory_page import draw, page
+
+STEM = "residual-memory"
+PARTS = ("images", "layers", "tables", "language", "shift", "theory")
+
+Progress = Callable[[str], object]
+
+
+def run(
+    *,
+    data: Path,
+    models: Path,
+    out: Path,
+    parts: Sequence[str] = PARTS,
+    bases: Path | None = None,
+    minutes: float = math.inf,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Measure parts of the study, and write JSON, page and pictures.
+
+    Args:
+        data: Folder of the data sets.
+        models: Folder of the public networks.
+        out: Folder for ``residual-memory.json``, ``.md`` and pictures. Parts that an earlier run
+            left there are kept.
+        parts: Some of ``images``, ``layers``, ``tables``, ``language``, ``shift``, ``theory``.
+        bases: Folder of the networks trained here; None means one beside the cache of encodings.
+        minutes: After which no further network is begun; the next run goes on. Networks that are
+            not ready are left out of the tables.
+        progress: Called with a line of text now and then.
+
+    Returns:
+        All figures, as plain values for JSON.
+
+    Raises:
+        InputError: Data or a network is not there.
+        InvalidParameter: An unknown part.
+        MissingExtra: A library is not installed.
+    """
+    unknown = [part for part in parts if part not in PARTS]
+    if unknown:
+        raise InvalidParameter(
+            "there is no such part",
+            expected=", ".join(PARTS),
+            got=", ".join(unknown),
+            remedy="Leave parts out for all of them.",
+        )
+    say: Progress = progress or (lambda _line: None)
+    folder = cache_file().parent / "bases" if bases is None else Path(bases)
+    end = time.monotonic() + 60 * minutes
+    studies: dict[str, Callable[[], Any]] = {
+        "images": lambda: residual_images.pictures(data, folder, end, say),
+        "layers": lambda: residual_images.layers(data, folder, end, say),
+        "tables": lambda: residual_others.tables(data, models, say),
+        "language": lambda: residual_others.language(data, folder, end, say),
+        "shift": lambda: residual_others.shift(data, models, folder, say),
+        "theory": lambda: residual_others.theory(say),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{STEM}.json"
+    report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    report["paper"] = "ResMem, arXiv 2302.01576"
+    for part in parts:
+        begun, load = time.perf_counter(), os.getloadavg()[0]
+        figures = studies[part]()
+        report[part] = {
+            "figures": figures,
+            "seconds": round(time.perf_counter() - begun, 1),
+            "load": round(load, 1),
+        }
+        report["versions"] = _versions()
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+    draw(report, out, STEM)
+    return report
+
+
+def _versions() -> dict[str, Any]:
+    from importlib.metadata import version
+
+    from recollect import __version__
+
+    return {
+        "recollect": __version__,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        **{name: version(name) for name in ("numpy", "scikit-learn", "torch")},
+    }

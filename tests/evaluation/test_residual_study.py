@@ -1,0 +1,116 @@
+"""The study of residual memories: what it measures, and the page it writes."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from places import data, models
+
+from recollect import errors
+from recollect.evaluation.reproduce.residual_images import Asked, measure
+from recollect.evaluation.reproduce.residual_measures import compared, squared
+from recollect.evaluation.reproduce.residual_memory import run
+from recollect.evaluation.reproduce.residual_memory_page import page
+from recollect.evaluation.reproduce.residual_memory_plots import plot_pictures, plot_shift
+
+SETTING = {
+    "active": True, "k": 10, "sigma": 0.5, "temperature": 1.4, "strength": 1.0,
+    "gate": None, "searches_saved": 0.0,
+}  # fmt: skip
+GAIN = {"base": 0.3, "resmem": 0.32, "gain": 0.02, "standard_error": 0.004}
+PICTURES = [
+    GAIN | {"data": "pets", "depth": depth, "rows": 100, "seed": 0, "epochs": 2, "defaults": 0.31,
+            "paper": 0.31, "base_on_training_rows": 0.4, "setting": SETTING}
+    for depth in (8, 14)
+]  # fmt: skip
+TABLES = [GAIN | {"data": "digits", "base_model": "boosting", "residuals": "oof", "seed": 0,
+                  "gain": -0.001, "setting": SETTING | {"active": False}}]  # fmt: skip
+
+
+def part(figures):
+    return {"figures": figures, "seconds": 1.5, "load": 0.2}
+
+
+def test_a_gain_has_the_error_of_a_paired_difference():
+    """Four questions; one that the base gets wrong is right, the others agree."""
+    truth = np.array([0, 0, 1, 1])
+
+    figures = compared(truth, np.array([0, 0, 1, 0]), truth)
+
+    assert (figures["base"], figures["resmem"], figures["gain"]) == (0.75, 1.0, 0.25)
+    assert 0.2 < figures["standard_error"] < 0.3
+
+
+def test_numbers_are_compared_by_the_share_of_the_spread():
+    """The mean explains nothing, the truth all."""
+    truth = np.array([1.0, 3.0])
+
+    figures = squared(truth, np.array([2.0, 2.0]), truth)
+
+    assert (figures["base"], figures["resmem"], figures["gain"]) == (0.0, 1.0, 1.0)
+
+
+def test_a_network_is_measured_with_settings_chosen_on_rows_set_aside():
+    """A base that knows nothing, and rows whose place tells their class."""
+    rng = np.random.default_rng(0)
+    labels = tuple(rng.integers(0, 3, count) for count in (90, 40, 60))
+    keys = [each[:, None] + 0.1 * rng.normal(size=(len(each), 1)) for each in labels]
+    logits = [np.tile([0.1, 0.0, 0.0], (len(each), 1)) for each in labels]
+    pairs = list(zip(keys, logits, strict=True))
+
+    line = measure(Asked(pairs[0], pairs[1], pairs[2], labels))
+
+    assert line["base"] == pytest.approx(np.mean(labels[2] == 0), abs=1e-5)
+    assert line["resmem"] > 0.95
+    assert line["setting"]["active"]
+
+
+def test_the_page_counts_losses_as_plainly_as_gains():
+    """Two gains beyond their error, one loss, one memory that turned itself off."""
+    text = page({"images": part(PICTURES), "tables": part(TABLES), "versions": {"numpy": "2"}})
+
+    assert "Of 3 comparisons below" in text
+    assert "more than two standard errors in 2, turned itself off in 1, and is worse in 1" in text
+    assert "+2.00 ± 0.40 `*`" in text
+    assert "| off |" in text
+    assert "## Next tokens" not in text
+
+
+def test_the_pictures_hold_a_line_for_base_and_memory():
+    """By depth on the left; as many depths as were measured."""
+    figure = plot_pictures(PICTURES, 100)
+
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [2, 2]
+    shift = plot_shift([GAIN | {"rows": rows, "method": "memory"} for rows in (10, 100)], "shift")
+    assert [len(line.get_xdata()) for line in shift.axes[0].lines] == [2, 2]
+
+
+def test_an_unknown_part_is_refused(tmp_path):
+    """Before anything is measured or written."""
+    with pytest.raises(errors.InvalidParameter, match="no such part"):
+        run(data=tmp_path, models=tmp_path, out=tmp_path, parts=["everything"])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_networks_that_are_not_ready_are_left_out(tmp_path):
+    """No minute to train: no line, and what an earlier run left stays."""
+    earlier = {"tables": part(TABLES)}
+    (tmp_path / "residual-memory.json").write_text(json.dumps(earlier), encoding="utf-8")
+
+    report = run(
+        data=tmp_path, models=tmp_path, out=tmp_path, parts=["images"], bases=tmp_path, minutes=0
+    )
+
+    assert report["images"]["figures"] == []
+    assert report["tables"]["figures"] == TABLES
+    assert "## Texts and tables" in (tmp_path / "residual-memory.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_tables_are_measured(tmp_path):
+    """Two bases, two kinds of residuals, three seeds for each of four data sets."""
+    report = run(data=data(), models=models(), out=tmp_path, parts=["tables"])
+
+    assert len(report["tables"]["figures"]) == 48
