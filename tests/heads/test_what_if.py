@@ -86,3 +86,21 @@ def test_rows_are_named_in_one_way_and_have_to_be_there(pets):
         pets.what_if(LINE, remove=[0], where="label = 'cat'")
     with pytest.raises(UnknownIds):
         pets.what_if(LINE, remove=[9])
+
+
+@pytest.mark.parametrize("options", [{"reliability": "soft"}, {"class_means": 0.5}])
+def test_a_preview_holds_where_every_row_bears_on_every_answer(options):
+    """Reliability and class means change with each removal; the preview knows."""
+    rng = np.random.default_rng(6)
+    keys, labels = rng.normal(size=(120, 4)), rng.choice(list("abc"), 120)
+    queries = rng.normal(size=(30, 4))
+    head = MemoryClassifier(k=7, **options).fit(keys, labels)
+    gone = rng.permutation(120)[:60]
+
+    preview = head.what_if(queries, remove=gone)
+    head.forget(gone)
+
+    assert preview.after.tolist() == head.predict(queries).tolist()
+    assert preview.flipped.any()
+    with pytest.raises(InvalidParameter):
+        head.what_if(remove=head.ids_[:1])

@@ -60,7 +60,13 @@ def describe(memory: Memory) -> InProcessCopy | Reference:
         newest = memory.versions()[-1].version
         past = memory.read_only and memory.version != newest
         return Reference(memory.uri, memory.version if past else None)
-    options = {
+    options = create_options(memory)
+    return InProcessCopy(options, memory.rows() if len(memory) else None)
+
+
+def create_options(memory: Memory) -> dict[str, Any]:
+    """Keyword arguments of ``Memory.create`` that make an empty memory like this one."""
+    return {
         "dim": memory.dim,
         "metric": memory.metric,
         "value": memory.value,
@@ -69,4 +75,3 @@ def describe(memory: Memory) -> InProcessCopy | Reference:
         "dtype": memory.dtype.name,
         "encoder": SimpleNamespace(fingerprint=memory.encoder, spec=memory.encoder_spec),
     }
-    return InProcessCopy(options, memory.rows() if len(memory) else None)
