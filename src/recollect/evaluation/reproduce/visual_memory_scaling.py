@@ -24,7 +24,8 @@ from recollect.evaluation.datasets import (
     read_texts,
 )
 from recollect.evaluation.reproduce.visual_memory_scaling_page import page
-from recollect.readout.voting import RULES
+from recollect.memory.memory import RAM, Memory
+from recollect.readout.voting import RULES, VoteRule, vote_all_k, weigh
 from recollect.types import Floats
 
 STEM = "visual-memory-scaling"
@@ -158,22 +159,24 @@ def random_labels(
     Returns:
         For each vote and k the accuracy at each share, with the paper's default parameters.
     """
-    from recollect.heads.visual_memory import MemoryClassifier
-
     rng = np.random.default_rng(0)
-    order, drawn = rng.permutation(len(labels)), rng.choice(np.unique(labels), len(labels))
+    names, codes = np.unique(labels, return_inverse=True)
+    order, drawn = rng.permutation(len(labels)), rng.integers(0, len(names), len(labels))
     most = min(max(ks), len(keys))
+    with Memory.create(RAM, dim=keys.shape[1]) as memory:
+        memory.add(keys, labels.tolist())
+        near = memory.search(queries, most)  # the labels have no part in who is near
+    weights = {rule: weigh(near, VoteRule(rule), "cosine") for rule in RULES}
     table: dict[tuple[str, int], list[float]] = {(rule, k): [] for rule in RULES for k in ks}
-    head = MemoryClassifier(k=most).fit(keys, labels)
     for share in shares:
-        noisy = labels.copy()
+        noisy = codes.copy()
         changed = order[: round(share * len(labels))]
         noisy[changed] = drawn[changed]
-        head.memory_.update(head.ids_, values=noisy.tolist())
         for rule in RULES:
-            answers = head.set_params(vote=rule).predict_all_k(queries, [min(k, most) for k in ks])
-            for k, column in zip(ks, answers.T, strict=True):
-                table[rule, k].append(round(float((column == truth).mean()), 5))
+            answers = names[vote_all_k(noisy[near.ids], weights[rule])]
+            for k in ks:
+                right = float((answers[:, min(k, most) - 1] == truth).mean())
+                table[rule, k].append(round(right, 5))
     lines = [{"rule": rule, "k": k, "accuracy": accuracy} for (rule, k), accuracy in table.items()]
     return {"rows": len(keys), "queries": len(queries), "shares": list(shares), "lines": lines}
 
