@@ -47,6 +47,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("demo", showcase.demo),
+    ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )
 _reproduce = typer.Typer(

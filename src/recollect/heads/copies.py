@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from recollect.memory.memory import RAM, Memory
-from recollect.types import Rows
+from recollect.types import Ids, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +56,23 @@ class Reference:
         return Memory.open(self.uri, self.version, read_only=True)
 
 
+def without_rows(memory: Memory, gone: Ids) -> Memory:
+    """Copy the rows that would be left if some were removed into a memory in RAM."""
+    options = {
+        name: getattr(memory, name)
+        for name in ("dim", "metric", "value", "value_dim", "metric_weights")
+    }
+    rows = memory.rows(np.setdiff1d(memory.ids, gone))
+    return InProcessCopy({**options, "dtype": memory.dtype.name}, rows).build()
+
+
 def describe(memory: Memory) -> InProcessCopy | Reference:
     """Take down what is needed to have this memory elsewhere."""
     if memory.uri != RAM:
         newest = memory.versions()[-1].version
         past = memory.read_only and memory.version != newest
         return Reference(memory.uri, memory.version if past else None)
-    options = create_options(memory)
-    return InProcessCopy(options, memory.rows() if len(memory) else None)
-
-
-def create_options(memory: Memory) -> dict[str, Any]:
-    """Keyword arguments of ``Memory.create`` that make an empty memory like this one."""
-    return {
+    options = {
         "dim": memory.dim,
         "metric": memory.metric,
         "value": memory.value,
@@ -75,3 +81,4 @@ def create_options(memory: Memory) -> dict[str, Any]:
         "dtype": memory.dtype.name,
         "encoder": SimpleNamespace(fingerprint=memory.encoder, spec=memory.encoder_spec),
     }
+    return InProcessCopy(options, memory.rows() if len(memory) else None)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator, empty_memory
+from recollect.heads.base import MemoryEstimator
+from recollect.heads.keeper import empty_memory
 from recollect.heads.peers import Peers
 from recollect.heads.selection import Grid, Judged, Scoring, TuningReport, choose
 from recollect.memory.leave_one_out import DEEPEST
@@ -183,3 +184,16 @@ class NeighborEstimator(MemoryEstimator):
         state = super().__getstate__()
         state.pop("_rows_asked", None)
         return state
+
+
+def joined(parts: Sequence[Neighbors], order: NDArray[np.intp]) -> Neighbors:
+    """Put what was found for blocks of queries together, in another order of the queries."""
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    codes = None if parts[0].codes is None else column("codes")
+    return Neighbors(
+        column("ids"), column("similarity"), column("values"), column("weights"), codes,
+        parts[0].classes,
+    )  # fmt: skip

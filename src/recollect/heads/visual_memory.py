@@ -17,32 +17,27 @@ from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
-from recollect.heads.abstention import Promise, check_promise, too_novel, too_unsure
-from recollect.heads.class_statistics import ClassStatistics
-from recollect.heads.explanation import Reading, added_shares, answers_of, explain_votes
-from recollect.heads.inputs import check_labels, in_our_words
-from recollect.heads.members import Means, OwnShares, blended, choose_means, own_shares
+from recollect.heads.abstention import Promise
+from recollect.heads.explanation import Reading, answers_of, explain_votes
+from recollect.heads.inputs import in_our_words
+from recollect.heads.members import choose_means
 from recollect.heads.neighbors import within
 from recollect.heads.selection import RELIABILITIES, TuningReport, make_grid
-from recollect.heads.votes import Read, VotingEstimator
+from recollect.heads.voting_classifier import VotingClassifier, as_text, codes_of, labels_of
+from recollect.heads.what_if import WhatIf, chosen_rows
 from recollect.memory.memory import Memory
 from recollect.readout.novelty import NoveltyScore, check_rate, novelty_scores
 from recollect.readout.reliability import Reliability, ReliabilityName, as_reliability
 from recollect.readout.voting import (
     LEAST_ALPHA,
     Rule,
-    VoteRule,
     check_k,
-    label_shares,
-    vote,
     vote_all_k,
-    vote_shares,
-    weigh,
 )
-from recollect.types import Codes, Doubles, Explanation, Mask, Metric, Neighbors, ValueKind
+from recollect.types import Doubles, Explanation, Metric
 
 
-class MemoryClassifier(ClassifierMixin, VotingEstimator):
+class MemoryClassifier(ClassifierMixin, VotingClassifier):
     """Name what the nearest rows vote for.
 
     Args:
@@ -214,7 +209,7 @@ class MemoryClassifier(ClassifierMixin, VotingEstimator):
                 whose answer has too small a share stay unanswered, all if need be.
         """
         read = self._read(X, self.k)
-        answers = _labels(read.near, self._winners(read))
+        answers = labels_of(read.near, self._winners(read))
         if abstain is None:
             return answers
         some = answers.astype(object)
@@ -279,11 +274,11 @@ class MemoryClassifier(ClassifierMixin, VotingEstimator):
         most = read.near.ids.shape[1]
         columns = [min(size, most) - 1 for size in sizes]
         if self.class_means == 0:
-            winners = vote_all_k(_codes(read.near), read.weights)[:, columns]
-            return _labels(read.near, answers_of(read.found, winners))
+            winners = vote_all_k(codes_of(read.near), read.weights)[:, columns]
+            return labels_of(read.near, answers_of(read.found, winners))
         base = self._base(read.keys)
         best = [self._blend(base, read, column + 1).argmax(axis=1) for column in columns]
-        return _labels(read.near, np.stack(best, axis=1))
+        return labels_of(read.near, np.stack(best, axis=1))
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy on these queries, in [0, 1]."""
@@ -370,112 +365,33 @@ class MemoryClassifier(ClassifierMixin, VotingEstimator):
         )
         return replace(report, means=found)
 
+    def what_if(
+        self, X: Any = None, *, remove: ArrayLike | None = None, where: str | None = None
+    ) -> WhatIf:
+        """Show which answers would change if rows were removed; nothing is written.
+
+        With ``reliability`` or ``class_means`` a removal reaches every answer: the rows that stay
+        are copied into RAM and asked.
+
+        Args:
+            X: Queries; None asks about every row that would stay, itself excluded.
+            remove: Ids of the rows; or
+            where: a filter, such as ``"label = 'cat'"``.
+
+        Returns:
+            The answers before and after, exactly as ``forget`` would leave them.
+
+        Example:
+            >>> pets = MemoryClassifier(k=1).fit([[1, 0], [0.9, 0.1], [0, 1]], ["a", "b", "c"])
+            >>> preview = pets.what_if([[1, 0], [0, 1]], remove=[0])
+            >>> preview.flipped.tolist(), preview.after.tolist()
+            ([True, False], ['b', 'c'])
+        """
+        self._check_options()
+        gone = chosen_rows(self._recall(), remove, where)
+        return self._previewed(X, gone)
+
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels that rows have now, sorted."""
-        return _as_text(self._recall().labels)
-
-    # -- inside --------------------------------------------------------------------------------
-
-    @property
-    def _kind(self) -> ValueKind:
-        return "label"
-
-    def _check_options(self) -> None:
-        self._rule()
-        as_reliability(self.reliability)
-        self._means()
-
-    def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
-        return check_labels(self, X, y)
-
-    def _rule(self) -> VoteRule:
-        return VoteRule(self.vote, self.alpha, self.temperature, self.sharpness)
-
-    def _means(self) -> Means:
-        return Means(self.class_means, self.shrinkage, self.mean_temperature)
-
-    def _read(self, X: Any, k: int) -> Read:
-        """Find the neighbors of each query and weigh their votes."""
-        self._check_options()
-        memory = self._recall()
-        keys = self._keys(X)
-        found = self._find(memory, keys, k)
-        near = self._judged(found, as_reliability(self.reliability))
-        return Read(keys, found, near, weigh(near, self._rule(), self.metric))
-
-    def _winners(self, read: Read) -> Codes:
-        if self.class_means == 0:
-            return answers_of(read.found, vote(_codes(read.near), read.weights)[:, None])[:, 0]
-        return np.asarray(self._shares(read).argmax(axis=1))
-
-    def _shares(self, read: Read) -> Doubles:
-        assert read.near.classes is not None
-        if self.class_means == 0:
-            shares = vote_shares(read.weights)
-            return label_shares(_codes(read.near), shares, len(read.near.classes))
-        return self._blend(self._base(read.keys), read, read.near.ids.shape[1])
-
-    def _blend(self, base: tuple[Doubles, float], read: Read, k: int) -> Doubles:
-        """Add the shares of the first k neighbors to what the class means give."""
-        shares = vote_shares(read.weights[:, :k]) * base[1]
-        return added_shares(base[0], _codes(read.near)[:, :k], shares)
-
-    def _base(self, keys: NDArray[Any]) -> tuple[Doubles, float]:
-        """The class means' part of every share, and what is left to the vote."""
-        means = self._means()
-        return means.shares(keys, self._statistics()), 1.0 - means.part
-
-    def _statistics(self) -> ClassStatistics:
-        memory = self._recall()
-        held = self.__dict__.get("_key_sums")
-        if held is None or held.memory is not memory:
-            held = self._key_sums = ClassStatistics(memory)
-        return held
-
-    def _own_votes(self) -> OwnShares:
-        """What the others vote on each row of the memory."""
-        memory = self._recall()
-        k = min(check_k(self.k), max(1, len(memory) - 1))
-        trust, classes = as_reliability(self.reliability), len(memory.labels)
-        return own_shares(self._peers(k), self._rule(), k, trust, classes)
-
-    def _refused(self, read: Read, rate: float, promise: str) -> Mask:
-        """Which queries stay unanswered."""
-        check_promise(promise)
-        k = read.found.ids.shape[1]
-        peers = self._peers(k)
-        if promise == "coverage":
-            return too_novel(read.found, peers, rate)
-        means, trust = self._means(), as_reliability(self.reliability)
-
-        def own() -> OwnShares:
-            shares = self._own_votes()
-            return blended(shares, means, self._statistics()) if means.part else shares
-
-        sure = self._shares(read).max(axis=1)
-        return too_unsure(sure, peers, rate, setting=(k, self._rule(), trust, means), own=own)
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave out what can be computed again."""
-        state = super().__getstate__()
-        state.pop("_key_sums", None)
-        return state
-
-    def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
-        code = {label: code for code, label in enumerate(self.memory_.labels.tolist())}
-        return np.array([code.get(label, -2) for label in values.tolist()], np.int64)
-
-
-def _codes(near: Neighbors) -> Codes:
-    assert near.codes is not None
-    return near.codes
-
-
-def _labels(near: Neighbors, codes: Codes) -> NDArray[Any]:
-    assert near.classes is not None
-    return _as_text(near.classes[codes])
-
-
-def _as_text(labels: NDArray[Any]) -> NDArray[Any]:
-    return labels.astype(str) if labels.dtype == object else labels
+        return as_text(self._recall().labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -11,10 +12,18 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recollect.errors import Closed, CorruptMemory, EncoderMismatch, InvalidParameter
+from recollect.errors import (
+    Closed,
+    CorruptMemory,
+    EncoderMismatch,
+    InvalidParameter,
+    RecollectError,
+)
+from recollect.index.approximate import ApproximateIndex
 from recollect.memory import checks, reading
 from recollect.memory.recall import View
 from recollect.memory.schema import Configuration, describe_encoder
+from recollect.memory.searching import Searching
 from recollect.memory.store import Store
 from recollect.types import Floats, Ids, Label, Metric, Neighbors, ValueKind
 
@@ -39,8 +48,15 @@ class Handle:
     """
 
     def __init__(
-        self, store: Store, *, uri: str, pinned: int | None = None, owner: bool = True
+        self,
+        store: Store,
+        *,
+        uri: str,
+        pinned: int | None = None,
+        owner: bool = True,
+        searching: Searching | None = None,
     ) -> None:
+        self._searching = searching or Searching()
         self._store, self._uri, self._pinned, self._owner = store, uri, pinned, owner
         self._view: View | None = None
         self._closed = False
@@ -170,12 +186,49 @@ class Handle:
         """
         _compare_encoders(self._config.encoder, describe_encoder(encoder)[0])
 
+    def prepare(self) -> dict[str, Any]:
+        """Make ready what the next search needs, wait for it, and say how searches are answered.
+
+        Without it the first search does that, and an approximate one stays exact while lists are
+        trained in the background.
+
+        Returns:
+            ``engine``, which is ``"exact"`` or ``"lists"``; for lists also ``measured_recall`` on a
+            sample of the rows, ``lists`` and ``lists_searched`` of them for k = 10.
+
+        Example:
+            >>> from recollect import Memory
+            >>> memory = Memory.create(":memory:", dim=1)
+            >>> memory.prepare()
+            {'engine': 'exact'}
+        """
+        with self._reading() as view:
+            index = view.index
+        if isinstance(index, ApproximateIndex):
+            index.prepare()
+        return view.search_status()
+
     def close(self) -> None:
         """Release the files and the writer's lock; harmless when called again."""
-        self._closed = True
-        self._view = None
-        if self._owner:
-            self._store.close()
+        try:
+            if self._owner and not self._closed and not self.read_only:
+                self._keep()
+        finally:
+            self._closed = True
+            self._view = None
+            if self._owner:
+                self._store.close()
+
+    def _keep(self) -> None:
+        """Leave a cache behind, if all is well; it is nobody's trouble if not."""
+        store = self._store
+        with suppress(RecollectError, OSError, sqlite3.Error), store.mutex:
+            if store.db.in_transaction:
+                return
+            if self._seen != store.generation:
+                self._current()  # an erasure has moved everything, and deleted the cache
+            if self._view is not None and self._view.version == store.version:
+                self._view.keep()
 
     def __enter__(self) -> Self:
         return self
@@ -246,7 +299,7 @@ class Handle:
         if self._view is None:
             if self._pinned is not None:
                 store.check_version(self._pinned)
-            view = View(store, self._pinned)
+            view = View(store, self._pinned, self._searching)
             if store.read_only:  # a writer elsewhere may have given the rows other keys
                 _compare_encoders(view.config.encoder, self._expected)
             self._view = view
