@@ -94,7 +94,7 @@ def scaling(
     per_class: Sequence[int] = PER_CLASS,
     seeds: int = 3,
 ) -> dict[str, Any]:
-    """Ask memories of growing size: the first rows of each class, in orders drawn at random.
+    """Ask memories of growing size: rows of each class drawn at random, and at last all rows.
 
     Args:
         keys: float32 ``(rows, dim)``.
@@ -112,8 +112,8 @@ def scaling(
     from recollect.heads.visual_memory import MemoryClassifier
 
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    sizes = [size for size in per_class if size <= counts.min()]
-    errors = np.zeros(len(sizes))
+    sizes = [size for size in per_class if size < counts.min()] + [int(counts.max())]
+    errors, rows = np.zeros(len(sizes)), np.zeros(len(sizes), np.int64)
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(labels))
         rank = np.zeros(len(labels), np.int64)
@@ -122,9 +122,9 @@ def scaling(
             rank[of_class] = np.arange(len(of_class))
         for place, size in enumerate(sizes):
             chosen = rank < size
+            rows[place] = chosen.sum()
             head = MemoryClassifier().fit(keys[chosen], labels[chosen])
             errors[place] += 100 * float((head.predict(queries) != truth).mean()) / seeds
-    rows = np.array(sizes) * len(classes)
     a, b = fit_double_logarithm(rows[rows >= 100], errors[rows >= 100])
     return {
         "rows": rows.tolist(), "error": [round(error, 3) for error in errors.tolist()],
