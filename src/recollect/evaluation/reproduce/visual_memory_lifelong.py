@@ -342,7 +342,7 @@ def _reranking(models: Path, images: Callable[..., Keys], cache: Any) -> dict[st
     place = models / "zero_shot_text_map" / "map.npz"
     check_there(place, "the map from texts to pictures", "RECOLLECT_MODELS")
     keys, labels = images("cifar10", "train", 10_000)
-    queries, truth = images("cifar10", "test", 1_000)
+    queries, truth = images("cifar10", "test", 2_000)
     with np.load(place) as parts:
         linear, shift, center = (
             parts[name].astype(np.float64) for name in ("A", "c", "image_mean")
@@ -353,7 +353,7 @@ def _reranking(models: Path, images: Callable[..., Keys], cache: Any) -> dict[st
     vectors = vectors.reshape(len(names), len(TEMPLATES), -1).mean(axis=1)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return reranking(
-        "CIFAR-10", (keys[:9_000], labels[:9_000]), (keys[9_500:], labels[9_500:]),
+        "CIFAR-10", (keys[:9_000], labels[:9_000]), (keys[9_000:], labels[9_000:]),
         (queries, truth), vectors @ linear + shift, names, center,
     )  # fmt: skip
 
