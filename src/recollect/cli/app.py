@@ -11,7 +11,19 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, lifelong, measure, showcase, teach
+from recollect.cli import (
+    ask,
+    dual,
+    edit,
+    exchange,
+    history,
+    inspect,
+    lifelong,
+    machine,
+    measure,
+    showcase,
+    teach,
+)
 
 INTERRUPTED = 130
 
@@ -29,6 +41,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("init", teach.init),
     ("add", teach.add),
     ("predict", ask.predict),
+    ("observe", dual.observe),
     ("search", ask.search),
     ("explain", ask.explain),
     ("relabel", edit.relabel),
@@ -46,7 +59,9 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
+    ("doctor", machine.doctor),
     ("demo", showcase.demo),
+    ("reproduce dual-memory", showcase.dual_memory),
     ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )
