@@ -11,7 +11,9 @@ import pytest
 import recollect
 from recollect import errors
 from recollect.evaluation.reproduce.dense_memory_page import page as dense_page
+from recollect.evaluation.reproduce.visual_memory_lifelong_page import page as lifelong_page
 from recollect.evaluation.reproduce.visual_memory_page import page as visual_page
+from recollect.evaluation.reproduce.visual_memory_scaling_page import page as scaling_page
 
 WITH_CODE = [page for page in doc_pages.PAGES if doc_pages.blocks(page, "python")]
 
@@ -45,7 +47,13 @@ def test_every_link_to_a_file_leads_somewhere(page):
 
 
 @pytest.mark.parametrize(
-    ("name", "page_of"), [("visual-memory", visual_page), ("dense-memory", dense_page)]
+    ("name", "page_of"),
+    [
+        ("visual-memory", visual_page),
+        ("visual-memory-lifelong", lifelong_page),
+        ("visual-memory-scaling", scaling_page),
+        ("dense-memory", dense_page),
+    ],
 )
 def test_the_page_of_a_reproduction_is_what_its_figures_say(name, page_of):
     """The page is written from the run's JSON file, never by hand."""

@@ -61,7 +61,7 @@ def run(
     curves, keys = [], None
     for name, encoder, rows in (
         ("pixels", PixelEncoder(), MANY_ROWS),
-        ("HOG", HogEncoder(), MANY_ROWS),
+        ("HOG", HogEncoder(), ROWS),
         ("MobileNetV2 at 96 px", mobilenet(models, 96), ROWS),
         ("MobileNetV2 at 160 px", mobilenet(models), ROWS),
     ):
