@@ -12,7 +12,9 @@ import recollect
 from recollect import errors
 from recollect.evaluation.reproduce.dense_memory_page import page as dense_page
 from recollect.evaluation.reproduce.residual_memory_page import page as residual_page
+from recollect.evaluation.reproduce.visual_memory_lifelong_page import page as lifelong_page
 from recollect.evaluation.reproduce.visual_memory_page import page as visual_page
+from recollect.evaluation.reproduce.visual_memory_scaling_page import page as scaling_page
 
 WITH_CODE = [page for page in doc_pages.PAGES if doc_pages.blocks(page, "python")]
 
@@ -51,6 +53,8 @@ def test_every_link_to_a_file_leads_somewhere(page):
         ("visual-memory", visual_page),
         ("dense-memory", dense_page),
         ("residual-memory", residual_page),
+        ("visual-memory-lifelong", lifelong_page),
+        ("visual-memory-scaling", scaling_page),
     ],
 )
 def test_the_page_of_a_reproduction_is_what_its_figures_say(name, page_of):

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from recollect.errors import InvalidParameter
+from recollect.errors import InputError, InvalidParameter
 from recollect.evaluation.plots import plot_curves, plot_residual_search
 from recollect.evaluation.reproduce import visual_memory_lifelong as lifelong
 from recollect.evaluation.reproduce import visual_memory_scaling as growth
@@ -167,3 +167,12 @@ def test_a_residual_search_is_drawn_one_line_for_each_search():
     figure = plot_residual_search(None, steps, {})
 
     assert [axes.get_visible() for axes in figure.axes] == [True] * 5 + [False]
+
+
+@pytest.mark.parametrize("part", [lifelong, growth])
+def test_a_reproduction_without_its_data_says_what_is_missing(part, tmp_path):
+    """One error that names the variable, not a traceback."""
+    with pytest.raises(InputError, match="are not there") as caught:
+        part.run(data=tmp_path, models=tmp_path)
+
+    assert "RECOLLECT_" in caught.value.remedy

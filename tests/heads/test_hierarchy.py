@@ -39,20 +39,21 @@ def test_the_answer_is_the_most_specific_one_that_is_sure_enough(pets, confidenc
 
 
 def test_thresholds_are_chosen_on_the_rows_themselves(pets):
-    """Left out, rows 0, 1, 2, 3 are answered dog, carp, dog, dog with shares 2/3, 1/3, 1/3, 1/3.
+    """Left out, all rows are called mammals, with 1, 2/3, 2/3, 2/3, and all but row 0 are right.
 
-    Only rows that are sure to 2/3 could pass at 1/2 right, and row 0 is wrong; all together are
-    half right. As mammals they are answered with 1, 2/3, 2/3, 2/3 and the last three are right.
+    As pets all are called dog, with 2/3, 2/3, 1/3, 1/3, and only the last two are right: at 0.6 no
+    share keeps the promise, and every row is left to the level above; at 0.5 the smallest does.
     """
     near, weights = pets.votes(None)
     labels, shares = KINDS.vote(near, weights)
 
-    chosen = KINDS.calibrate(pets, accuracy=(0.7, 0.5))
+    chosen = KINDS.calibrate(pets, accuracy=(0.75, 0.6))
 
     assert labels[:, 0].tolist() == ["mammal"] * 4
     assert shares[:, 0].tolist() == pytest.approx([1, 2 / 3, 2 / 3, 2 / 3])
     assert chosen[0] == pytest.approx(2 / 3)
-    assert KINDS.calibrate(pets, accuracy=1.0)[0] > 1
+    assert chosen[1] > 1
+    assert KINDS.calibrate(pets, accuracy=0.5)[1] == pytest.approx(1 / 3)
 
 
 def test_a_table_of_levels_is_read_from_csv(tmp_path):

@@ -228,7 +228,7 @@ def test_a_description_that_is_no_json_object_is_refused(text):
 def test_a_table_of_a_newer_version_is_told_apart_from_a_damaged_one():
     """The remedy differs: update instead of restoring a copy."""
     with pytest.raises(UnsupportedFormat, match="newer version"):
-        from_arrow(told(format=2))
+        from_arrow(told(format=3))
 
 
 @pytest.mark.parametrize(
@@ -471,3 +471,46 @@ def test_a_foreign_table_becomes_a_memory(tmp_path):
         near = memory.search([[0.5, 1.0]], k=2, where="split = 'test'")
 
     assert near.ids.tolist() == [[1, -1]]
+
+
+def test_pictures_and_used_ids_travel_with_the_rows(tmp_path):
+    """An id in a receipt still means the row that was erased, in the copy too."""
+    with Memory.create(tmp_path / "memory", dim=2) as memory:
+        memory.add(np.eye(2), ["cat", "dog"], thumbnails=[b"a cat", None])
+        memory.add([[1, 1], [2, 1]], ["fish", "fish"], metadata={"thumbnail": ["big", "small"]})
+        memory.erase([2])
+        memory.remove([3])
+        memory.to_parquet(tmp_path / "rows.parquet")
+
+    with Memory.from_parquet(tmp_path / "copy", tmp_path / "rows.parquet") as copy:
+        assert [copy.thumbnail(row) for row in copy.ids.tolist()] == [b"a cat", None]
+        assert copy.version == 1
+        with pytest.raises(DuplicateIds):
+            copy.add([[1, 1]], ["fish"], ids=[2])
+        assert copy.add([[1, 1]], ["fish"]).tolist() == [4]
+
+
+def test_a_table_of_format_1_is_read_as_before():
+    """It knew neither pictures nor used ids, and a column may be called thumbnail in it."""
+    rows = some_rows(metadata={"thumbnail": ["big", None]})
+    table = to_arrow(rows, about=ABOUT)
+    facts = json.loads(table.schema.metadata[b"recollect"]) | {"format": 1}
+    del facts["thumbnails"], facts["retired"]
+    names = ["thumbnail" if name == "metadata.thumbnail" else name for name in table.column_names]
+    old = table.rename_columns(names).replace_schema_metadata({b"recollect": json.dumps(facts)})
+
+    read, found = from_arrow(old)
+
+    assert read.metadata == {"thumbnail": ["big", None]}
+    assert (found["thumbnails"], found["retired"]) == (None, [])
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"retired": [-1]}, {"retired": [1.5]}, {"retired": "all"}, {"retired": [7]},
+     {"thumbnails": 1}, {"thumbnails": True}],
+)  # fmt: skip
+def test_a_forged_description_of_pictures_or_ids_is_refused(facts):
+    """Whoever sends a table does not decide which ids are free."""
+    with pytest.raises(CorruptMemory):
+        from_arrow(told(**facts))

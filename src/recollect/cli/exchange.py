@@ -26,10 +26,7 @@ def export(
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Write all rows to a Parquet file, bit for bit.
-
-    Small pictures are not included.
-    """
+    """Write all rows to a Parquet file, bit for bit, with their small pictures."""
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         if file.exists() and not force:
             raise InputError(

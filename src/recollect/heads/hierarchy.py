@@ -204,18 +204,23 @@ class Hierarchy:
                 each.
 
         Returns:
-            For each level the smallest confidence at which the rows that pass are right so often;
-            above 1 if none is, so that the level is never answered.
+            For each level the smallest confidence at which the rows that are answered there, which
+            no more specific level answers, are right so often; above 1 if none is, so that the
+            level is never answered.
         """
         wanted = _thresholds(accuracy, len(self.levels))
         near, weights = classifier.votes(None)
         labels, shares = self.vote(near, weights)
         truth = [self.path(label) for label in classifier.memory_.rows(classifier.ids_).values]
         right = labels == np.array([*truth, None], object)[:-1].tolist()
-        return tuple(
-            _least(shares[:, level], right[:, level], wanted[level])
-            for level in range(len(self.levels))
-        )
+        chosen = [0.0] * len(self.levels)
+        left = np.ones(len(shares), bool)
+        # From the most specific level up: a level answers only what those below it leave.
+        for level in reversed(range(len(self.levels))):
+            sure, hits = shares[left, level], right[left, level]
+            chosen[level] = _least(sure, hits, float(wanted[level]))
+            left &= shares[:, level] < chosen[level]
+        return tuple(chosen)
 
 
 def _least(shares: Doubles, right: NDArray[np.bool_], wanted: float) -> float:

@@ -139,11 +139,22 @@ class Asking(Handle):
 
     def to_arrow(self) -> pa.Table:
         """Return all rows as an Arrow table; needs ``recollect[arrow]``."""
-        return interchange.to_arrow(self.rows(), about=reading.about(self._config))
+        with self._reading():
+            return interchange.to_arrow(self.rows(), **self._exported())
 
     def to_parquet(self, path: str | Path) -> None:
         """Write all rows to a Parquet file, bit for bit; needs ``recollect[arrow]``."""
-        interchange.to_parquet(self.rows(), path, about=reading.about(self._config))
+        with self._reading():
+            rows, how = self.rows(), self._exported()
+        interchange.to_parquet(rows, path, **how)
+
+    def _exported(self) -> dict[str, Any]:
+        with self._reading() as view:
+            return {
+                "about": reading.about(view.config),
+                "thumbnails": reading.thumbnails(self._store, view.table.ids),
+                "retired": reading.retired(self._store, view.table.ids),
+            }
 
     def verify(self) -> verification.Verification:
         """Read every byte and compare it with its checksum, trusting nothing."""

@@ -2,8 +2,9 @@
 
 A table has the columns ``id`` (int64), ``key`` (fixed-size list of float32, float16 or uint8),
 ``label`` (text or int64) or ``value`` (float64, or fixed-size list of float32), ``weight``
-(float64), ``source`` (text) and one column per metadata column. What holds for the memory as a
-whole stands as JSON in the schema's metadata under ``recollect``. Thumbnails are not carried over.
+(float64), ``source`` (text), one column per metadata column and, where rows have them,
+``thumbnail`` (bytes). What holds for the memory as a whole stands as JSON in the schema's metadata
+under ``recollect``, with the ids that must not be used again.
 
 Tables that Recollect did not write can be read too: see `recollect.memory.foreign`.
 """
@@ -46,18 +47,25 @@ from recollect.memory.arrow_columns import (
 from recollect.memory.schema import Configuration
 from recollect.types import Rows
 
-FORMAT = 1
+FORMAT = 2
 _ABOUT = b"recollect"
 _ABOUT_LIMIT = 16 * 2**20
 _GROUP_BYTES = 64 * 2**20  # of keys in one row group of a Parquet file
 # Entries of ``about`` that make a memory; without a default stand those a caller must give.
 _FACTS = tuple(field.name for field in fields(Configuration))
 # A metadata column of such a name would hide a column of the table itself.
-_OWN = frozenset(("id", "key", "label", "value", "weight", "source"))
+_OWN = frozenset(("id", "key", "label", "value", "weight", "source", "thumbnail"))
+_OWN_1 = _OWN - {"thumbnail"}  # in format 1
 _REWRITE = "Export the memory again, and copy the file whole."
 
 
-def to_arrow(rows: Rows, *, about: Mapping[str, Any]) -> Any:
+def to_arrow(
+    rows: Rows,
+    *,
+    about: Mapping[str, Any],
+    thumbnails: Sequence[bytes | None] = (),
+    retired: Sequence[int] = (),
+) -> Any:
     """Turn rows into an Arrow table that `from_arrow` gives back bit for bit.
 
     Args:
@@ -66,6 +74,8 @@ def to_arrow(rows: Rows, *, about: Mapping[str, Any]) -> Any:
             ``metric`` and ``value`` are required, and ``metadata`` (column name -> ``"str"``,
             ``"int"``, ``"float"`` or ``"bool"``) tells the types of columns whose values are all
             missing. Other entries are carried along.
+        thumbnails: The encoded picture of each row or None, or nothing if there are none.
+        retired: Ids that were used and must not be used again.
 
     Returns:
         ``pyarrow.Table`` with one row per row, in the order of ``rows``.
@@ -79,6 +89,8 @@ def to_arrow(rows: Rows, *, about: Mapping[str, Any]) -> Any:
     kinds = _metadata_kinds(rows.metadata, about.get("metadata") or {})
     facts = dict.fromkeys(_FACTS) | dict(about)
     facts |= {"format": FORMAT, "dtype": rows.keys.dtype.name, "metadata": kinds}
+    pictured = any(picture is not None for picture in thumbnails)
+    facts |= {"thumbnails": pictured, "retired": list(retired)}
     if rows.values.ndim == 2:
         facts["value_dim"] = rows.values.shape[1]
     _check_about(facts, InvalidParameter)
@@ -102,8 +114,10 @@ def to_arrow(rows: Rows, *, about: Mapping[str, Any]) -> Any:
         "float": pa.float64(),
         "bool": pa.bool_(),
     }
+    if pictured:
+        columns["thumbnail"] = pa.array(thumbnails, pa.binary())
     for column, kind in kinds.items():
-        columns[_column_name(column)] = pa.array(rows.metadata[column], arrow_kinds[kind])
+        columns[_column_name(column, _OWN)] = pa.array(rows.metadata[column], arrow_kinds[kind])
     try:
         text = json.dumps(facts, allow_nan=False)
     except (TypeError, ValueError) as error:
@@ -122,7 +136,8 @@ def from_arrow(table: Any, *, valued: bool = True) -> tuple[Rows, dict[str, Any]
 
     Returns:
         The rows, and the facts about the memory: every field of its configuration and ``metadata``
-        are there and agree with the rows.
+        are there and agree with the rows; ``thumbnails`` holds the encoded picture of each row or
+        None, or is None itself, and ``retired`` the ids that must not be used again.
 
     Raises:
         CorruptMemory: The table says it is Recollect's, and is not as it was written.
@@ -143,13 +158,17 @@ def from_arrow(table: Any, *, valued: bool = True) -> tuple[Rows, dict[str, Any]
         if own:
             facts = _about(table.schema.metadata[_ABOUT])
             rows = _own_rows(table, facts)
+            facts["thumbnails"] = _pictures(table) if facts["thumbnails"] else None
+            if not set(facts["retired"]).isdisjoint(rows.ids.tolist()):
+                raise CorruptMemory("an id is used and retired at once", remedy=_REWRITE)
         else:
             rows, facts = foreign.read(table, valued=valued)
+            facts |= {"thumbnails": None, "retired": []}
         _refuse_zeros(rows, facts)
         return rows, facts
 
 
-def to_parquet(rows: Rows, path: str | os.PathLike[str], *, about: Mapping[str, Any]) -> None:
+def to_parquet(rows: Rows, path: str | os.PathLike[str], **how: Any) -> None:
     """Write rows to a Parquet file in one step: the whole file appears, or none.
 
     Arguments as in `to_arrow`.
@@ -157,7 +176,7 @@ def to_parquet(rows: Rows, path: str | os.PathLike[str], *, about: Mapping[str, 
     Raises:
         WriteFailed: The disk refused; a file that was there before is as it was.
     """
-    table = to_arrow(rows, about=about)
+    table = to_arrow(rows, **how)
     from pyarrow import parquet
 
     target = Path(path)
@@ -231,6 +250,8 @@ def _about(raw: bytes) -> dict[str, Any]:
         raise CorruptMemory(
             "the description of the memory is malformed", expected="an object", remedy=_REWRITE
         )
+    # Format 1 knew neither.
+    facts = {"thumbnails": False, "retired": []} | facts
     _check_about(facts, CorruptMemory)
     return facts
 
@@ -250,6 +271,8 @@ def _check_about(facts: Mapping[str, Any], error: type[RecollectError]) -> None:
         ("metadata", _are_kinds(kinds), "column names with str, int, float or bool"),
         ("encoder_spec", spec is None or isinstance(spec, dict), "an object or null"),
         ("encoder", encoder is None or isinstance(encoder, str), "text or null"),
+        ("thumbnails", isinstance(facts.get("thumbnails"), bool), "true or false"),
+        ("retired", _are_ids(facts.get("retired")), "integers of 0 or more"),
     ):
         if not sound:
             raise error(
@@ -277,6 +300,10 @@ def _are_kinds(kinds: object) -> bool:
     )
 
 
+def _are_ids(ids: object) -> bool:
+    return isinstance(ids, list) and all(type(each) is int and 0 <= each < 1 << 63 for each in ids)
+
+
 def _metadata_kinds(
     metadata: Mapping[str, Sequence[Any]], told: Mapping[str, str]
 ) -> dict[str, str]:
@@ -300,8 +327,8 @@ def _kind_of(column: Sequence[Any], name: str) -> str:
     )
 
 
-def _column_name(name: str) -> str:
-    return f"metadata.{name}" if name in _OWN or name.startswith("metadata.") else name
+def _column_name(name: str, own: frozenset[str]) -> str:
+    return f"metadata.{name}" if name in own or name.startswith("metadata.") else name
 
 
 # Columns
@@ -323,8 +350,10 @@ def _values(pa: Any, values: NDArray[Any]) -> Any:
 def _own_rows(table: Any, facts: dict[str, Any]) -> Rows:
     """Rows of a table whose facts are sound; every column must be there and fit them."""
     name = "label" if facts["value"] == "label" else "value"
-    stored = {column: _column_name(column) for column in facts["metadata"]}
-    wanted = ["id", "key", name, "weight", "source", *stored.values()]
+    own = _OWN if facts["format"] > 1 else _OWN_1
+    stored = {column: _column_name(column, own) for column in facts["metadata"]}
+    pictures = ["thumbnail"] if facts["thumbnails"] else []
+    wanted = ["id", "key", name, "weight", "source", *pictures, *stored.values()]
     if sorted(table.column_names) != sorted(wanted):
         raise CorruptMemory(
             "the table has other columns than it was written with",
@@ -366,6 +395,19 @@ def _own_rows(table: Any, facts: dict[str, Any]) -> Rows:
             for column, kind in facts["metadata"].items()
         },
     )
+
+
+def _pictures(table: Any) -> list[bytes | None]:
+    column = table.column("thumbnail")
+    if str(column.type) != "binary":
+        raise CorruptMemory(
+            "the column 'thumbnail' holds no pictures",
+            expected="bytes",
+            got=str(column.type),
+            remedy=_REWRITE,
+        )
+    pictures: list[bytes | None] = column.to_pylist()
+    return pictures
 
 
 def _refuse_zeros(rows: Rows, facts: dict[str, Any]) -> None:

@@ -188,9 +188,9 @@ class Memory(Forgetting):
         )
         try:
             if len(rows):
-                memory.add(
-                    rows.keys, rows.values, ids=rows.ids, weights=rows.weights,
-                    sources=rows.sources, metadata=rows.metadata,
+                memory._teach(  # noqa: SLF001 - of its own class
+                    rows.keys, rows.values, rows.ids, rows.weights, rows.sources, rows.metadata,
+                    about["thumbnails"], replacing=False, retired=about["retired"],
                 )  # fmt: skip
         except BaseException:
             memory.close()

@@ -135,6 +135,26 @@ def thumbnail(store: Store, row: int) -> bytes | None:
     return None
 
 
+def thumbnails(store: Store, ids: Ids) -> list[bytes | None]:
+    """Return the pictures kept with rows, in their order; empty if there are none."""
+    query = "SELECT id, picture, sum FROM thumbnails"
+    found = {}
+    for row, picture, total in typed_lines(store.db, query, int, bytes, int):
+        if picture_sum(row, picture) != total:
+            raise CorruptMemory(
+                f"the thumbnail of row {row} is not what was written", remedy=RESTORE
+            )
+        found[row] = picture
+    return [found.get(row) for row in ids.tolist()] if found else []
+
+
+def retired(store: Store, ids: Ids) -> list[int]:
+    """Ids that were used before and are not among these, sorted: they are never used again."""
+    used = "SELECT id FROM retired UNION SELECT id FROM rows ORDER BY id"
+    alive = set(ids.tolist())
+    return [row for (row,) in typed_lines(store.db, used, int) if row not in alive]
+
+
 def about(config: Configuration) -> dict[str, Any]:
     """What an exported table says of the memory it came from, as plain values for JSON."""
     fields = asdict(config)

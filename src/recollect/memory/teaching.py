@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -69,7 +69,7 @@ class Teaching(Asking):
 
     def _teach(
         self, keys: Any, values: Any, ids: Any, weights: Any, sources: Any, metadata: Any,
-        thumbnails: Any, *, replacing: bool,
+        thumbnails: Any, *, replacing: bool, retired: Sequence[int] = (),
     ) -> Ids:  # fmt: skip
         stored = checks.check_keys(keys, self._store.config)
         rows = len(stored)
@@ -90,6 +90,7 @@ class Teaching(Asking):
             if replacing:
                 writes.end_all(store, write.version)
             states, labels = writes.add_rows(store, write.version, batch, view.book)
+            writes.retire(store, retired)
             store.record_version(
                 write.version,
                 "replace" if replacing else "add",

@@ -16,7 +16,7 @@ from recollect.errors import DuplicateIds
 from recollect.memory.schema import STATE_COLUMNS, VALUE_COLUMNS
 from recollect.memory.segments import Segment, as_bytes, segment_name
 from recollect.memory.store import ALIVE, ALIVE_AT, Store
-from recollect.memory.sums import checksums, picture_sum, row_sum
+from recollect.memory.sums import RETIRED_SUM, checksums, picture_sum, row_sum
 from recollect.memory.table import STATE, LabelBook, States
 from recollect.types import Doubles, Ids
 
@@ -252,6 +252,14 @@ def end_rows(store: Store, version: int, ids: Ids) -> None:
     store.db.executemany(
         f"UPDATE rows SET died = ? WHERE id = ? AND {ALIVE}",
         [(version, row) for row in ids.tolist()],
+    )
+
+
+def retire(store: Store, ids: Sequence[int]) -> None:
+    """Let ids never be used again, as in the memory from which rows were taken over."""
+    store.db.executemany(
+        f"INSERT OR IGNORE INTO retired SELECT id, {RETIRED_SUM} FROM (SELECT ? AS id)",
+        [(row,) for row in ids],
     )
 
 

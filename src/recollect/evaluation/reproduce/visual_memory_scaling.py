@@ -24,7 +24,8 @@ from recollect.evaluation.datasets import (
     read_texts,
 )
 from recollect.evaluation.reproduce.visual_memory_scaling_page import page
-from recollect.readout.voting import RULES
+from recollect.memory.memory import RAM, Memory
+from recollect.readout.voting import RULES, VoteRule, vote_all_k, weigh
 from recollect.types import Floats
 
 STEM = "visual-memory-scaling"
@@ -60,7 +61,7 @@ def run(
     curves, keys = [], None
     for name, encoder, rows in (
         ("pixels", PixelEncoder(), MANY_ROWS),
-        ("HOG", HogEncoder(), MANY_ROWS),
+        ("HOG", HogEncoder(), ROWS),
         ("MobileNetV2 at 96 px", mobilenet(models, 96), ROWS),
         ("MobileNetV2 at 160 px", mobilenet(models), ROWS),
     ):
@@ -93,7 +94,7 @@ def scaling(
     per_class: Sequence[int] = PER_CLASS,
     seeds: int = 3,
 ) -> dict[str, Any]:
-    """Ask memories of growing size: the first rows of each class, in orders drawn at random.
+    """Ask memories of growing size: rows of each class drawn at random, and at last all rows.
 
     Args:
         keys: float32 ``(rows, dim)``.
@@ -111,8 +112,8 @@ def scaling(
     from recollect.heads.visual_memory import MemoryClassifier
 
     classes, codes, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    sizes = [size for size in per_class if size <= counts.min()]
-    errors = np.zeros(len(sizes))
+    sizes = [size for size in per_class if size < counts.min()] + [int(counts.max())]
+    errors, rows = np.zeros(len(sizes)), np.zeros(len(sizes), np.int64)
     for seed in range(seeds):
         order = np.random.default_rng(seed).permutation(len(labels))
         rank = np.zeros(len(labels), np.int64)
@@ -121,9 +122,9 @@ def scaling(
             rank[of_class] = np.arange(len(of_class))
         for place, size in enumerate(sizes):
             chosen = rank < size
+            rows[place] = chosen.sum()
             head = MemoryClassifier().fit(keys[chosen], labels[chosen])
             errors[place] += 100 * float((head.predict(queries) != truth).mean()) / seeds
-    rows = np.array(sizes) * len(classes)
     a, b = fit_double_logarithm(rows[rows >= 100], errors[rows >= 100])
     return {
         "rows": rows.tolist(), "error": [round(error, 3) for error in errors.tolist()],
@@ -158,22 +159,24 @@ def random_labels(
     Returns:
         For each vote and k the accuracy at each share, with the paper's default parameters.
     """
-    from recollect.heads.visual_memory import MemoryClassifier
-
     rng = np.random.default_rng(0)
-    order, drawn = rng.permutation(len(labels)), rng.choice(np.unique(labels), len(labels))
+    names, codes = np.unique(labels, return_inverse=True)
+    order, drawn = rng.permutation(len(labels)), rng.integers(0, len(names), len(labels))
     most = min(max(ks), len(keys))
+    with Memory.create(RAM, dim=keys.shape[1]) as memory:
+        memory.add(keys, labels.tolist())
+        near = memory.search(queries, most)  # the labels have no part in who is near
+    weights = {rule: weigh(near, VoteRule(rule), "cosine") for rule in RULES}
     table: dict[tuple[str, int], list[float]] = {(rule, k): [] for rule in RULES for k in ks}
-    head = MemoryClassifier(k=most).fit(keys, labels)
     for share in shares:
-        noisy = labels.copy()
+        noisy = codes.copy()
         changed = order[: round(share * len(labels))]
         noisy[changed] = drawn[changed]
-        head.memory_.update(head.ids_, values=noisy.tolist())
         for rule in RULES:
-            answers = head.set_params(vote=rule).predict_all_k(queries, [min(k, most) for k in ks])
-            for k, column in zip(ks, answers.T, strict=True):
-                table[rule, k].append(round(float((column == truth).mean()), 5))
+            answers = names[vote_all_k(noisy[near.ids], weights[rule])]
+            for k in ks:
+                right = float((answers[:, min(k, most) - 1] == truth).mean())
+                table[rule, k].append(round(right, 5))
     lines = [{"rule": rule, "k": k, "accuracy": accuracy} for (rule, k), accuracy in table.items()]
     return {"rows": len(keys), "queries": len(queries), "shares": list(shares), "lines": lines}
 
