@@ -196,7 +196,7 @@ def test_the_search_of_weights_begins_with_equal_ones(taught):
     """So the result is never worse on the images it saw; and the report says what it saw."""
     images, labels = noisy(60, seed=1)
 
-    report = taught.set_params(weights=None).tune(images, labels, evaluations=8, oracle=True)
+    report = taught.set_params(weights=None).tune(images, labels, evaluations=4, oracle=True)
 
     assert report.trace[0][0] == EQUAL
     assert report.score >= report.unweighted
@@ -210,7 +210,7 @@ def test_the_search_of_weights_is_the_same_every_time(taught):
     images, labels = noisy(40, seed=1)
     taught.set_params(weights=None)
 
-    again = [taught.tune(images, labels, evaluations=8).trace for _ in range(2)]
+    again = [taught.tune(images, labels, evaluations=7).trace for _ in range(2)]
 
     assert again[0] == again[1]
 

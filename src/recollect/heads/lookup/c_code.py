@@ -98,7 +98,7 @@ def _text(
             for key, block in numbers.items()
         ),
         *(
-            f"static const unsigned char {name}_{key}[{block.size} + 1] ={_string(block)};"
+            f"static const unsigned char {name}_{key}[{block.size} + 8] ={_string(block)};"
             for key, block in arrays.items()
         ),
         BODY.replace("LOOKUP_", f"{big}_").replace("lookup_", f"{name}_"),

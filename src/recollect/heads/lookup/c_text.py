@@ -13,23 +13,23 @@ typedef struct { int64_t distance; int32_t row; } lookup_near;
 
 static int lookup_ones(uint64_t x)
 {
+#if defined(__GNUC__) && defined(__POPCNT__)
+    return __builtin_popcountll(x);
+#else
     x -= x >> 1 & UINT64_C(0x5555555555555555);
     x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
     x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
     return (int)(x * UINT64_C(0x0101010101010101) >> 56);
+#endif
 }
 
+/* Eight bytes at once, of which some count; every table ends in eight bytes that nobody means. */
 static uint64_t lookup_word(const unsigned char *bytes, int count)
 {
-    uint64_t word = 0;
-    int i;
-    if (count >= 8)
-        return (uint64_t)bytes[0] | (uint64_t)bytes[1] << 8 | (uint64_t)bytes[2] << 16
-            | (uint64_t)bytes[3] << 24 | (uint64_t)bytes[4] << 32 | (uint64_t)bytes[5] << 40
-            | (uint64_t)bytes[6] << 48 | (uint64_t)bytes[7] << 56;
-    for (i = 0; i < count; i++)
-        word |= (uint64_t)bytes[i] << 8 * i;
-    return word;
+    uint64_t word = (uint64_t)bytes[0] | (uint64_t)bytes[1] << 8 | (uint64_t)bytes[2] << 16
+        | (uint64_t)bytes[3] << 24 | (uint64_t)bytes[4] << 32 | (uint64_t)bytes[5] << 40
+        | (uint64_t)bytes[6] << 48 | (uint64_t)bytes[7] << 56;
+    return count >= 8 ? word : word & ((UINT64_C(1) << 8 * count) - 1);
 }
 
 /* Sum of the differences of codes of one or two bits, plane by plane. */
@@ -131,7 +131,7 @@ static int lookup_open(lookup_near *kept, int count, int64_t distance, int32_t c
 
 static int lookup_nearest(const unsigned char *query, int part, lookup_near *kept, int most)
 {
-    lookup_near ways[LOOKUP_KEPT], next[LOOKUP_KEPT];
+    lookup_near ways[LOOKUP_KEPT] = {{0, 0}}, next[LOOKUP_KEPT] = {{0, 0}};
     int count = 0, more, i, found = 0;
     int32_t at;
     for (at = lookup_node_start[lookup_roots[part]];
@@ -180,7 +180,7 @@ static int lookup_nearest(const unsigned char *query, int part, lookup_near *kep
 /* Return the class of one image, from 0. */
 static int lookup_predict(const uint8_t *image)
 {
-    unsigned char key[LOOKUP_KEY_BYTES] = {0};
+    unsigned char key[LOOKUP_KEY_BYTES + 8] = {0};
     const int place = LOOKUP_H_BYTES * LOOKUP_H_BITS;
     int64_t votes[LOOKUP_CLASSES] = {0};
     lookup_near kept[LOOKUP_K] = {{0, 0}};

@@ -26,7 +26,7 @@ void predict_all(const uint8_t *images, int64_t count, int32_t *classes)
         classes[i] = lookup_predict(images + i * LOOKUP_SIDE * LOOKUP_SIDE);
 }
 """
-_FLAGS = ("-std=c99", "-O2", "-shared", "-fPIC")
+_FLAGS = ("-std=c99", "-O3", "-march=native", "-shared", "-fPIC")
 
 
 class NativeLookup:
@@ -35,7 +35,7 @@ class NativeLookup:
     Args:
         predictor: The table with all an answer takes.
         compiler: Command of a C99 compiler; found when None.
-        flags: More options for it, such as ``-march=native``.
+        flags: More options for it, such as ``-Wall``.
 
     Raises:
         MissingExtra: There is no compiler.

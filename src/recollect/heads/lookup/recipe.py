@@ -11,9 +11,9 @@ from recollect.errors import InvalidParameter
 class Recipe:
     """What the network looks like and how it is trained.
 
-    The defaults are made for the table: states are rounded during training, and in the later
-    epochs states are looked up among recorded ones, so that the network learns to live with a
-    neighbor's state. :meth:`published` is the paper's.
+    The defaults are made for the table: states are rounded during training, looks are spread over
+    the image, and glimpses and states are disturbed as a neighbor's would differ.
+    :meth:`published` is the paper's.
 
     Attributes:
         glimpse: Cells along one side of a patch.
@@ -38,7 +38,9 @@ class Recipe:
             center; 0 leaves the locator free, as published. A locator that stays in one place
             finds the same row again and again.
         reach: How far from the center the scan goes, as a share of the side.
-        rehearsal: Share of the epochs, at the end, in which states are also looked up.
+        rehearsal: Share of the epochs, at the end, in which states are also looked up among
+            recorded ones, so that the network meets the states of neighbors; each such epoch takes
+            some four times as long.
         bank: Recorded images among which they are looked up.
         agreement: Weight of the loss that asks the network to agree with what was looked up.
     """
@@ -50,19 +52,19 @@ class Recipe:
     state: int = 64
     bright: float = 0.63
     rounded: bool = True
-    epochs: int = 14
+    epochs: int = 10
     batch: int = 512
     rate: float = 3e-3
     early: float = 0.3
     reinforce: float = 0.01
     spread: float = 0.05
     slope: int = 2
-    flips: float = 0.02
+    flips: float = 0.06
     jitter: float = 0.02
     shift: int = 1
-    scan: float = 3.0
+    scan: float = 1.0
     reach: float = 0.18
-    rehearsal: float = 0.55
+    rehearsal: float = 0.0
     bank: int = 8192
     agreement: float = 0.3
 

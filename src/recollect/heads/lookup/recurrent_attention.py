@@ -205,7 +205,7 @@ class RecurrentAttention(nn.Module):
             if noise.slope and step:
                 here = here + location - location.detach()
             raw = self.step(state, here, phi)
-            state = self.round_state(raw) if self.rounded else raw
+            state = self.round_state(raw) if self.rounded else raw.clamp(0, 1)
             scores.append(self.act(state))
             baseline.append(self.base(state.detach())[:, 0])
             if step == layout.glimpses - 1:

@@ -105,20 +105,25 @@ class _Part:
         # What all rows have in common counts for all alike.
         apart = (bits[:, self._same] != self._common) @ self._cost[self._same]
         queries = bits[:, self._varied]
-        few = len(queries) <= _FEW
-        distances = self._by_bits(queries) if few else self._by_product(queries)
+        if len(queries) <= _FEW:
+            distances: NDArray[Any] = self._by_bits(queries)
+        else:
+            distances, own = self._by_product(queries)
+            apart = apart + own
         rows, near = _smallest(distances, k)
         return rows, np.where(rows >= 0, near.astype(np.int64) + apart[:, None], -1)
 
-    def _by_product(self, queries: NDArray[np.bool_]) -> NDArray[np.float32]:
+    def _by_product(self, queries: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Codes]:
+        """Distances without what each query adds to all of its own, and that."""
+        cost = self._cost[self._varied]
         if self._matrix is None:
-            self._matrix = np.ascontiguousarray(self._bits.T.astype(np.float32))
-        cost = self._cost[self._varied].astype(np.float32)
+            # The last line is what each row adds; the query has a 1 there.
+            rows = (self._bits @ cost).astype(np.float32)
+            self._matrix = np.concatenate([self._bits.T.astype(np.float32), rows[None]])
         # |q - r| = q + r - 2 q r for bits; every partial sum is a whole number below 2**24.
-        distances = (queries * (-2.0 * cost)) @ self._matrix
-        distances += queries @ cost[:, None]
-        distances += cost @ self._matrix
-        return distances
+        asked = np.ones((len(queries), len(cost) + 1), np.float32)
+        asked[:, :-1] = queries * (-2.0 * cost)
+        return asked @ self._matrix, queries @ cost
 
     def _by_bits(self, queries: NDArray[np.bool_]) -> NDArray[np.int64]:
         if self._words is None:
@@ -158,11 +163,19 @@ def _smallest(distances: NDArray[Any], k: int) -> tuple[Codes, NDArray[Any]]:
         rows = distances.argmin(axis=1)[:, None]
         return rows, np.take_along_axis(distances, rows, axis=1)
     # Distance and column in one number, so that no two are equal.
-    whole = distances.astype(np.int64) * width + np.arange(width)
     few = min(k, width)
     if few < width:
-        whole = np.partition(whole, few - 1, axis=1)[:, :few]
-    whole.sort(axis=1)
+        last = np.partition(distances, few - 1, axis=1)[:, few - 1]
+        chosen = [np.flatnonzero(row <= limit) for row, limit in zip(distances, last, strict=True)]
+        columns = np.full((n, max(map(len, chosen))), -1, np.int64)
+        for query, near_by in enumerate(chosen):
+            columns[query, : len(near_by)] = near_by
+        found = np.take_along_axis(distances, np.maximum(columns, 0), axis=1).astype(np.int64)
+        whole = np.where(columns >= 0, found * width + columns, np.iinfo(np.int64).max)
+        whole.sort(axis=1)
+        whole = whole[:, :few]
+    else:
+        whole = np.sort(distances.astype(np.int64) * width + np.arange(width), axis=1)
     rows = np.full((n, k), -1, np.int64)
     rows[:, :few] = whole % width
     near = np.full((n, k), -1, np.int64)

@@ -6,6 +6,7 @@ locator, rounding during training, and the rehearsal with looked-up states.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ Progress = Callable[[int, int], object]
 # Batches after which the recorded states of the rehearsal are recorded anew.
 _RECORD_EVERY = 25
 _LARGEST_GRADIENT = 5.0
+# Share of the training in which the rate rises.
+_RISE = 0.2
 
 
 def train(
@@ -70,9 +73,7 @@ def train(
     per_epoch = (n - bank) // batch
     total = per_epoch * recipe.epochs
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, recipe.rate, total_steps=total + 1, pct_start=0.2
-    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, total))
     warm = round(recipe.epochs * (1 - recipe.rehearsal))
     for epoch in range(recipe.epochs):
         order = torch.randperm(n, generator=generator).to(where)
@@ -143,3 +144,11 @@ def _corners(layout: Layout, reach: float) -> Tensor:
     signs = torch.tensor([(-1.0, -1.0), (1.0, 1.0), (1.0, -1.0), (-1.0, 1.0)])
     center = (2 * layout.start + 1) / layout.side - 1  # the middle of that pixel
     return (center + 2 * reach * signs).clamp(-1, 1)[torch.arange(layout.glimpses) % 4]
+
+
+def _share(step: int, total: int) -> float:
+    """Share of the largest rate: up in a straight line, then down along a cosine."""
+    rise = max(1.0, _RISE * total)
+    if step < rise:
+        return (step + 1) / (rise + 1)
+    return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1.0, total - rise))))

@@ -1,0 +1,218 @@
+"""How fast a table answers beside its network: `python benchmarks/lookup.py --json out.json`.
+
+Images per second of the torch network, of the table flat and by tree, of packed against unpacked
+comparison, and of the compiled header, in one process, alternating; ratios are to torch in the
+same run. Images are random strokes, the network is untrained: time does not depend on what it has
+learned, only on how many rows there are.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from recollect.heads.lookup.layout import Layout
+from recollect.heads.lookup.native import NativeLookup
+from recollect.heads.lookup.network import Network
+from recollect.heads.lookup.predictor import LookupPredictor
+from recollect.heads.lookup.recurrent_attention import Eye, Noise, RecurrentAttention
+from recollect.heads.lookup.search import _Part
+from recollect.heads.lookup.table import make_table
+from recollect.heads.lookup.teaching import run_images
+
+
+def seconds(call: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    call()
+    return time.perf_counter() - begun
+
+
+def strokes(count: int, side: int) -> np.ndarray:
+    """Bright lines from place to place, blurred: about as full as handwritten digits."""
+    random = np.random.default_rng(0)
+    images = np.zeros((count, side, side))
+    for _ in range(3):
+        begin, end = random.uniform(4, side - 5, (2, count, 2))
+        for part in np.linspace(0, 1, 24):
+            at = np.rint(begin + part * (end - begin)).astype(int)
+            for down in (0, 1):
+                images[np.arange(count), at[:, 0] + down, at[:, 1]] = 255
+    return images.astype(np.uint8)
+
+
+def torch_model(network: Network) -> RecurrentAttention:
+    model = RecurrentAttention(network.layout)
+    state = {name: torch.from_numpy(block).float() for name, block in network.weights.items()}
+    model.load_state_dict(state, strict=False)
+    return model.eval()
+
+
+def by_torch(model: RecurrentAttention, images: np.ndarray) -> None:
+    with torch.no_grad():
+        eye = Eye(images, model.layout)
+        model.run(
+            eye, torch.arange(len(images)), Noise(), sample=False, generator=torch.Generator()
+        )
+
+
+def by_torch_alone(model: RecurrentAttention, layout: Layout, batch: int) -> Callable[[], None]:
+    """The network without its eye: what torch itself takes."""
+    phi, place = torch.rand(batch, layout.phi), torch.zeros(batch, 2)
+
+    def call() -> None:
+        with torch.no_grad():
+            state = torch.zeros(batch, layout.state)
+            for _ in range(layout.glimpses):
+                state = model.round_state(model.step(state, place, phi))
+                model.locate(state)
+            model.act(state).argmax(1)
+
+    return call
+
+
+def measure(
+    calls: dict[str, Callable[[], object]], batch: int, rounds: int
+) -> list[dict[str, Any]]:
+    for call in calls.values():
+        call()
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            times[name].append(seconds(call))
+    base = times["torch network, without glimpses"]
+    return [
+        {
+            "batch": batch,
+            "what": name,
+            "images_per_second": batch / statistics.median(spent),
+            "ratio": statistics.median(b / s for b, s in zip(base, spent, strict=True)),
+        }
+        for name, spent in times.items()
+    ]
+
+
+def packed_against_unpacked(made: LookupPredictor, rounds: int) -> dict[str, float]:
+    keys = made.table.keys[made.table.part(0)]
+    part, costs = _Part(keys, made.costs), made.costs.columns
+    query = keys[:1]
+    bits = part.unary(query)[:, part._varied]  # noqa: SLF001 - the two ways side by side
+
+    def unpacked() -> None:
+        (np.abs(keys.astype(np.int16) - query) @ costs).argmin()
+
+    def packed() -> None:
+        part._by_bits(bits).argmin()  # noqa: SLF001
+
+    packed()
+    pairs = [(seconds(unpacked), seconds(packed)) for _ in range(rounds)]
+    return {
+        "rows": len(keys),
+        "unpacked_ms": 1e3 * statistics.median(pair[0] for pair in pairs),
+        "packed_ms": 1e3 * statistics.median(pair[1] for pair in pairs),
+        "ratio": statistics.median(slow / fast for slow, fast in pairs),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=20_000, help="recorded images")
+    parser.add_argument("--network", type=Path, help="a trained network instead of a random one")
+    parser.add_argument("--mnist", type=Path, help="mnist.npz instead of random strokes")
+    parser.add_argument("--weights", type=float, nargs=3, default=[3.0, 1.0, 0.5])
+    parser.add_argument("--beam", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=1000)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+    if options.mnist:
+        with np.load(options.mnist, allow_pickle=False) as arrays:
+            images, asked = arrays["x_train"][: options.images], arrays["x_test"]
+            truth = arrays["y_test"][: options.batch]
+    else:
+        images = strokes(options.images + options.batch, 28)
+        images, asked = images[: options.images], images[options.images :]
+    layout = Layout(side=28, cells=(2, 3, 4), high=160.0)
+    network = (
+        Network.load(options.network) if options.network else RecurrentAttention(layout).network()
+    )
+    table = make_table(run_images(network, images), per_step=True)
+    flat = LookupPredictor(network.layout, table, network.labels, tuple(options.weights))
+    tree = replace(flat, beam=options.beam)
+    begun = time.perf_counter()
+    narrow = replace(flat, beam=1, trees=tree.grown)
+    grown = time.perf_counter() - begun
+    model = torch_model(network)
+    begun = time.perf_counter()
+    fast = {
+        "compiled, tree": NativeLookup(tree), "compiled, tree of one way": NativeLookup(narrow),
+        "compiled, flat": NativeLookup(flat),
+    }  # fmt: skip
+    compiled = time.perf_counter() - begun
+
+    results = []
+    for batch in (1, options.batch):
+        some = asked[:batch]
+        calls: dict[str, Callable[[], object]] = {
+            "torch network, without glimpses": by_torch_alone(model, network.layout, batch),
+            "torch network": lambda some=some: by_torch(model, some),
+            "NumPy table, tree": lambda some=some: tree.predict(some),
+            "NumPy table, flat": lambda some=some: flat.predict(some),
+            **{
+                name: lambda some=some, native=native: native.codes(some)
+                for name, native in fast.items()
+            },
+        }
+        results += measure(calls, batch, options.rounds * (10 if batch == 1 else 1))
+    print(f"{'batch':>6}  {'what':34} {'images/s':>12} {'ratio':>8}")
+    for line in results:
+        print(
+            f"{line['batch']:6}  {line['what']:34} {line['images_per_second']:12,.0f} "
+            f"{line['ratio']:8.2f}"
+        )
+    key = network.layout.key_bits / 8
+    compared = {
+        name: float(made.trail(asked[:200]).comparisons.sum(axis=1).mean())
+        for name, made in (("flat", flat), ("tree", tree), ("tree of one way", narrow))
+    }
+    report = {
+        "options": vars(options), "load": os.getloadavg(), "results": results,
+        "rows": len(table), "grow_seconds": grown, "compile_seconds": compiled,
+        "comparisons": compared, "bytes_touched": {n: c * key for n, c in compared.items()},
+        "packed": packed_against_unpacked(flat, options.rounds),
+        "sizes": {name: native.sizes for name, native in fast.items()},
+    }  # fmt: skip
+    for name in (
+        "load",
+        "rows",
+        "grow_seconds",
+        "compile_seconds",
+        "comparisons",
+        "packed",
+        "sizes",
+    ):
+        print(f"{name}: {report[name]}")
+    if options.mnist and options.network:
+        report["accuracy"] = {
+            name: float((made.predict(asked[: options.batch]) == truth).mean())
+            for name, made in (("flat", flat), ("tree", tree), ("tree of one way", narrow))
+        }
+        print(report["accuracy"])
+    if options.json:
+        options.json.write_text(json.dumps(report, default=str, indent=1))
+
+
+if __name__ == "__main__":
+    main()
