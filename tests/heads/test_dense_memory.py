@@ -471,3 +471,24 @@ def test_contributions_of_numbers_add_up_to_the_prediction(reading):
 
     assert sum(each.contribution for each in why.evidence) == pytest.approx(why.prediction)
     assert why.prediction == pytest.approx(head.predict([query])[0][2, 1])
+
+
+def test_a_kept_cell_may_answer_for_all_the_cells_it_stands_for():
+    """Of two cells the novel one stays, labelled 2; together they are half 1 and half 2."""
+    sample = [np.array([EAST, EAST]), np.array([[1.0, 0.5], EAST, WEST, WEST])]
+    head = DenseMemorySegmenter(k=1, message_passing=None, sparse_levels=1)
+    query = [pair(EAST, EAST, EAST)]
+
+    alone = head.fit([sample], [[1, 2, 1, 1]]).predict_proba(query)
+    together = head.set_params(block_labels=True).predict_proba(query)
+
+    assert alone[0, 0].tolist() == [0.0, 1.0]
+    assert together[0, 0].tolist() == [0.5, 0.5]
+
+
+def test_a_kept_cell_may_hold_the_mean_of_all_the_numbers_it_stands_for():
+    """1 and 3 together are 2."""
+    sample = [np.array([EAST]), np.array([EAST, NORTH])]
+    head = DenseMemoryRegressor(k=1, message_passing=None, sparse_levels=1, block_labels=True)
+
+    assert head.fit([sample], [[1.0, 3.0]]).predict([pair(EAST, NORTH, NORTH)]).tolist() == [[2, 2]]

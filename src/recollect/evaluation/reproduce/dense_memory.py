@@ -187,6 +187,7 @@ def variants(task: Task, chosen: dict[str, Any]) -> list[tuple[str, dict[str, An
         *found,
         ("1 sparse level, int8", chosen | {"sparse_levels": 1, "precision": "int8"}),
         ("2 sparse levels, float16", chosen | {"sparse_levels": 2, "precision": "float16"}),
+        ("1 sparse level, labels of blocks", chosen | {"sparse_levels": 1, "block_labels": True}),
         ("int8", chosen | {"precision": "int8"}),
         ("pre-filter of 1 in 8", chosen | {"prefilter": max(1, len(task.train) // 8)}),
         *([("patches pasted", chosen | {"retrieve": "patch"})] if task.labels else []),

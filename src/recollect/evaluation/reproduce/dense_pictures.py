@@ -52,17 +52,23 @@ def _panel(axes: Any, values: NDArray[Any], task: Task, *, novelty: bool) -> Non
         axes.imshow(values, cmap="viridis", vmin=0.7, vmax=7.0, interpolation="nearest")
     else:
         shown = np.ma.masked_equal(values, task.ignore)
-        axes.imshow(shown, cmap="tab20", vmin=0, vmax=max(len(task.labels) - 1, 1),
+        axes.imshow(shown, **_colors(task),
                     interpolation="nearest")  # fmt: skip
-        axes.set_facecolor("0.85")
+        axes.set_facecolor("white")
+
+
+def _colors(task: Task) -> dict[str, Any]:
+    """A color a label; grey, which would pass for "no label", only where there are many."""
+    most = 10 if len(task.labels) <= 7 else 20
+    return {"cmap": f"tab{most}", "vmin": -0.5, "vmax": max(len(task.labels), most) - 0.5}
 
 
 def _strips(axes: Any, truth: NDArray[Any], said: NDArray[Any], task: Task) -> None:
     """Two strips of labels, one over the other, for a stretch of a signal."""
     stretch = slice(0, min(len(truth), 1000))
     both = np.ma.masked_equal(np.stack([truth[stretch], said[stretch]]), task.ignore)
-    axes.imshow(both, cmap="tab20", vmin=0, vmax=max(len(task.labels) - 1, 1), aspect="auto",
+    axes.imshow(both, **_colors(task), aspect="auto",
                 interpolation="nearest")  # fmt: skip
-    axes.set_facecolor("0.85")
+    axes.set_facecolor("white")
     axes.set_yticks([0, 1], ["truth", "answer"], fontsize=8)
     axes.set_xticks([])

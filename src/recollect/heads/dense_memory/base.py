@@ -65,6 +65,7 @@ class DenseMemory(MemoryKeeper):
     prefilter: int | None
     precision: Precision
     order: Order
+    block_labels: bool
     radius: int
     links: int
     link_temperature: float
@@ -353,6 +354,7 @@ class DenseMemory(MemoryKeeper):
             raise empty_memory()
         options = {
             "position": float(self.position), "kernel": self.kernel,
+            "block_labels": bool(self.block_labels),
             "dtype": np.float16 if self.precision == "float16" else np.float32,
         }  # fmt: skip
         held = self.__dict__.get("_layout_held")

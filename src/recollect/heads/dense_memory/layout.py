@@ -15,7 +15,7 @@ from recollect.heads.dense_memory.pyramids import Pyramid, StoredLevel, unpack
 from recollect.heads.dense_memory.search import Kernel
 from recollect.heads.dense_memory.settings import Settings
 from recollect.memory.memory import Memory
-from recollect.readout.grids import Shape
+from recollect.readout.grids import Shape, chain
 from recollect.readout.propagation import unit_rows
 from recollect.types import Doubles, Floats, Ids, Mask
 
@@ -52,10 +52,14 @@ class Layout(ABC):
         position: See :func:`describe`.
         kernel: Which cells a match leads to.
         dtype: How vectors are held.
+        block_labels: Whether a kept cell answers for all the cells that it stands for.
     """
 
-    def __init__(self, *, position: float, kernel: Kernel, dtype: Any) -> None:
+    def __init__(
+        self, *, position: float, kernel: Kernel, dtype: Any, block_labels: bool = False
+    ) -> None:
         self._position, self._kernel, self._dtype = position, kernel, dtype
+        self._block_labels = block_labels
         self._clear()
 
     def _clear(self) -> None:
@@ -70,8 +74,13 @@ class Layout(ABC):
         """Forget what cells answer with."""
 
     @abstractmethod
-    def _take(self, arrays: Mapping[str, NDArray[Any]], grid: Shape, kept: Ids | None) -> Mask:
-        """Take in what the finest cells of a row answer with; returns which have an answer."""
+    def _take(
+        self, arrays: Mapping[str, NDArray[Any]], grid: Shape, kept: Ids | None, blocks: Ids | None
+    ) -> Mask:
+        """Take in what the finest cells of a row answer with; returns which have an answer.
+
+        ``blocks`` says for every finest cell which kept cells answer for it together.
+        """
 
     @abstractmethod
     def values(self, places: Ids) -> NDArray[Any]:
@@ -135,13 +144,22 @@ class Layout(ABC):
         if self.cells is None:
             widths = tuple(each.shape[1] for each in vectors)
             self.cells = Cells(widths, dtype=self._dtype, kernel=self._kernel)
-        valid = self._take(arrays, levels[-1].shape, levels[-1].cells)
+        blocks = self._blocks(levels) if self._block_labels else None
+        valid = self._take(arrays, levels[-1].shape, levels[-1].cells, blocks)
         self._at[id_] = len(self.cells.ids)
         self._weights.append(np.array([weight]))
         self.cells.append(
             id_, tuple(level.shape for level in levels), vectors,
             [level.cells for level in levels], valid,
         )  # fmt: skip
+
+    @staticmethod
+    def _blocks(levels: Sequence[StoredLevel]) -> Ids | None:
+        """The cell of the finest whole level above every finest cell; None where all are whole."""
+        whole = sum(level.cells is None for level in levels)
+        if whole == len(levels):
+            return None
+        return chain([level.shape for level in levels], len(levels) - 1, whole - 1)
 
     def described(self, level: StoredLevel) -> Floats:
         """What is compared of a level that was kept."""
@@ -165,9 +183,15 @@ class LabelLayout(Layout):
         self._summed: Any = None
         self._masks: list[tuple[NDArray[np.int64], NDArray[Any]]] = []
 
-    def _take(self, arrays: Mapping[str, NDArray[Any]], grid: Shape, kept: Ids | None) -> Mask:
+    def _take(
+        self, arrays: Mapping[str, NDArray[Any]], grid: Shape, kept: Ids | None, blocks: Ids | None
+    ) -> Mask:
         labels = arrays["labels"].tolist()
         counts = cell_counts(arrays["mask"], len(labels), grid)
+        if blocks is not None:
+            together = np.zeros((int(blocks.max()) + 1, len(labels)), np.int64)
+            np.add.at(together, blocks, counts)
+            counts = together[blocks]
         counts = counts if kept is None else counts[kept]
         self._make_room(labels)
         columns = [self.classes.index(label) for label in labels]
@@ -244,8 +268,16 @@ class NumberLayout(Layout):
         self._means: Column | None = None
         self._targets: list[NDArray[np.float32]] = []
 
-    def _take(self, arrays: Mapping[str, NDArray[Any]], grid: Shape, kept: Ids | None) -> Mask:
+    def _take(
+        self, arrays: Mapping[str, NDArray[Any]], grid: Shape, kept: Ids | None, blocks: Ids | None
+    ) -> Mask:
         means, known = cell_means(arrays["target"], grid)
+        if blocks is not None:
+            together, cells = np.zeros((int(blocks.max()) + 1, means.shape[1])), known.astype(float)
+            np.add.at(together, blocks, means)
+            counted = np.bincount(blocks, cells)
+            means = (together / np.maximum(counted, 1)[:, None])[blocks]
+            known = (counted > 0)[blocks]
         if kept is not None:
             means, known = means[kept], known[kept]
         if self._means is None:

@@ -52,6 +52,7 @@ class DenseMemoryRegressor(DenseMemory):
         prefilter: Likewise.
         precision: Likewise.
         order: Likewise.
+        block_labels: Likewise.
         radius: Likewise.
         links: Likewise.
         link_temperature: Likewise.
@@ -91,6 +92,7 @@ class DenseMemoryRegressor(DenseMemory):
         prefilter: int | None = None,
         precision: Precision = "float32",
         order: Order = "coarse_first",
+        block_labels: bool = False,
         radius: int = 1,
         links: int = 4,
         link_temperature: float = 0.1,
@@ -113,6 +115,7 @@ class DenseMemoryRegressor(DenseMemory):
         self.prefilter = prefilter
         self.precision = precision
         self.order = order
+        self.block_labels = block_labels
         self.radius = radius
         self.links = links
         self.link_temperature = link_temperature

@@ -61,6 +61,8 @@ class DenseMemorySegmenter(DenseMemory):
         precision: How features are kept: ``"float32"``, ``"float16"`` or ``"int8"``.
         order: With sparse levels, ``"coarse_first"`` or ``"fine_first"``; see
             ``recollect.heads.dense_memory.novelty.kept_cells``.
+        block_labels: With sparse levels, a kept cell answers with the labels of all the cells
+            that it stands for, not with its own alone.
         radius: Cells of the query within this distance exchange messages.
         links: With how many of them, the most similar ones.
         link_temperature: Of the softmax over these.
@@ -106,6 +108,7 @@ class DenseMemorySegmenter(DenseMemory):
         prefilter: int | None = None,
         precision: Precision = "float32",
         order: Order = "coarse_first",
+        block_labels: bool = False,
         radius: int = 1,
         links: int = 4,
         link_temperature: float = 0.1,
@@ -130,6 +133,7 @@ class DenseMemorySegmenter(DenseMemory):
         self.prefilter = prefilter
         self.precision = precision
         self.order = order
+        self.block_labels = block_labels
         self.radius = radius
         self.links = links
         self.link_temperature = link_temperature

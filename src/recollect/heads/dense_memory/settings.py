@@ -34,6 +34,7 @@ class Settings:
     prefilter: int | None
     precision: Precision
     order: Order
+    block_labels: bool
     radius: int
     links: int
     link_temperature: float
@@ -56,6 +57,7 @@ class Settings:
         for name, least in (("radius", 1), ("links", 1), ("max_iterations", 1)):
             _at_least(name, getattr(self, name), least)
         _at_least("memory_cap", self.memory_cap, 1 << 20)
+        _one_of("block_labels", self.block_labels, (False, True))
         if self.prefilter is not None:
             _at_least("prefilter", self.prefilter, 1)
         _one_of("kernel", self.kernel, ("children", "overlap"))
