@@ -13,6 +13,8 @@ import typer
 import recollect
 from recollect.cli import (
     ask,
+    choice,
+    curate,
     dual,
     edit,
     exchange,
@@ -57,6 +59,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("history", history.history),
     ("restore", history.restore),
     ("evaluate", measure.evaluate),
+    ("curate", curate.curate),
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
@@ -66,6 +69,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce residual-memory", residual.residual_memory),
     ("reproduce visual-memory", showcase.visual_memory),
+    ("reproduce visual-memory-choice", choice.visual_memory_choice),
 )
 _reproduce = typer.Typer(
     name="reproduce", help="Measure again what a paper reports.", no_args_is_help=True
