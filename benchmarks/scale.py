@@ -5,11 +5,11 @@
     python benchmarks/scale.py memory --rows 1000000 --place FOLDER
     python benchmarks/scale.py large --rows 10000000 --place FOLDER --dtype float16
 
-Rows are clusters of unequal size around random centers, each cluster spread along 24 shared
+Rows are clusters of unequal size around random centers, each cluster spread along 12 shared
 directions with a little noise in all others, normalized; queries are such rows. `approximate` asks
 every engine in turn in each round, in one process: times are medians over the rounds, a ratio
-is the median of the ratios of the rounds (above 1: we are faster). Raw faiss searches the same lists
-that ours does, as deep as ours does. Rivals are tuned on the queries to reach the recall that ours
+is the median of the ratios of the rounds (above 1: we are faster). Raw faiss searches the same
+lists as deep as ours does. Rivals are tuned on the queries to reach the recall that ours
 has there; ours is tuned on the rows alone. `memory` opens and removes in processes of their own.
 `large` can be stopped and begun again: what FOLDER holds is not made again.
 """
@@ -43,13 +43,14 @@ Engine = Callable[[np.ndarray], np.ndarray]
 class Rows:
     """Rows that are made again from a seed, a chunk at a time."""
 
-    def __init__(self, seed: int = 0, clusters: int = 4000, directions: int = 24) -> None:
+    def __init__(self, rows: int, seed: int = 0, directions: int = 12) -> None:
         rng = np.random.default_rng(seed)
+        clusters = max(50, rows // 1000)
         self.centers = rng.standard_normal((clusters, DIM), dtype=np.float32)
         self.basis = rng.standard_normal((directions, DIM), dtype=np.float32) / np.float32(
             np.sqrt(directions)
         )
-        sizes = rng.pareto(1.5, clusters) + 0.1
+        sizes = rng.pareto(1.5, clusters) + 0.5
         self.shares, self.seed = sizes / sizes.sum(), seed
 
     def chunk(self, number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +60,7 @@ class Rows:
         keys = self.centers[who]
         along = rng.standard_normal((CHUNK, len(self.basis)), dtype=np.float32)
         keys = keys + np.float32(0.5) * (along @ self.basis)
-        keys += np.float32(0.3) * rng.standard_normal(keys.shape, dtype=np.float32)
+        keys += np.float32(0.1) * rng.standard_normal(keys.shape, dtype=np.float32)
         keys /= np.linalg.norm(keys, axis=1, keepdims=True)
         return keys, who
 
@@ -180,7 +181,7 @@ RIVALS = {"hnswlib": hnswlib_engine, "usearch": usearch_engine, "scann": scann_e
 
 
 def approximate(args: argparse.Namespace) -> dict[str, Any]:
-    source = Rows(args.seed)
+    source = Rows(args.rows, args.seed)
     keys = np.concatenate([keys for keys, _ in source.chunks(args.rows)])
     queries = source.queries(args.queries)
     exact = ExactIndex(DIM)
@@ -292,7 +293,7 @@ print(opened - start, answered - start)
 def teach(args: argparse.Namespace) -> dict[str, Any]:
     """Fill the folder, from where an earlier run stopped."""
     place = args.place / "memory"
-    source, seconds, rows = Rows(args.seed), 0.0, 0
+    source, seconds, rows = Rows(args.rows, args.seed), 0.0, 0
     if place.exists():
         memory = rc.Memory.open(place, check=False)
     else:
@@ -341,7 +342,7 @@ def memory(args: argparse.Namespace) -> dict[str, Any]:
 
 def removing(place: Path, args: argparse.Namespace) -> dict[str, float]:
     """Remove 1,000 rows in effect for the next answer, beside making the index anew."""
-    query = Rows(args.seed).queries(1)
+    query = Rows(args.rows, args.seed).queries(1)
     with rc.Memory.open(place, check=False) as memory:
         memory.search(query, 10)
         calls, asked, version = [], [], memory.version
@@ -384,7 +385,7 @@ def large(args: argparse.Namespace) -> dict[str, Any]:
     report: dict[str, Any] = {"step": args.step}
     if args.step == "teach":
         return report | teach(args) | peak_gb()
-    place, source = args.place / "memory", Rows(args.seed)
+    place, source = args.place / "memory", Rows(args.rows, args.seed)
     queries = source.queries(args.queries)
     policy = rc.Approximate(
         args.recall, lists=args.lists, sample=args.sample, background=False, least=1000
