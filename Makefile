@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup fix check test test-all demo bench docs
+.PHONY: help setup kernel fix check test test-all demo bench docs
 
 help:  ## list the tasks
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -13,12 +13,15 @@ help:  ## list the tasks
 setup: $(STAMP)  ## make .venv with all that development needs
 
 # torch comes first and pinned, so that no other package pulls a larger build of it.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml hatch_build.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet "torch==2.13.0"
 	$(BIN)/python -m pip install --quiet --group dev --editable ".[all]"
 	@touch $@
+
+kernel: $(STAMP)  ## compile the optional kernel again, after a change of its C sources
+	$(BIN)/python hatch_build.py
 
 fix: $(STAMP)  ## format and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -162,3 +162,26 @@ def test_reproduce_prints_the_table(run, tmp_path):
 
     assert done.exit_code == 0, done.output
     assert "| rank |" in done.stdout
+
+
+def test_doctor_says_which_way_a_search_takes(facts, monkeypatch):
+    """And why, so that a slow machine can be understood."""
+    monkeypatch.setenv("RECOLLECT_SEARCH", "numpy")
+
+    told = facts("doctor")
+
+    assert (told["path"], told["reason"]) == ("numpy", "it was asked for")
+    assert told["threads"] >= 1
+
+
+def test_doctor_remembers_what_it_measured(facts, monkeypatch, tmp_path):
+    """`--calibrate` once, and every later search takes the fastest way."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+    monkeypatch.setattr("recollect.index.calibration.ways", lambda: ["numpy"])
+    monkeypatch.setattr("recollect.index.calibration.ROWS", 500)
+
+    told = facts("doctor", "--calibrate")
+
+    assert told["saved"] == str(tmp_path / "search.json")
+    assert told["path"] == "numpy"
+    assert sorted(told["milliseconds"]["numpy"]) == ["1", "256", "32"]

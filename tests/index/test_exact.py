@@ -16,7 +16,7 @@ import slow_truth
 from recollect.errors import InvalidParameter, LengthMismatch, NonFinite
 from recollect.index import scoring
 from recollect.index.exact import ExactIndex
-from recollect.index.scan import Limits
+from recollect.index.scope import Limits
 
 METRICS = ["cosine", "dot", "euclidean", "manhattan"]
 WEIGHTS = np.linspace(0.0, 3.0, hard_rows.DIM)
@@ -328,7 +328,7 @@ FORK = """
 import os
 import numpy as np
 from recollect.index.exact import ExactIndex
-from recollect.index.scan import Limits
+from recollect.index.scope import Limits
 rows = np.random.default_rng(0).standard_normal((500, 64)).astype(np.float32)
 index = ExactIndex(64, limits=Limits(share=64, cores=2))
 index.add(np.arange(500), rows)

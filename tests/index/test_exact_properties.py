@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from recollect.index.exact import ExactIndex
-from recollect.index.scan import Limits
+from recollect.index.scope import Limits
 
 DIM = 3
 # Small whole numbers tie often; a few thousandths make near-ties.

@@ -11,7 +11,18 @@ from typing import Annotated, Any
 import typer
 
 import recollect
-from recollect.cli import ask, edit, exchange, history, inspect, lifelong, measure, showcase, teach
+from recollect.cli import (
+    ask,
+    edit,
+    exchange,
+    history,
+    inspect,
+    lifelong,
+    machine,
+    measure,
+    showcase,
+    teach,
+)
 
 INTERRUPTED = 130
 
@@ -46,6 +57,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
+    ("doctor", machine.doctor),
     ("demo", showcase.demo),
     ("reproduce visual-memory", showcase.visual_memory),
 )

@@ -8,7 +8,7 @@ are never written to: rows are appended behind its end, and flags are copied bef
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from threading import Lock
 from typing import Any
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import DuplicateIds, UnknownIds
 from recollect.index.coarse import Coarse
+from recollect.index.quantized import Shadow
 from recollect.types import Doubles, Floats, Ids, Mask
 
 SMALLEST = 64  # rows a new open block has room for; it doubles until it is full
@@ -68,6 +69,8 @@ class Block:
         regular: Bool ``(n,)``: rows the first pass can score; None means all.
         live: Bool ``(n,)``: rows not removed; None means all.
         owned: Whether the keys are a copy of our own.
+        shadows: What the compiled first pass keeps of these rows, and of those that will be
+            appended to them: by codes, and by keys.
     """
 
     table: IdTable
@@ -77,6 +80,7 @@ class Block:
     regular: Mask | None
     live: Mask | None = None
     owned: bool = True
+    shadows: tuple[Shadow, Shadow] = field(default_factory=lambda: (Shadow(), Shadow()))
 
     @property
     def ids(self) -> Ids:
@@ -100,6 +104,7 @@ def make_block(
     *,
     live: Mask | None = None,
     owned: bool = True,
+    shadows: tuple[Shadow, Shadow] | None = None,
 ) -> Block:
     """Put rows together with what the first pass needs to know of them."""
     regular = coarse.regular_rows(sizes)
@@ -111,6 +116,7 @@ def make_block(
         regular=None if regular.all() else regular,
         live=live,
         owned=owned,
+        shadows=shadows or (Shadow(), Shadow()),
     )
 
 
@@ -126,6 +132,7 @@ class Snapshot:
         self.starts = np.cumsum([0, *(len(block) for block in self.blocks)])
         self.slots = int(self.starts[-1])
         self.count = sum(block.count for block in self.blocks)
+        self.derived: dict[Any, Any] = {}  # what searches have worked out and can use again
 
     def locate(self, ids: Ids) -> NDArray[np.intp]:
         """Find the slots of live rows; -1 for ids that are not here. Intp ``(n,)``."""
@@ -289,11 +296,12 @@ class Store:
         if space is not None and len(blocks[-1].table.find(ids)[0]):
             space = None
         while len(ids):
-            live = None
+            live = shadows = None
             if space is None or space.count >= self._block_rows:
                 space = _Space.empty(0, keys.shape[1])
             else:
-                live = blocks.pop().live
+                last = blocks.pop()
+                live, shadows = last.live, last.shadows
             take = min(self._block_rows - space.count, len(ids))
             space = space.extended(ids[:take], keys[:take], sizes[:take], self._block_rows)
             if live is not None:
@@ -301,7 +309,12 @@ class Store:
             used = slice(space.count)
             blocks.append(
                 make_block(
-                    self._coarse, space.ids[used], space.keys[used], space.sizes[used], live=live
+                    self._coarse,
+                    space.ids[used],
+                    space.keys[used],
+                    space.sizes[used],
+                    live=live,
+                    shadows=shadows,
                 )
             )
             ids, keys, sizes = ids[take:], keys[take:], sizes[take:]

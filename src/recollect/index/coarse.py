@@ -122,12 +122,30 @@ class Coarse:
 
     def prepare(self, queries: Floats, sizes: Doubles) -> Floats:
         """Scale regular queries for the product: float32 ``(dim, queries)``, one per column."""
-        if self.metric in {"cosine", "dot"}:
-            queries = (queries / sizes[:, None]).astype(np.float32)
-        elif self.metric == "euclidean":
-            queries = queries * np.float32(2.0)
-        columns = queries.T
+        columns = self.scaled(queries, sizes).T
         return np.ascontiguousarray(columns) if self._small_rows(len(queries)) else columns
+
+    def scaled(self, queries: Floats, sizes: Doubles) -> Floats:
+        """Scale regular queries for the product: float32 ``(queries, dim)``."""
+        if self.metric in {"cosine", "dot"}:
+            return (queries / sizes[:, None]).astype(np.float32)
+        return queries * np.float32(2.0) if self.metric == "euclidean" else queries
+
+    def gain(self, sizes: Doubles) -> Doubles:
+        """Return the slope of g for each query, where g is a straight line; float64 ``(n,)``."""
+        if self.metric == "dot":
+            return 1.0 / sizes
+        return np.full(len(sizes), 1.0 / self._heaviest if self.metric == "manhattan" else 1.0)
+
+    @property
+    def falling_weights(self) -> Floats:
+        """What each dimension's difference is multiplied by: float32 ``(dim,)``, all <= 0."""
+        return self._weights
+
+    @property
+    def measuring_weights(self) -> Doubles:
+        """What ``measure`` multiplies magnitudes by: float64 ``(dim,)``."""
+        return self._measuring
 
     @property
     def uniform(self) -> bool:
@@ -143,13 +161,27 @@ class Coarse:
         """
         if row_sizes is None or self.uniform:
             return self._gamma + NEARLY_ONE
-        if self.metric == "dot":
-            return self._gamma * row_sizes + FLOOR
+        rho, tau = self.row_bounds(row_sizes)
+        reach, slack = self.query_bounds(query_sizes)
+        return rho * reach + tau + slack
+
+    def row_bounds(self, sizes: Doubles) -> tuple[Doubles, Doubles]:
+        """Return rho and tau of rows, float64 ``(n,)``; a bound is rho * reach + tau + slack."""
+        nothing = np.zeros_like(sizes)
+        if self.uniform:
+            return nothing, nothing + (self._gamma + NEARLY_ONE)
+        with np.errstate(over="ignore"):
+            if self.metric == "euclidean":
+                return self._gamma * sizes, self._gamma * sizes * sizes + FLOOR
+            floor = FLOOR + (2.0**-149 / self._heaviest if self.metric == "manhattan" else 0.0)
+            return nothing, self._gamma * sizes + floor
+
+    def query_bounds(self, sizes: Doubles) -> tuple[Doubles, Doubles]:
+        """Return reach and slack of queries, float64 ``(n,)``; see ``row_bounds``."""
+        nothing = np.zeros_like(sizes)
         if self.metric == "euclidean":
-            product = row_sizes * (2.0 * query_sizes + row_sizes)
-            return self._gamma * product + 4.0 * UNIT * query_sizes * query_sizes + FLOOR
-        floor = FLOOR + 2.0**-149 / self._heaviest
-        return self._gamma * (row_sizes + query_sizes) + floor
+            return 2.0 * sizes, 4.0 * UNIT * sizes * sizes
+        return nothing, self._gamma * sizes if self.metric == "manhattan" else nothing
 
     def by_rows(self, queries: int) -> bool:
         """Tell whether ``score`` keeps to one core, so that threads should share the rows."""

@@ -18,7 +18,11 @@ from recollect.errors import (
 )
 from recollect.index.blocks import Snapshot, Store
 from recollect.index.coarse import Coarse
-from recollect.index.scan import Batch, Limits, Search, make_scope
+from recollect.index.compiled import SPARSE as SPARSE_COMPILED
+from recollect.index.compiled import Engine
+from recollect.index.paths import choose, make_engine
+from recollect.index.scan import Search
+from recollect.index.scope import SPARSE, Batch, Limits, make_scope
 from recollect.types import Doubles, Floats, Ids, Metric
 
 WIDEST = 1 << 20  # the error bound of the first pass needs a dim well below 2^24
@@ -44,6 +48,7 @@ class ExactIndex:
             ``sum(weights * abs(query - key))``. None weighs all alike.
         block_bytes: Size of the blocks into which ``add`` copies keys.
         limits: How much a search works on at a time; the answer never depends on it.
+        path: The way a search takes, as ``paths.choose`` reads it; no answer depends on it either.
 
     Raises:
         InvalidParameter: An argument is out of its range.
@@ -66,6 +71,7 @@ class ExactIndex:
         metric_weights: NDArray[Any] | None = None,
         block_bytes: int = 1 << 25,
         limits: Limits = DEFAULT_LIMITS,
+        path: str | None = None,
     ) -> None:
         if not _whole(dim) or not 1 <= dim <= WIDEST:
             raise InvalidParameter(
@@ -80,6 +86,8 @@ class ExactIndex:
             )
         self._dim, self._metric, self._limits = int(dim), metric, limits
         self._coarse = Coarse(metric, self._dim, _checked_weights(metric_weights, dim, metric))
+        self.choice = choose(path)
+        self._engine = make_engine(self.choice, self._coarse)
         self._store = Store(self._coarse, max(1, block_bytes // (4 * self._dim)))
 
     @property
@@ -195,11 +203,13 @@ class ExactIndex:
         limits = self._limits
         k, step = int(k), max(1, min(limits.batch, limits.query_numbers // self._dim))
         barred = None if exclude is None else _Barred(exclude, len(vectors))
-        scope = make_scope(snapshot, None if allowed is None else _integers("allowed", allowed))
+        sparse = SPARSE_COMPILED if isinstance(self._engine, Engine) else SPARSE
+        only = None if allowed is None else _integers("allowed", allowed)
+        scope = make_scope(snapshot, only, sparse)
         sizes = self._measured_queries(vectors, step)
         ids = np.full((len(vectors), k), -1)
         similarity = np.full((len(vectors), k), -np.inf, np.float32)
-        search = Search(self._coarse, scope, k, limits)
+        search = Search(self._coarse, scope, k, limits, self._engine)
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             some = np.ascontiguousarray(vectors[part], np.float32)
@@ -211,9 +221,14 @@ class ExactIndex:
         sizes = np.empty(len(vectors))
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
-            sizes[part] = self._coarse.measure(_as_float32(vectors[part]))
+            sizes[part] = self._measured(_as_float32(vectors[part]))
         self._refuse_unusable("queries", sizes)
         return sizes
+
+    def _measured(self, rows: NDArray[Any]) -> Doubles:
+        if not isinstance(self._engine, Engine) or not len(rows):
+            return self._coarse.measure(rows)
+        return self._engine.measure(np.ascontiguousarray(rows), self._limits.cores)
 
     def _checked_sizes(self, ids: Ids, keys: NDArray[Any], norms: Doubles | None) -> Doubles:
         if len(ids) != len(keys):
@@ -221,7 +236,7 @@ class ExactIndex:
                 "ids and keys differ in length", expected=f"{len(ids)} keys", got=len(keys)
             )
         if norms is None or self._metric == "manhattan":
-            sizes = self._coarse.measure(keys)
+            sizes = self._measured(keys)
         else:
             sizes = np.array(norms, np.float64)
             if sizes.shape != (len(ids),):

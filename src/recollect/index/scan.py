@@ -14,7 +14,6 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeAlias
 
@@ -22,143 +21,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.index import scoring
-from recollect.index.blocks import Snapshot
 from recollect.index.coarse import Coarse
+from recollect.index.compiled import CompiledPass, Engine
+from recollect.index.quantized import Quantizer, Unquantized
+from recollect.index.scope import CORES, MOST_CORES, Batch, Limits, Places, Scope
 from recollect.index.shortlist import Shortlist
-from recollect.types import Doubles, Floats, Ids, Mask
+from recollect.index.tensors import TensorEngine
+from recollect.types import Doubles, Floats, Ids
 
-Places: TypeAlias = NDArray[np.int64]
 Shares: TypeAlias = deque[Callable[[], None]]
+Pass: TypeAlias = Callable[["Batch", NDArray[np.intp], Ids, Floats], NDArray[np.intp]]
 
 GROUP = 32  # rows in a group, at most
-SPARSE = 4  # copy the rows that take part if fewer than one in this many does
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-MOST_CORES = 16  # each has its share in memory at the same time
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How much a search works on at a time. No answer depends on it, only memory and speed.
-
-    Attributes:
-        batch: Queries in a block.
-        query_numbers: Numbers of queries in a block: 16 MiB as float32.
-        table: Scores in the table of a tile: 8 MiB, which a third-level cache holds.
-        keys: Numbers of keys copied out at a time: 4 MiB as float32.
-        share: Numbers of keys that a thread takes at a time: 8 MiB as float32.
-        room: Candidates kept for one block of queries.
-        opened: Groups opened at a time.
-        window: Rows scored pair by pair before the best are sorted out.
-        cores: Threads that share work which BLAS does not spread, at most 16.
-    """
-
-    batch: int = 1024
-    query_numbers: int = 1 << 22
-    table: int = 1 << 21
-    keys: int = 1 << 20
-    share: int = 1 << 21
-    room: int = 1 << 19
-    opened: int = 1 << 14
-    window: int = 1 << 12
-    cores: int = min(CORES, MOST_CORES)
-
-
-@dataclass(frozen=True, eq=False)
-class Scope:
-    """The rows that take part in a search.
-
-    The first pass goes through *places*: the slots that take part if these are few (``chosen``),
-    else all slots.
-
-    Attributes:
-        snapshot: The rows.
-        places: How many places there are.
-        chosen: Slots that take part, ascending, or None where a place is a slot.
-        banned: Bool ``(places,)``, True where a place takes no part; None where all do.
-        irregular: Slots that take part and are left out of the first pass, ascending.
-        count: Rows that take part.
-    """
-
-    snapshot: Snapshot
-    places: int
-    chosen: Places | None
-    banned: Mask | None
-    irregular: Places
-    count: int
-
-    def slots(self, places: Places) -> Places:
-        """Turn places into slots."""
-        return places if self.chosen is None else self.chosen[places]
-
-    def only(self, slots: Places) -> Scope:
-        """Return the scope of these slots, as if each was regular."""
-        return Scope(self.snapshot, len(slots), slots, None, slots[:0], len(slots))
-
-    def windows(self, rows: int) -> Iterator[Places]:
-        """Go through the slots that take part in the first pass, at most ``rows`` at a time."""
-        for start in range(0, self.places, rows):
-            places = np.arange(start, min(start + rows, self.places))
-            if self.banned is not None:
-                places = places[~self.banned[places]]
-            yield self.slots(places)
-
-
-def make_scope(snapshot: Snapshot, allowed: Ids | None) -> Scope:
-    """Find the rows that take part: live, and allowed if only some are."""
-    banned = _lacking([block.live for block in snapshot.blocks], snapshot)
-    if allowed is not None:
-        slots = snapshot.locate(allowed)  # live ones only
-        banned = np.ones(snapshot.slots, bool)
-        banned[slots[slots >= 0]] = False
-    irregular = _lacking([block.regular for block in snapshot.blocks], snapshot)
-    odd = np.empty(0, np.int64)
-    count = snapshot.slots if banned is None else int(np.count_nonzero(~banned))
-    if irregular is not None:
-        odd = np.flatnonzero(irregular if banned is None else irregular & ~banned)
-        banned = irregular if banned is None else irregular | banned
-    if banned is not None and SPARSE * (count - len(odd)) < snapshot.slots:
-        chosen = np.flatnonzero(~banned)
-        return Scope(snapshot, len(chosen), chosen, None, odd, count)
-    return Scope(snapshot, snapshot.slots, None, banned, odd, count)
-
-
-def _lacking(flags: list[Mask | None], snapshot: Snapshot) -> Mask | None:
-    """Mark the slots whose flag is not set; None where all flags are."""
-    if all(flag is None for flag in flags):
-        return None
-    lacking = np.zeros(snapshot.slots, bool)
-    for start, flag in zip(snapshot.starts, flags, strict=False):
-        if flag is not None:
-            np.logical_not(flag, out=lacking[start : start + len(flag)])
-    return lacking
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """A block of queries.
-
-    Attributes:
-        queries: float32 ``(queries, dim)``.
-        sizes: float64 ``(queries,)``, as ``Coarse.measure`` gives them.
-        barred: int64 ``(2, n)``: pairs of a query and a slot that it must not be given; or None.
-    """
-
-    queries: Floats
-    sizes: Doubles
-    barred: NDArray[np.int64] | None
-
-    def __len__(self) -> int:
-        return len(self.queries)
-
-    def take(self, which: NDArray[np.intp]) -> Batch:
-        """Return some of the queries, in the order of ``which``."""
-        if self.barred is None:
-            return Batch(self.queries[which], self.sizes[which], None)
-        number = np.full(len(self), -1)
-        number[which] = np.arange(len(which))
-        query, slot = number[self.barred[0]], self.barred[1]
-        barred = np.stack([query[query >= 0], slot[query >= 0]])
-        return Batch(self.queries[which], self.sizes[which], barred)
 
 
 class Search:
@@ -169,10 +43,18 @@ class Search:
         scope: The rows.
         k: Rows wanted by each query.
         limits: How much to work on at a time.
+        engine: The compiled kernel, or torch; None for NumPy alone.
     """
 
-    def __init__(self, coarse: Coarse, scope: Scope, k: int, limits: Limits) -> None:
-        self._coarse, self._scope, self._limits = coarse, scope, limits
+    def __init__(
+        self,
+        coarse: Coarse,
+        scope: Scope,
+        k: int,
+        limits: Limits,
+        engine: Engine | TensorEngine | None = None,
+    ) -> None:
+        self._coarse, self._scope, self._limits, self._engine = coarse, scope, limits, engine
         self._snapshot = scope.snapshot
         self._k = min(k, scope.count)
 
@@ -190,20 +72,78 @@ class Search:
         regular = self._coarse.regular_queries(batch.sizes)
         if scope.places <= max(2 * self._k, GROUP) or 4 * self._k > self._limits.room:
             regular[:] = False  # nearly every row would be a candidate
-        exhaustive = [np.flatnonzero(~regular)]
-        waiting = _split(np.flatnonzero(regular), max(1, self._limits.room // (8 * self._k)))
-        while waiting:
-            which = waiting.pop()
-            given_up = self._certified(batch.take(which), which, ids, similarity)
-            if len(which) == 1:
-                exhaustive.append(given_up)
-            else:
-                waiting += _split(given_up, max(1, len(which) // 16))
-        self._exhaustive(batch, np.concatenate(exhaustive), scope, ids, similarity)
+        odd, left = np.flatnonzero(~regular), np.flatnonzero(regular)
+        for answer, most in self._passes():
+            left = self._tried(answer, most, batch, left, ids, similarity)
+        self._every_pair(batch, np.sort(np.concatenate([odd, left])), ids, similarity)
         if len(scope.irregular):
             self._exhaustive(
                 batch, np.arange(len(batch)), scope.only(scope.irregular), ids, similarity
             )
+
+    def _passes(self) -> Iterator[tuple[Pass, int]]:
+        """Go through the ways to answer, the fastest first, with the queries each takes."""
+        few = max(1, self._limits.room // (8 * self._k))
+        if isinstance(self._engine, TensorEngine) and self._scope.chosen is None:
+            if self._engine.suits:
+                yield self._by_tensors, few
+            yield self._certified, few
+            return
+        if not isinstance(self._engine, Engine) or self._scope.chosen is not None:
+            yield self._certified, few
+            return
+        if self._engine.quantizes:
+            coded = self._compiled(self._engine.quantizer(self._snapshot))
+            yield coded.answer, coded.queries
+        plain = self._compiled(self._engine.plain)
+        yield plain.answer, plain.queries
+
+    def _compiled(self, maker: Quantizer | Unquantized) -> CompiledPass:
+        assert isinstance(self._engine, Engine)
+        return CompiledPass(self._engine, self._scope, self._k, self._limits, maker)
+
+    def _tried(
+        self,
+        answer: Pass,
+        most: int,
+        batch: Batch,
+        left: NDArray[np.intp],
+        ids: Ids,
+        similarity: Floats,
+    ) -> NDArray[np.intp]:
+        """Answer queries, fewer at a time where they need much room; return those not answered."""
+        waiting, stuck = _split(left, most), [left[:0]]
+        while waiting:
+            which = waiting.pop()
+            given_up = answer(batch.take(which), which, ids, similarity)
+            if len(which) == 1:
+                stuck.append(given_up)
+            else:
+                waiting += _split(given_up, max(1, len(which) // 16))
+        return np.sort(np.concatenate(stuck))
+
+    def _every_pair(
+        self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats
+    ) -> None:
+        """Answer queries that no first pass could."""
+        scope = self._scope
+        if not isinstance(self._engine, Engine) or scope.chosen is not None or not scope.places:
+            self._exhaustive(batch, which, scope, ids, similarity)
+            return
+        every = self._compiled(self._engine.plain)
+        for part in _split(which, every.queries):
+            every.exhaust(batch.take(part), part, ids, similarity)
+
+    def _by_tensors(
+        self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats
+    ) -> NDArray[np.intp]:
+        """Answer regular queries with torch; return those that have too many candidates."""
+        assert isinstance(self._engine, TensorEngine)
+        shortlist = Shortlist(len(batch), self._k, self._limits.room)
+        found = self._rescored(batch, *self._engine.candidates(self._scope, batch, shortlist))
+        ids[which[found[0]], found[1]] = found[2]
+        similarity[which[found[0]], found[1]] = found[3]
+        return which[shortlist.given_up]
 
     def _certified(
         self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats

@@ -1,0 +1,203 @@
+"""The compiled way through a search: codes or keys are scanned, candidates scored, in one call."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.index.blocks import Snapshot
+from recollect.index.coarse import Coarse
+from recollect.index.kernel import BLOCK, DTYPES, MOST_VIRTUAL, Kernel, Request, SpaceArrays
+from recollect.index.quantized import WIDEST, Quantizer, Unquantized, is_stale, make_quantizer
+from recollect.types import Doubles, Floats, Ids
+
+if TYPE_CHECKING:
+    from recollect.index.scope import Batch, Limits, Scope
+
+FEW = 4  # queries that are taken in two planes: the memory is slower than twice the arithmetic
+CANDIDATES = 1 << 22  # held for one block of queries at first: 64 MiB
+LEAST_WORK = 1 << 19  # multiplications worth a thread
+SPARSE = 64  # copy the rows that take part if fewer than one in this many does
+
+
+class Engine:
+    """What all searches of one index share: the kernel and the codes' center.
+
+    Args:
+        kernel: The compiled functions.
+        coarse: The metric.
+        quantize: False scores keys only, for comparison.
+    """
+
+    def __init__(self, kernel: Kernel, coarse: Coarse, *, quantize: bool = True) -> None:
+        self.kernel, self.coarse = kernel, coarse
+        nothing = np.zeros(coarse.dim, np.float32)
+        self._measured = SpaceArrays(coarse.metric, coarse.dim, nothing, coarse.measuring_weights)
+        self.plain = Unquantized(kernel, coarse)
+        self.quantizes = quantize and coarse.metric != "manhattan" and coarse.dim <= WIDEST
+        self._quantizer: Quantizer | None = None
+
+    def quantizer(self, snapshot: Snapshot) -> Quantizer:
+        """Return the quantizer in use; a new one if there are many more rows than when made."""
+        made = self._quantizer
+        if made is None or is_stale(snapshot.slots, made.rows):
+            made = self._quantizer = make_quantizer(self.kernel, self.coarse, snapshot)
+        return made
+
+    def measure(self, rows: NDArray[Any], threads: int) -> Doubles:
+        """Measure rows or queries as ``Coarse.measure`` does, to the same bits."""
+        sizes = np.empty(len(rows))
+        self.kernel.measure(self._measured, rows, sizes, threads)
+        return sizes
+
+
+class CompiledPass:
+    """Answers queries over the rows of one scope.
+
+    Args:
+        engine: The kernel and its codes.
+        scope: The rows; every place is a slot.
+        k: Rows wanted by each query, at most as many as take part.
+        limits: Memory and threads.
+        maker: What the rows are scored by.
+    """
+
+    def __init__(
+        self, engine: Engine, scope: Scope, k: int, limits: Limits, maker: Quantizer | Unquantized
+    ) -> None:
+        self._engine, self._scope, self._k, self._limits = engine, scope, k, limits
+        self._maker = maker
+        self._blocks = _blocks(scope, maker, limits.cores)
+
+    @property
+    def queries(self) -> int:
+        """How many queries can be answered at a time."""
+        return max(1, CANDIDATES // (self._limits.cores * (2 * self._k + 64)))
+
+    def answer(
+        self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats
+    ) -> NDArray[np.intp]:
+        """Answer regular queries; return those that have too many candidates."""
+        call = _Call(self._engine, self._maker, self._blocks, batch, self._k, self._limits)
+        self._engine.kernel.search(call.bounded(self._engine.coarse, batch))
+        return _written(call, which, ids, similarity)
+
+    def exhaust(self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats) -> None:
+        """Answer queries, regular or not, from every pair."""
+        call = _Call(self._engine, self._maker, self._blocks, batch, self._k, self._limits)
+        self._engine.kernel.exhaust(call.request)
+        _written(call, which, ids, similarity)
+
+
+class _Call:
+    """One request with the arrays that it points to."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        maker: Quantizer | Unquantized,
+        blocks: NDArray[Any],
+        batch: Batch,
+        k: int,
+        limits: Limits,
+    ) -> None:
+        count = len(batch)
+        self.ids = np.full((count, k), -1)
+        self.similarity = np.full((count, k), -np.inf, np.float32)
+        self.given_up = np.zeros(count, np.uint8)
+        rows = int(blocks["rows"].sum())
+        work = rows * engine.coarse.dim * count // LEAST_WORK + 1
+        self.request = Request(
+            threads=min(limits.cores, work),
+            count=count,
+            k=k,
+            planes=(2 if count <= FEW else 1) if maker.coded else 0,
+            room=limits.room,
+            block_count=len(blocks),
+            space=ctypes.pointer(maker.space.pointers),
+        )
+        self._kept: list[Any] = [maker]
+        self._point("blocks", blocks)
+        self._point("queries", batch.queries)
+        self._point("sizes", batch.sizes)
+        self._point("ids", self.ids)
+        self._point("similarity", self.similarity)
+        self._point("given_up", self.given_up)
+        if batch.barred is not None:
+            query, slots = batch.barred
+            order = np.lexsort((slots, query))
+            self._point("barred", np.ascontiguousarray(slots[order]))
+            self._point("barred_starts", np.searchsorted(query[order], np.arange(count + 1)))
+
+    def bounded(self, coarse: Coarse, batch: Batch) -> Request:
+        """Return the request with what a first pass over regular queries needs."""
+        self._point("gain", coarse.gain(batch.sizes))
+        self._point("shift", np.zeros(len(batch)))
+        if not self.request.planes:
+            self._scored_by_keys(coarse, batch)
+        return self.request
+
+    def _point(self, name: str, array: NDArray[Any]) -> None:
+        assert array.flags.c_contiguous
+        self._kept.append(array)
+        setattr(self.request, name, array.ctypes.data)
+
+    def _scored_by_keys(self, coarse: Coarse, batch: Batch) -> None:
+        reach, slack = coarse.query_bounds(batch.sizes)
+        padding = (0, MOST_VIRTUAL)
+        self._point("plain", coarse.scaled(batch.queries, batch.sizes))
+        for name, bound in (("reach", reach), ("blur", 0.0 * reach), ("slack", slack)):
+            self._point(name, np.pad(bound, padding).astype(np.float32))
+        self._point("weights", coarse.falling_weights)
+        if coarse.metric == "euclidean":
+            self._point("shift", batch.sizes * batch.sizes)
+
+
+def _blocks(scope: Scope, maker: Quantizer | Unquantized, threads: int) -> NDArray[Any]:
+    """Describe the rows to the kernel; the arrays stay alive with the snapshot."""
+    snapshot = scope.snapshot
+    known = snapshot.derived.get(maker)
+    if known is None:
+        known = snapshot.derived[maker] = _table(snapshot, maker, threads)
+    table: NDArray[Any] = known[0]
+    if scope.banned is not None:
+        table = table.copy()
+        table["out"] = scope.banned.ctypes.data + table["start"].astype(np.uint64)
+    return table
+
+
+def _table(
+    snapshot: Snapshot, maker: Quantizer | Unquantized, threads: int
+) -> tuple[NDArray[Any], list[Any]]:
+    table = np.zeros(len(snapshot.blocks), BLOCK)
+    kept: list[Any] = []
+    names = BLOCK.names
+    assert names is not None
+    for entry, block, start in zip(table, snapshot.blocks, snapshot.starts, strict=False):
+        codes = block.shadows[0 if maker.coded else 1].of(block, maker, threads)
+        entry["rows"], entry["start"] = len(block), start
+        entry["codes"] = 0 if codes.codes is None else codes.codes.ctypes.data
+        first = names.index("alpha")
+        for name, term in zip(names[first:], codes.terms, strict=False):
+            entry[name] = term.ctypes.data
+        entry["keys"], entry["ids"] = block.keys.ctypes.data, block.ids.ctypes.data
+        entry["sizes"], entry["dtype"] = block.sizes.ctypes.data, DTYPES[block.keys.dtype]
+        kept.append(codes)
+    return table, kept
+
+
+def _written(
+    call: _Call, which: NDArray[np.intp], ids: Ids, similarity: Floats
+) -> NDArray[np.intp]:
+    """Copy answers to where they belong; return the queries that were given up."""
+    given_up: NDArray[np.bool_] = call.given_up.view(bool)
+    if not given_up.any():
+        ids[which], similarity[which] = call.ids, call.similarity
+        return which[:0]
+    done = ~given_up
+    ids[which[done]], similarity[which[done]] = call.ids[done], call.similarity[done]
+    left: NDArray[np.intp] = which[given_up]
+    return left
