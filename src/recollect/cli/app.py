@@ -59,6 +59,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("verify", inspect.verify),
     ("doctor", machine.doctor),
     ("demo", showcase.demo),
+    ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )
 _reproduce = typer.Typer(

@@ -25,7 +25,7 @@ from recollect.memory.recall import View
 from recollect.memory.schema import Configuration, describe_encoder
 from recollect.memory.searching import Searching
 from recollect.memory.store import Store
-from recollect.types import Ids, Label, Metric, ValueKind
+from recollect.types import Floats, Ids, Label, Metric, Neighbors, ValueKind
 
 READ_ATTEMPTS = 5
 Prepared = TypeVar("Prepared")
@@ -146,6 +146,25 @@ class Handle:
         self._require_labels()
         with self._reading() as view:
             return view.book.counts()
+
+    def keys(self, ids: ArrayLike) -> NDArray[Any]:
+        """Keys of rows alone, ``(rows, dim)``, in the order of ``ids``; quicker than ``rows``.
+
+        Raises:
+            UnknownIds: An id is not alive in this version.
+        """
+        with self._reading() as view:
+            return view.keys(view.table.states[view.table.find(checks.check_ids(ids))])
+
+    def look_up(self, ids: Ids, similarity: Floats) -> Neighbors:
+        """Turn neighbors that were found earlier into those of now, with value and weight.
+
+        Args:
+            ids: int64 ``(queries, k)``: rows that are alive, -1 where empty.
+            similarity: float32 ``(queries, k)``.
+        """
+        with self._reading() as view:
+            return view.neighbors(ids, similarity)
 
     def __len__(self) -> int:
         with self._reading() as view:
