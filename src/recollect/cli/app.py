@@ -13,6 +13,7 @@ import typer
 import recollect
 from recollect.cli import (
     ask,
+    dual,
     edit,
     exchange,
     history,
@@ -40,6 +41,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("init", teach.init),
     ("add", teach.add),
     ("predict", ask.predict),
+    ("observe", dual.observe),
     ("search", ask.search),
     ("explain", ask.explain),
     ("relabel", edit.relabel),
@@ -59,6 +61,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("verify", inspect.verify),
     ("doctor", machine.doctor),
     ("demo", showcase.demo),
+    ("reproduce dual-memory", showcase.dual_memory),
     ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
 )

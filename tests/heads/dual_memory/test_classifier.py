@@ -98,11 +98,12 @@ def test_predict_never_writes():
     assert head.memory_.version == version
 
 
+@pytest.mark.parametrize("fusion", ["fixed", "count"])
 @pytest.mark.parametrize("mode", ["published", "robust"])
 @pytest.mark.parametrize("order", ["write-read", "read-write", "read-others"])
-def test_a_batch_is_observed_as_its_pictures_one_by_one(mode, order, pictures):
+def test_a_batch_is_observed_as_its_pictures_one_by_one(fusion, mode, order, pictures):
     """To the last bit: answers, slots, and what the memory answers afterwards."""
-    options = {"mode": mode, "order": order, "memory_length": 3}
+    options = {"mode": mode, "order": order, "fusion": fusion, "memory_length": 3}
     together = named(**options).fit([NEAR_EAST], ["crow"])
     apart = named(**options).fit([NEAR_EAST], ["crow"])
 
@@ -116,7 +117,7 @@ def test_a_batch_is_observed_as_its_pictures_one_by_one(mode, order, pictures):
 
 def test_read_then_write_answers_before_the_picture_is_in_the_memory():
     """So it cannot agree with itself: this is what predict would have said."""
-    head = named(mode="robust").fit()
+    head = named(mode="robust").fit([NEAR_NORTH], ["owl"])
     before = head.predict_proba([NEAR_EAST])
 
     assert np.array_equal(head.observe([NEAR_EAST]).probability, before)

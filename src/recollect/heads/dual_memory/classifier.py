@@ -53,9 +53,11 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         memory: As in ``MemoryClassifier``.
         text_encoder: Encodes names; None takes the text side of an ``encoder`` of CLIP.
         mode: ``"published"``: an observed picture is labelled by the text, written, then read.
-            ``"robust"``: labelled by text and static memory, read, then written.
-        order: Instead of the mode's: ``"write-read"``, ``"read-write"``, or ``"read-others"``
-            (written, then read as if its own slot were empty).
+            ``"robust"``: where there are shots, labelled by text and static memory, read, then
+            written; as published where there are none.
+        order: Instead of the mode's: ``"write-read"``, ``"read-write"``, ``"read-others"``
+            (written, then read as if its own slot were empty), or ``"auto"`` (read-write where
+            there are shots, write-read where there are none).
         labels: Instead of the mode's: ``"text"`` or ``"text+static"``.
         views: How many views of a picture are encoded to label it, the picture itself included.
         view_fraction: Share of the views that is kept, at least one; the paper's 0.1.

@@ -17,7 +17,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 _MODES: dict[str, tuple[Order, Labels]] = {
     "published": ("write-read", "text"),
-    "robust": ("read-write", "text+static"),
+    "robust": ("auto", "text+static"),
 }
 
 

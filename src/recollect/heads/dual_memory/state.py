@@ -132,11 +132,11 @@ class State:
         counts = np.array([len(some) for some in kept], np.int64)
         return Plan(x, self._guess(chosen, counts), kept)
 
-    def take(self, plan: Plan, ids: Ids, view_ids: list[Ids]) -> tuple[Doubles, Ids]:
+    def take(self, plan: Plan, ids: Ids, view_ids: list[Ids]) -> tuple[Doubles, Ids, Doubles]:
         """Let planned pictures be written, and read the dynamic memory for each.
 
         Returns:
-            Cosines of the dynamic memory, and the slot that each took, or -1.
+            See ``stream.follow``.
         """
         offers = self._offers(ids, plan.guesses, first=len(self.offers))
         self.offers = self.offers.then(offers)
