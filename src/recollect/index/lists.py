@@ -21,6 +21,9 @@ from recollect.types import Doubles, Floats, Ids, Metric
 ROUNDS = 8  # of k-means: more of them move the recall by less than one more list does
 POINTS = 32  # rows for each center that k-means looks at
 GROUPED = 2048  # centers, from which on they are grouped to assign rows
+# Numbers in the lists searched, from which on cores share them: some milliseconds of one core. On
+# a machine that is busy, waiting for the other cores takes far longer than they save.
+SHARED = 1 << 25
 STEP = 1 << 14  # keys encoded at a time: 24 MiB at width 384
 
 
@@ -60,10 +63,11 @@ class Lists:
         self._nearest.add(centers)
         many = len(centers) >= GROUPED
         self._groups = Groups(centers, euclidean=metric == "euclidean") if many else None
-        # One shares its lists among cores by query, the other by list.
-        self._many, self._one = self._make(), self._make()
-        self._many.parallel_mode, self._one.parallel_mode = 3, 1
+        # The same lists, shared among cores by query, by list, or not at all.
+        self._many, self._one, self._alone = self._make(), self._make(), self._make()
+        self._many.parallel_mode, self._one.parallel_mode, self._alone.parallel_mode = 3, 1, 0
         self._one.replace_invlists(self._many.invlists, False)
+        self._alone.replace_invlists(self._many.invlists, False)
 
     @property
     def _kind(self) -> int:
@@ -159,7 +163,10 @@ class Lists:
         # The selector reads the array: it must live as long as the search.
         chosen = None if allowed is None else faiss.IDSelectorBatch(allowed)
         params = faiss.IVFSearchParameters(nprobe=probes.shape[1], sel=chosen)
-        index = self._one if len(prepared) == 1 else self._many
+        numbers = probes.size * self.rows // len(self) * prepared.shape[1]
+        index = self._many if len(prepared) > 1 else self._one
+        if numbers < SHARED:
+            index = self._alone
         nothing = np.zeros(probes.shape, np.float32)  # the distance to a center plays no part
         ids = np.empty((len(prepared), count), np.int64)
         scores = np.empty(ids.shape, np.float32)
