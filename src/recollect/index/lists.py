@@ -7,13 +7,14 @@ faiss is ever read from a file: what is kept of lists are plain arrays.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import MissingExtra
-from recollect.index.exact import ExactIndex
+from recollect.index.exact import DEFAULT_LIMITS, ExactIndex
 from recollect.index.groups import Groups
 from recollect.index.policy import Storage
 from recollect.types import Doubles, Floats, Ids, Metric
@@ -57,8 +58,7 @@ class Lists:
         self._faiss, self._metric = load_faiss(), metric
         self.storage, self.centers, self.ranges = storage, centers, ranges
         # Asked in one fixed way, so that a query looks into the same lists alone as in a batch.
-        self._probes = ExactIndex(centers.shape[1], "euclidean" if metric == "euclidean" else "dot")
-        self._probes.add(np.arange(len(centers)), centers)
+        self._probes = {cores: self._exact(cores) for cores in (1, DEFAULT_LIMITS.cores)}
         self._nearest = self._faiss.IndexFlat(centers.shape[1], self._kind)
         self._nearest.add(centers)
         many = len(centers) >= GROUPED
@@ -68,6 +68,14 @@ class Lists:
         self._many.parallel_mode, self._one.parallel_mode, self._alone.parallel_mode = 3, 1, 0
         self._one.replace_invlists(self._many.invlists, False)
         self._alone.replace_invlists(self._many.invlists, False)
+
+    def _exact(self, cores: int) -> ExactIndex:
+        """Make an index of the centers."""
+        metric: Metric = "euclidean" if self._metric == "euclidean" else "dot"
+        dim = self.centers.shape[1]
+        index = ExactIndex(dim, metric, limits=replace(DEFAULT_LIMITS, cores=cores))
+        index.add(np.arange(len(self.centers)), self.centers)
+        return index
 
     @property
     def _kind(self) -> int:
@@ -142,7 +150,8 @@ class Lists:
 
     def probe(self, prepared: Floats, depth: int) -> Ids:
         """Return the nearest ``depth`` lists of each query: int64 ``(queries, depth)``."""
-        return self._probes.search(prepared, depth)[0]
+        cores = 1 if len(prepared) == 1 else DEFAULT_LIMITS.cores
+        return self._probes[cores].search(prepared, depth)[0]
 
     def nearness(self, prepared: Floats) -> Floats:
         """Return how near each center is: float32 ``(queries, lists)``, larger is nearer."""
