@@ -107,7 +107,8 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     head = DualMemoryClassifier(text, memory_length=options.length, beta=options.beta).fit()
     plain = PerImage(text, options.length, options.beta)
     begun = time.perf_counter()
-    _fill(head, pictures(random, text, 2 * options.classes * options.length), text)
+    filled = options.fill * options.classes * options.length
+    _fill(head, pictures(random, text, filled), text)
     filling = time.perf_counter() - begun
     _copy(head, plain)
     ours: dict[str, list[float]] = {"observe": [], "predict": []}
@@ -179,6 +180,7 @@ def main() -> None:
     parser.add_argument("--beta", type=float, default=5.5)
     parser.add_argument("--batch", type=int, default=512, help="pictures in one call of ours")
     parser.add_argument("--few", type=int, default=6, help="pictures the comparison is timed on")
+    parser.add_argument("--fill", type=int, default=2, help="pictures before, for each slot")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)

@@ -63,6 +63,17 @@ def test_observe_remembers_pictures_and_remove_takes_them_out(facts, birds, ques
     assert set(said["labels"]) <= {"car", "tree"}
 
 
+def test_explain_shows_names_and_observed_pictures(facts, run, birds, questions):
+    """These past pictures support the answer."""
+    said = facts("observe", birds, questions / "red/0.png")
+
+    [why] = facts("explain", birds, questions / "red/0.png")["explanations"]
+
+    assert why["prediction"] == said["labels"][0]
+    assert [row["metadata"]["part"] for row in why["rows"]] == ["seen", "text"]
+    assert "No removal" not in run("explain", birds, questions / "red/0.png").stdout
+
+
 def test_observe_prints_what_became_of_the_pictures(run, birds, questions):
     """For people."""
     done = run("observe", birds, questions / "red/0.png")

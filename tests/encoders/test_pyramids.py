@@ -6,9 +6,18 @@ import copy
 
 import numpy as np
 import pytest
+import torch
+from encoders.tiny_models import convnext, dinov2, swin
 
 from recollect import DenseMemorySegmenter
-from recollect.encoders import LocalStatistics, MapPyramids, PyramidEncoder, from_spec
+from recollect.encoders import (
+    HuggingFaceEncoder,
+    LocalStatistics,
+    MapPyramids,
+    PyramidEncoder,
+    TorchEncoder,
+    from_spec,
+)
 from recollect.encoders.pyramids import MapEncoder, pooled_up
 from recollect.errors import (
     DimensionMismatch,
@@ -211,3 +220,35 @@ def test_a_recipe_with_a_value_that_cannot_be_is_refused():
     """It may come from anyone's file."""
     with pytest.raises(EncoderFault):
         from_spec(LocalStatistics(1).spec | {"axes": 9})
+
+
+@pytest.mark.parametrize(
+    ("model", "levels"),
+    [(convnext, 1), (swin, 1), (dinov2, 3)],
+    ids=["ConvNeXt stages", "Swin stages", "DINOv2 patches, pooled"],
+)
+def test_backbones_of_hugging_face_teach_and_answer(tmp_path, model, levels):
+    """From stages, or from patches of one size; the memory remembers who made them."""
+    encoder = MapPyramids(HuggingFaceEncoder(model(tmp_path)), levels=levels)
+    pictures = list(np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8))
+    masks = [np.arange(1024).reshape(32, 32) // 512, np.arange(1024).reshape(32, 32) % 2]
+
+    head = DenseMemorySegmenter(encoder=encoder, k=2).fit(pictures, masks)
+
+    assert head.predict(pictures).shape == (2, 32, 32)
+    assert len(next(encoder.encode_pyramids(pictures[:1]))) >= 2
+    assert head.memory_.encoder == encoder.fingerprint
+    assert from_spec(head.memory_.encoder_spec).fingerprint == encoder.fingerprint
+
+
+def test_layers_of_a_torch_module_are_levels():
+    """Caught by hooks, which are gone afterwards."""
+    net = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 2, 2), torch.nn.ReLU(), torch.nn.Conv2d(4, 5, 2, 2)
+    )
+    encoder = MapPyramids(TorchEncoder(net, preprocess="unit", size=16, maps=["0", "2"]))
+
+    [levels] = levels_of(encoder, PICTURE)
+
+    assert [level.shape for level in levels] == [(4, 4, 5), (8, 8, 4)]
+    assert encoder.spec is None

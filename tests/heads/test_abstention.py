@@ -108,3 +108,17 @@ def test_a_copy_computes_its_own(head):
     expected = head.predict(keys, abstain=0.2).tolist()
 
     assert copy.deepcopy(head).predict(keys, abstain=0.2).tolist() == expected
+
+
+@pytest.mark.parametrize("options", [{"reliability": "soft"}, {"class_means": 0.5}])
+def test_a_removal_is_previewed_with_reliability_and_class_means_too(head, options):
+    """As if the rows had been forgotten: what they said of others is gone as well."""
+    keys, _ = blobs(np.random.default_rng(1), 60)
+    head.set_params(**options)
+    gone = head.ids_[::3]
+
+    preview = head.what_if(keys, remove=gone)
+
+    assert preview.before.tolist() == head.predict(keys).tolist()
+    assert preview.after.tolist() == head.forget(gone).predict(keys).tolist()
+    assert preview.score_after.tolist() == head.predict_proba(keys).max(axis=1).tolist()

@@ -13,6 +13,8 @@ import typer
 import recollect
 from recollect.cli import (
     ask,
+    choice,
+    curate,
     dual,
     edit,
     exchange,
@@ -56,6 +58,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("history", history.history),
     ("restore", history.restore),
     ("evaluate", measure.evaluate),
+    ("curate", curate.curate),
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
@@ -64,6 +67,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("reproduce dual-memory", showcase.dual_memory),
     ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
+    ("reproduce visual-memory-choice", choice.visual_memory_choice),
 )
 _reproduce = typer.Typer(
     name="reproduce", help="Measure again what a paper reports.", no_args_is_help=True

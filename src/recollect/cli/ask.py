@@ -8,7 +8,7 @@ import numpy as np
 import typer
 
 from recollect.cli import options
-from recollect.cli.dual import answer_by_names, holds_names
+from recollect.cli.dual import answer_by_names, head_of, holds_names
 from recollect.cli.inputs import Ready, Wanted, encode_inputs, opened
 from recollect.cli.screen import Screen, cell, number, percent
 from recollect.errors import EmptyMemory, InvalidParameter
@@ -182,6 +182,8 @@ def explain_all(memory: Memory, keys: Floats, k: int, rule: VoteRule) -> list[Ex
     """Why a memory answers as it does."""
     from recollect import MemoryClassifier, MemoryRegressor
 
+    if holds_names(memory):
+        return head_of(memory).explain(keys)
     settings: dict[str, Any] = {
         "k": k, "alpha": rule.alpha, "temperature": rule.temperature, "sharpness": rule.sharpness,
         "metric": memory.metric, "memory": memory,
@@ -324,7 +326,9 @@ def _show_reason(screen: Screen, name: str, reason: Explanation) -> None:
         ],
         numbers="id similarity weight adds",
     )
-    if reason.shares:
+    # Names answer as a class, slot by slot; which removal would change that is not searched for.
+    named = any(row.metadata.get("part") for row in reason.evidence)
+    if reason.shares and not named:
         screen.say(_flip_in_words(reason))
 
 

@@ -91,6 +91,12 @@ class Task:
         return self.train.take(others), self.train.take(self.held)
 
 
+def spread(count: int, most: int) -> list[int]:
+    """At most so many places out of ``count``, spread evenly."""
+    places: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
+    return places
+
+
 def pyramids(
     encoder: PyramidEncoder, inputs: Sequence[Any], *, folder: Path | None = None
 ) -> list[list[NDArray[Any]]]:
@@ -126,9 +132,14 @@ def pyramids(
     return found
 
 
+def camvid_encoder(models: Path) -> PyramidEncoder:
+    """MobileNetV2 on road scenes, 480 x 352."""
+    return _mobilenet_maps(models, (352, 480))
+
+
 def camvid(data: Path, models: Path) -> Task:
     """CamVid road scenes: 11 labels, 480 x 360, as MobileNetV2 sees them at 480 x 352."""
-    encoder = _mobilenet_maps(models, (352, 480))
+    encoder = camvid_encoder(models)
     parts = [_camvid_part(data, encoder, split) for split in ("train", "val", "test")]
     return Task(
         "camvid", "CamVid (SegNet version), 11 labels, 480 x 360", "labels", CAMVID, 11,

@@ -136,6 +136,8 @@ class NeighborEstimator(MemoryEstimator):
         self._recall()
         blocks = self._own_answers(grid) if X is None else self._given_answers(X, y, grid)
         report = choose(blocks, grid, scoring, self.metric)
+        if X is None:
+            self._peers().keep()
         best = report.best
         chosen: dict[str, Any] = {rule_name: best.rule, "k": best.k}
         if best.parameter is not None:
@@ -146,6 +148,11 @@ class NeighborEstimator(MemoryEstimator):
             chosen["reliability"] = trust.name if trust is not None and plain else trust
         self.set_params(**chosen)
         return report
+
+    @property
+    def peers_(self) -> Peers:
+        """What the rows of the memory say of each other; for curation and measurements."""
+        return self._peers()
 
     def _peers(self, deepest: int = 1) -> Peers:
         """What the rows say of each other, at least this many neighbors deep."""

@@ -77,6 +77,11 @@ class Peers:
                 self._tallies, self._factors, self._derived = {}, {}, {}
             return table
 
+    def keep(self) -> bool:
+        """Keep the table in the cache of a durable memory that is open for writing."""
+        with self._lock:
+            return self.follow().keep()
+
     def derived(self, name: Any, compute: Callable[[], Any]) -> Any:
         """Compute something once for each version of the memory."""
         with self._lock:

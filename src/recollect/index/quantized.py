@@ -219,5 +219,6 @@ def _pieces(slots: NDArray[np.int64], dim: int) -> Iterator[NDArray[np.int64]]:
 
 def _aligned(size: int) -> NDArray[Any]:
     """Make an array that starts at a multiple of 64: no load of it crosses two cache lines."""
-    raw = np.zeros(size + 64, np.uint8)
+    raw = np.empty(size + 64, np.uint8)  # unlike zeros, it may lie in huge pages
+    raw[:] = 0
     return raw[-raw.ctypes.data % 64 :][:size]

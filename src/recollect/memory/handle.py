@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -24,7 +25,7 @@ from recollect.memory import checks, reading
 from recollect.memory.recall import View
 from recollect.memory.schema import Configuration, describe_encoder
 from recollect.memory.searching import Searching
-from recollect.memory.store import Store
+from recollect.memory.store import CACHE, Store
 from recollect.types import Floats, Ids, Label, Metric, Neighbors, ValueKind
 
 READ_ATTEMPTS = 5
@@ -127,6 +128,12 @@ class Handle:
     def closed(self) -> bool:
         """True after :meth:`close`."""
         return self._closed
+
+    @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be computed again may be kept; None in RAM. Erasing deletes it."""
+        self._require_open()
+        return None if self._store.folder is None else self._store.folder / CACHE
 
     @property
     def ids(self) -> Ids:

@@ -21,6 +21,7 @@ from recollect.errors import UnknownIds
 from recollect.index import scoring
 from recollect.index.coarse import Coarse
 from recollect.memory.changes import keys_are_as_they_were
+from recollect.memory.kept_table import keep, kept
 from recollect.memory.memory import Memory
 from recollect.types import Doubles, Floats, Ids, Neighbors
 
@@ -101,6 +102,30 @@ class LeaveOneOut:
                 continue
         return self._follow(progress)
 
+    def keep(self) -> bool:
+        """Write the table into the cache of a durable memory that is open for writing.
+
+        Returns:
+            Whether it was written. The next table on this memory begins with it.
+        """
+        arrays: dict[str, NDArray[Any]] = {
+            "ids": self.ids,
+            "known": self.known,
+            "near": self._near,
+            "similarity": self._similarity,
+            "certain": self._certain,
+        }
+        return self.version >= 0 and keep(self.memory, self.version, self.deepest, arrays)
+
+    def _take_up(self) -> None:
+        """Begin with the table that was kept, if there is one that fits."""
+        found = kept(self.memory, self.deepest)
+        if found is None or found[1]["near"].shape[1] != self._near.shape[1]:
+            return
+        self.version, arrays = found
+        self.ids, self.known, self._certain = arrays["ids"], arrays["known"], arrays["certain"]
+        self._near, self._similarity = arrays["near"], arrays["similarity"]
+
     def neighbors(self, k: int) -> Neighbors:
         """The k nearest others of every row in ``ids``, with their labels and weights of now.
 
@@ -121,6 +146,8 @@ class LeaveOneOut:
 
     def _follow(self, progress: Progress | None) -> LeaveOneOut:
         version = self.memory.version
+        if self.version < 0:
+            self._take_up()
         if version == self.version:
             return self
         alive = self.memory.ids

@@ -117,6 +117,20 @@ def test_an_oracle_is_labelled_as_one():
     assert head.tune([EAST], ["east"]).source == "given"
 
 
+def test_what_was_observed_takes_part_in_the_tuning():
+    """Dynamic and static memory differ then, so that each gets a weight of its own."""
+    shots = [EAST, [1.0, 0.1], NORTH, [0.1, 1.0]]
+    head = DualMemoryClassifier([EAST, NORTH], ["e", "n"], scale=5.0).fit(shots, list("eenn"))
+    before = head.left_out()[0]
+
+    head.observe([[1.0, 0.9], [0.8, 1.0]])
+
+    after = head.left_out()[0]
+    assert np.array_equal(before.dynamic, before.static)
+    assert not np.array_equal(after.dynamic, after.static)
+    assert np.array_equal(after.static, before.static)
+
+
 def test_tuning_writes_nothing():
     """It asks."""
     head = DualMemoryClassifier([EAST, NORTH], ["east", "north"]).fit([EAST, EAST], ["east"] * 2)

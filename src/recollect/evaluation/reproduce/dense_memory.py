@@ -11,8 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,9 +21,8 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.evaluation import dense_baselines as baselines
-from recollect.evaluation import dense_metrics as metrics
-from recollect.evaluation.dense_data import TASKS, Samples, Task
-from recollect.heads.dense_memory.masks import enlarge
+from recollect.evaluation.dense_data import TASKS, Samples, Task, spread
+from recollect.evaluation.reproduce.dense_answers import Answers, Steps
 
 STEM = "dense-memory"
 PARTS = (*TASKS, "continual")
@@ -45,11 +43,14 @@ READINGS: dict[str, tuple[dict[str, Any], ...]] = {
         {"reading": "linear"}, {"reading": "median"},
     ),
 }  # fmt: skip
-MOST_TO_CHOOSE = 16  # samples asked while settings are chosen
+MOST_TO_CHOOSE = 12  # samples asked while settings are chosen
+ORDER = ("chosen", "linear head", "as published", "small convolutional head")
+PUBLISHED: dict[str, Any] = {"k": (32, 16, 8, 4), "score": "level"}
 FEW = (1, 5, 20)
-FEW_ASKED = 60
+LINEAR_CELLS = 300_000
+SOME = 40  # test samples that variants and flat search are asked about
 FLAT = (10_000, 100_000)
-AT_ONCE = 20  # samples between two notes of how far a method has come
+AT_ONCE = 10  # samples between two notes of how far a method has come
 
 Progress = Callable[[int, int], object]
 
@@ -85,6 +86,8 @@ def run(
         raise InvalidParameter("part is not known", expected=", ".join(PARTS), got=repr(part))
     if limit is not None and limit < 8:
         raise InvalidParameter("limit is out of range", expected=">= 8", got=limit)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     report = _earlier(out)
     wanted = PARTS if part is None else (part,)
     for done, name in enumerate(wanted):
@@ -132,37 +135,6 @@ def shortened(task: Task, limit: int | None) -> Task:
     )  # fmt: skip
 
 
-class Steps:
-    """What a part has measured so far; a run that was stopped goes on from there.
-
-    Args:
-        path: File that holds it while the part is under way; None keeps nothing.
-    """
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self.done: dict[str, Any] = {}
-        if path is not None and path.is_file():
-            self.done = json.loads(path.read_text(encoding="utf-8"))
-
-    def once(self, name: str, measured: Callable[[], Any]) -> Any:
-        """What was measured under this name, now or before."""
-        if name not in self.done:
-            self.keep(name, measured())
-        return self.done[name]
-
-    def keep(self, name: str, figures: Any) -> None:
-        """Write figures down."""
-        self.done[name] = figures
-        if self.path is not None:
-            self.path.write_text(json.dumps(self.done), encoding="utf-8")
-
-    def finish(self) -> None:
-        """Take the file away: the part is complete."""
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-
 def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     """Measure every figure of one data set."""
     from recollect.evaluation.reproduce.dense_pictures import save_pictures
@@ -170,20 +142,21 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     steps = Steps(None if out is None else out / f"{STEM}-{task.name}.part.json")
     found = steps.once("settings", lambda: choose(task))
     chosen = {name: tuple(v) if isinstance(v, list) else v for name, v in found[0].items()}
-    spec = {"k": (32, 16, 8, 4), "score": "level"}
-    settings = [("as published", spec), ("chosen", chosen)]
-    settings += [
-        (f"chosen, {n} sparse level{'s' if n > 1 else ''}", chosen | {"sparse_levels": n})
-        for n in range(1, len(task.train.pyramids[0]))
+    some = task.test.take(spread(len(task.test), SOME))
+    heads = _trained_heads(task)
+    # What matters most comes first, should a run be stopped.
+    ours = (("chosen", chosen), ("as published", dict(PUBLISHED)))
+    on_all = [(name, partial(_ours, task, name, o, task.test, steps)) for name, o in ours]
+    on_all += [
+        (name, partial(_trained, task, name, head, task.test, steps)) for name, head in heads
     ]
-    settings += [
-        ("chosen, int8", chosen | {"precision": "int8"}),
-        ("chosen, pre-filter of 1 in 8", chosen | {"prefilter": max(1, len(task.train) // 8)}),
+    on_all.sort(key=lambda each: ORDER.index(each[0]))
+    lines = [steps.once(name, measured) for name, measured in on_all]
+    on_some = [
+        (n, partial(_ours, task, n, o, some, steps)) for n, o in (ours[0], *variants(task, chosen))
     ]
-    if task.kind == "labels":
-        settings.append(("chosen, patches pasted", chosen | {"retrieve": "patch"}))
-    lines = [steps.once(name, partial(_ours, task, name, options)) for name, options in settings]
-    lines += _baselines(task, steps)
+    on_some += [(n, partial(_trained, task, n, head, some, steps)) for n, head in _flat(task)]
+    fewer = [steps.once(f"{name} on some", measured) for name, measured in on_some]
     few = steps.once("few", lambda: _few(task, chosen))
     if out is not None:
         save_pictures(task, taught(task, chosen, task.train), out)
@@ -197,8 +170,27 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
         "chosen": _plain(chosen),
         "tried": found[1],
         "lines": lines,
+        "asked_of_some": len(some),
+        "some": fewer,
         "few": few,
     }
+
+
+def variants(task: Task, chosen: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """What changes cost or quality of the chosen settings."""
+    levels = len(task.train.pyramids[0])
+    found = [
+        (f"{n} sparse level{'s' if n > 1 else ''}", chosen | {"sparse_levels": n})
+        for n in range(1, levels)
+    ]
+    return [
+        *found,
+        ("1 sparse level, int8", chosen | {"sparse_levels": 1, "precision": "int8"}),
+        ("2 sparse levels, float16", chosen | {"sparse_levels": 2, "precision": "float16"}),
+        ("int8", chosen | {"precision": "int8"}),
+        ("pre-filter of 1 in 8", chosen | {"prefilter": max(1, len(task.train) // 8)}),
+        *([("patches pasted", chosen | {"retrieve": "patch"})] if task.labels else []),
+    ]
 
 
 def head_of(task: Task, options: dict[str, Any]) -> Any:
@@ -255,106 +247,41 @@ def _asked(
     return (figure if task.kind == "labels" else -figure), options
 
 
-@dataclass
-class Answers:
-    """Gathers the figures of one method over a split."""
-
-    task: Task
-    _counts: metrics.PixelCounts | None = None
-    _errors: list[tuple[float, float, float, int]] = field(default_factory=list)
-    _dice: list[list[float]] = field(default_factory=list)
-
-    def add(self, truth: NDArray[Any], cells: NDArray[Any], classes: Any) -> None:
-        """Take in the answer to one sample: values of cells ``(*grid, width)``."""
-        grid = cells.shape[:-1]
-        full = enlarge(cells.reshape(-1, cells.shape[-1]), grid, truth.shape[: len(grid)])
-        if self.task.kind == "labels":
-            labels = np.arange(cells.shape[-1]) if classes is None else classes
-            self.add_labels(truth, labels[full.argmax(axis=-1)])
-            return
-        right, answered = truth.astype(np.float64), full[..., 0].astype(np.float64)
-        self._errors.append((
-            float(np.mean((right - answered) ** 2)),
-            metrics.absolute_relative_error(right, answered),
-            metrics.within_factor(right, answered), right.size,
-        ))  # fmt: skip
-
-    def add_labels(self, truth: NDArray[Any], answered: NDArray[Any]) -> None:
-        """Take in the labels of one sample's pixels."""
-        labels = range(len(self.task.labels))
-        if self._counts is None:
-            self._counts = metrics.PixelCounts(labels, self.task.ignore)
-        self._counts.add(truth, answered)
-        if truth.ndim == 3:
-            self._dice.append([
-                float(metrics.dice_per_sample([truth], [answered], label)[0])
-                for label in labels
-            ])  # fmt: skip
-
-    def state(self) -> dict[str, Any]:
-        """All that was gathered, as plain values."""
-        counts = None if self._counts is None else self._counts.counts.tolist()
-        return {"counts": counts, "errors": self._errors, "dice": self._dice}
-
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from what ``state`` gave."""
-        if state is None:
-            return
-        if state["counts"] is not None:
-            self._counts = metrics.PixelCounts(range(len(self.task.labels)), self.task.ignore)
-            self._counts.counts += np.array(state["counts"], np.int64)
-        self._errors = [(float(a), float(b), float(c), int(d)) for a, b, c, d in state["errors"]]
-        self._dice = state["dice"]
-
-    def main(self) -> float:
-        """Mean IoU, or the root of the mean squared error."""
-        if self._counts is not None:
-            return self._counts.mean_iou()
-        return float(np.sqrt(np.mean([error for error, *_ in self._errors])))
-
-    def figures(self) -> dict[str, Any]:
-        """All figures, as plain values."""
-        if self._counts is None:
-            return {
-                "rmse": round(self.main(), 4),
-                "abs_rel": round(float(np.mean([each[1] for each in self._errors])), 4),
-                "delta_1.25": round(float(np.mean([each[2] for each in self._errors])), 4),
-            }
-        figures: dict[str, Any] = {
-            "miou": round(self.main(), 4),
-            "pixel_accuracy": round(self._counts.pixel_accuracy(), 4),
-            "iou": [None if np.isnan(each) else round(float(each), 4) for each in
-                    self._counts.iou()],
-        }  # fmt: skip
-        if self._dice:
-            figures["dice"] = [round(float(each), 4) for each in np.mean(self._dice, axis=0)]
-        return figures
-
-
-def _ours(task: Task, name: str, options: dict[str, Any]) -> dict[str, Any]:
+def _ours(
+    task: Task, name: str, options: dict[str, Any], asked: Samples, steps: Steps
+) -> dict[str, Any]:
+    note = f"{name}, {len(asked)} asked, so far"
+    so_far = steps.done.get(note, {"asked": 0, "seconds": 0.0, "iterations": 0})
+    with_messages, without = Answers(task), Answers(task)
+    with_messages.restore(so_far.get("answers"))
+    without.restore(so_far.get("without"))
     begun = time.perf_counter()
     head = taught(task, options, task.train)
-    adding = time.perf_counter() - begun
-    with_messages, without = Answers(task), Answers(task)
-    begun, iterations = time.perf_counter(), 0
+    ready = time.perf_counter() - begun
     classes = head.classes_ if task.labels else None
-    for levels, truth in zip(task.test.pyramids, task.test.truth, strict=True):
-        if options.get("retrieve") == "patch":
-            with_messages.add_labels(truth, head.predict([levels], size=truth.shape)[0])
-            continue
-        [answer] = head.answer([levels])
-        with_messages.add(truth, _values(answer, alone=False), classes)
-        without.add(truth, _values(answer, alone=True), classes)
-        iterations += answer.iterations
-    seconds = time.perf_counter() - begun
+    while so_far["asked"] < len(asked):
+        rows = range(so_far["asked"], min(so_far["asked"] + AT_ONCE, len(asked)))
+        since, part = time.perf_counter(), asked.take(rows)
+        for levels, truth in zip(part.pyramids, part.truth, strict=True):
+            if options.get("retrieve") == "patch":
+                with_messages.add_labels(truth, head.predict([levels], size=truth.shape)[0])
+                continue
+            [answer] = head.answer([levels])
+            with_messages.add(truth, _values(answer, alone=False), classes)
+            without.add(truth, _values(answer, alone=True), classes)
+            so_far["iterations"] += answer.iterations
+        so_far["seconds"] += time.perf_counter() - since
+        so_far["asked"] = rows.stop
+        states = {"answers": with_messages.state(), "without": without.state()}
+        steps.keep(note, so_far | states)
     line = {
         "name": name,
         "options": _plain(options),
         **with_messages.figures(),
         "bytes": _bytes(head),
-        "ready_seconds": round(adding, 2),
-        "query_seconds": round(seconds / len(task.test), 4),
-        "iterations": round(iterations / len(task.test), 1),
+        "ready_seconds": round(ready, 2),
+        "query_seconds": round(so_far["seconds"] / len(asked), 4),
+        "iterations": round(so_far["iterations"] / len(asked), 1),
     }
     if options.get("retrieve") != "patch":
         line["without_messages"] = without.figures()
@@ -383,14 +310,7 @@ def _values(answer: Any, *, alone: bool) -> NDArray[Any]:
     return found
 
 
-def _baselines(task: Task, steps: Steps) -> list[dict[str, Any]]:
-    return [
-        steps.once(name, partial(_trained, task, name, train, steps))
-        for name, train in _trainers(task)
-    ]
-
-
-def _trainers(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
+def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
     labels = len(task.labels)
     others, held = task.to_choose()
     few = held.take(spread(len(held), MOST_TO_CHOOSE))
@@ -400,35 +320,42 @@ def _trainers(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
         _ask(head, samples, answers)
         return answers.main() if labels else -answers.main()
 
-    linear = partial(baselines.linear_head, task.train, labels, most=1_000_000)
+    linear = partial(baselines.linear_head, task.train, labels, most=LINEAR_CELLS)
     conv = partial(baselines.conv_head, others, labels, held=few, score=score)
-    flat = [
-        (f"flat search, {n:,} cells", partial(baselines.flat_search, task.train, labels, n))
-        for n in FLAT
+    return [("linear head", linear), ("small convolutional head", conv)]
+
+
+def _flat(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
+    return [
+        (
+            f"flat search, {cells:,} cells",
+            partial(baselines.flat_search, task.train, len(task.labels), cells),
+        )
+        for cells in FLAT
     ]
-    return [("linear head", linear), ("small convolutional head", conv), *flat]
 
 
 def _trained(
-    task: Task, name: str, train: Callable[[], baselines.Trained], steps: Steps
+    task: Task, name: str, train: Callable[[], baselines.Trained], samples: Samples, steps: Steps
 ) -> dict[str, Any]:
     trained, answers = train(), Answers(task)
-    begun = steps.done.get(f"{name}, so far", {"asked": 0, "seconds": 0.0})
+    note = f"{name}, {len(samples)} asked, so far"
+    begun = steps.done.get(note, {"asked": 0, "seconds": 0.0})
     answers.restore(begun.get("answers"))
     seconds, asked = begun["seconds"], begun["asked"]
-    while asked < len(task.test):
-        rows = range(asked, min(asked + AT_ONCE, len(task.test)))
+    while asked < len(samples):
+        rows = range(asked, min(asked + AT_ONCE, len(samples)))
         since = time.perf_counter()
-        _ask(trained.answer, task.test.take(rows), answers)
+        _ask(trained.answer, samples.take(rows), answers)
         seconds, asked = seconds + time.perf_counter() - since, rows.stop
         state = {"asked": asked, "seconds": seconds, "answers": answers.state()}
-        steps.keep(f"{name}, so far", state)
+        steps.keep(note, state)
     return {
         "name": name,
         **answers.figures(),
         "ready_seconds": round(trained.seconds, 2),
         "rounds": trained.rounds,
-        "query_seconds": round(seconds / len(task.test), 4),
+        "query_seconds": round(seconds / len(samples), 4),
     }
 
 
@@ -439,9 +366,9 @@ def _ask(head: baselines.Head, samples: Samples, answers: Answers) -> None:
 
 def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
     """Few samples: ours and the linear head, on the same samples and questions."""
-    asked = task.test.take(spread(len(task.test), FEW_ASKED))
+    asked = task.test.take(spread(len(task.test), SOME))
     lines = []
-    for count in (*FEW, len(task.train)):
+    for count in FEW:
         rows = np.linspace(0, len(task.train) - 1, count + 2)[1:-1].astype(int)
         some = task.train if count >= len(task.train) else task.train.take(rows)
         head, own = taught(task, chosen, some), Answers(task)
@@ -479,9 +406,3 @@ def _write(out: Path, report: dict[str, Any]) -> None:
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
-
-
-def spread(count: int, most: int) -> Sequence[int]:
-    """At most so many places out of ``count``, spread evenly."""
-    places: list[int] = np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()
-    return places

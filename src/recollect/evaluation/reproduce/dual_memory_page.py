@@ -64,8 +64,8 @@ It took {seconds:,} s on {cores} cores that were shared with other work.
   ImageNet; or the real text vectors of CLIP ViT-B/32, mapped likewise, for the classes whose names
   LVIS knows. No image encoder of CLIP comes with this project: the text is much weaker than CLIP's.
 - Shots are drawn from the training file; the stream is at most the first {queries:,} pictures of
-  the test file in a random order. {seeds} draws. Memory length 50, beta 5.5, scale 100, one view,
-  as released where nothing else is said.
+  the test file, of CIFAR-10 twice as many, in a random order. {seeds} draws. Memory length 50, beta
+  5.5, scale 100, one view, as released where nothing else is said.
 - *Honest weights* are chosen on shots that are left out, before the stream begins; with 0 or 1 shot
   there is nothing to leave out, and they are (1, 1, 1). *Oracle* weights are searched on the test
   labels, as the paper's headline numbers are. Everything else was decided on training pictures that

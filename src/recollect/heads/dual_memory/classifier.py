@@ -68,6 +68,8 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         threshold: Pictures whose label is less sure than this share of log(classes) are not
             written; None writes all.
         decay: Entropy that a slot gains with each picture after it, so that old ones give way.
+        negative: How much speaks against classes that unsure pictures alike did not rule out, in
+            logits; 0 leaves it out, TDA's 0.117 is a cautious choice.
         seed: Of the views.
 
     Attributes:
@@ -118,6 +120,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         trust: float = 0.0,
         threshold: float | None = None,
         decay: float = 0.0,
+        negative: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.text_features = text_features
@@ -142,6 +145,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         self.trust = trust
         self.threshold = threshold
         self.decay = decay
+        self.negative = negative
         self.seed = seed
 
     # -- teaching ------------------------------------------------------------------------------

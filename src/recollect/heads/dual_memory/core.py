@@ -34,6 +34,7 @@ from recollect.heads.dual_memory.parts import (
     TEXT,
     VIEW,
     Names,
+    read_parts,
 )
 from recollect.heads.dual_memory.settings import check_weights
 from recollect.heads.dual_memory.state import Plan, State
@@ -163,7 +164,7 @@ class DualMemory(Derived):
             )  # fmt: skip
         memory = self._writable()
         memory.remove(np.concatenate([wanted, state.views_of(wanted)]))
-        if np.isin(wanted, state.offers.ids).all():
+        if np.isin(wanted, state.offers.ids).all() and not state.options.negative:
             state.drop(wanted, memory)
             self._stamp(state)
 
@@ -180,14 +181,14 @@ class DualMemory(Derived):
         state = self._current()
         plan = state.plan(keys, others)
         ids, view_ids = self._write_seen(state, plan, keys, others)
-        cosines, slots, held = state.take(plan, ids, view_ids)
+        against, cosines, slots, held = state.take(plan, ids, view_ids)
         self._stamp(state)
         static = None
         if state.bank.shots.any():
             static, _ = state.bank.scores(
                 state.bank.queries(plan.x), state.options.beta, dynamic=False
             )
-        members = state.as_members(plan.x, cosines, static)
+        members = state.as_members(plan.x, cosines, static, against)
         probability = self._fused(members, state, held)
         classes = np.array(state.parts.classes)
         return Observation(
@@ -275,7 +276,9 @@ class DualMemory(Derived):
 
     def left_out(self) -> tuple[Members, Codes]:
         """Ask the shots about themselves; see ``tuning.leave_out``."""
-        return leave_out(self._current(), self._learned)
+        options = self._current().options
+        parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
+        return leave_out(parts, options, self._learned)
 
     def codes_of(self, X: Any, y: Any) -> Codes:
         """Return the class of each label; see ``tuning.codes_of``."""

@@ -73,6 +73,13 @@ def kept_views(text: Doubles, fraction: float) -> tuple[Codes, Doubles]:
     return np.sort(kept), mean
 
 
+def resolved(order: Order, bank: Bank) -> Order:
+    """Return what ``"auto"`` means with these shots; any other order is itself."""
+    if order == "auto":
+        return "read-write" if bank.shots.any() else "write-read"
+    return order
+
+
 def follow(
     bank: Bank, slots: Slots, x: Floats, offers: Offers, *, order: Order, beta: float,
     trust: Floats,
@@ -89,7 +96,6 @@ def follow(
         offers: What each brings to the competition.
         order: ``"write-read"``: written, then read, as published. ``"read-write"``: read, then
             written. ``"read-others"``: written, then read as if its own slot were empty.
-            ``"auto"``: read, then written, where there are shots; else written, then read.
         beta: Sharpness of the read-out.
         trust: float32 ``(pictures,)``: of each picture's slot.
 
@@ -97,8 +103,6 @@ def follow(
         Cosines of the dynamic memory ``(pictures, classes)``; the slot that each took, or -1; and
         how many slots of a class were filled in the mean when each was read.
     """
-    if order == "auto":
-        order = "read-write" if bank.shots.any() else "write-read"
     found = np.empty((len(x), bank.classes))
     taken, held = np.full(len(x), -1, np.int64), np.empty(len(x))
     filled = int(slots.count.sum())

@@ -122,7 +122,7 @@ def score_weights(
 
 
 def leave_out(
-    state: State, learn: Callable[[Parts, Options], Offsets | None]
+    parts: Parts, options: Options, learn: Callable[[Parts, Options], Offsets | None]
 ) -> tuple[Members, Codes]:
     """Ask shots about themselves, some of every class left out at a time.
 
@@ -130,7 +130,8 @@ def leave_out(
     would be one shot short of all others.
 
     Args:
-        state: Of all shots.
+        parts: All rows.
+        options: Settings.
         learn: Gives the offsets for the shots that are left.
 
     Returns:
@@ -139,7 +140,6 @@ def leave_out(
     Raises:
         InvalidParameter: There are none.
     """
-    parts = state.parts
     rank = _ranks(parts.codes)
     counts = np.bincount(parts.codes, minlength=len(parts.classes))[parts.codes]
     if not (counts > 1).any():
@@ -155,7 +155,7 @@ def leave_out(
         out = (rank % np.minimum(folds, counts) == fold) & (counts > 1)
         if out.any():
             rest = _without(parts, out)
-            left = State(rest, state.options, learn(rest, state.options))
+            left = State(rest, options, learn(rest, options))
             asked.append(left.members(parts.shots[out]))
             truth.append(parts.codes[out])
     return _joined(asked), np.concatenate(truth)

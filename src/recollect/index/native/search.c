@@ -399,7 +399,7 @@ static void scan(void *shared, int64_t thread)
     Search *search = shared;
     const Request *request = search->request;
     const Queries *queries = &search->queries;
-    const int64_t dim = request->space->dim, code_bytes = (dim + 3) / 4 * 4 * PAIR;
+    const int64_t dim = request->space->dim;
     Local local = {0};
     Tile found;
     float *scratch = NULL;
@@ -415,9 +415,6 @@ static void scan(void *shared, int64_t thread)
             local.base[query] = local.threshold[query] - queries->slack[query];
         }
         for (int64_t pair = task.first; pair < task.stop; pair++) {
-            if (request->planes && (pair + 2) * PAIR <= task.block->rows)
-                for (int64_t byte = 0; byte < code_bytes; byte += 64)
-                    __builtin_prefetch(task.block->codes + (pair + 1) * code_bytes + byte, 0, 2);
             for (int64_t tile = 0; tile < queries->tiles; tile++) {
                 int any = request->planes
                               ? search->lanes->tile(task.block, pair, dim, queries, tile, local.base,
