@@ -94,10 +94,12 @@ def test_the_same_rows_and_seed_give_the_same_answers(trained, keys, queries):
 
 
 def test_of_many_equal_rows_the_smallest_ids_are_kept(keys):
-    """500 rows of one key are more than candidates are taken at first."""
+    """500 rows of one key are more than candidates taken at first, and 7 is the last of them."""
     rows = keys.copy()
     rows[1000:1500] = rows[7]
     index = make(rows)
+    index.remove(np.array([7]))
+    index.add(np.array([7]), rows[7:8])
 
     ids, _ = index.search(rows[7:8], 5)
 
@@ -153,12 +155,12 @@ def test_a_filter_that_few_rows_pass_is_answered_exactly(trained, keys, queries)
 def test_a_filter_that_many_rows_pass_holds_the_recall(keys, queries):
     """The lists hold fewer rows that qualify, so more of them are searched."""
     index = make(keys, switches=Switches(few_allowed=100))
-    allowed = np.arange(0, ROWS, 2)
+    allowed = np.arange(0, ROWS, 10)
 
     ids, similarity = index.search(queries, 10, allowed=allowed)
 
     _, truth = exact(keys).search(queries, 10, allowed=allowed)
-    assert (ids % 2 == 0).all()
+    assert (ids % 10 == 0).all()
     assert (similarity >= truth[:, -1:]).mean() >= 0.95
 
 

@@ -238,6 +238,22 @@ def test_a_key_that_was_damaged_under_its_seal_is_found_before_the_first_answer(
         memory.search(np.ones((1, 16)), 1)
 
 
+def test_a_damaged_row_that_a_seal_does_not_show_is_found_when_an_answer_names_it(place):
+    """The highest bits of two words cancel out in a sum modulo 2^64; no answer holds the row."""
+    segment = next((place / "segments").iterdir())
+    content = bytearray(segment.read_bytes())
+    before = seal(np.frombuffer(bytes(content), np.uint8))
+    content[40_000 * 64 + 7] ^= 0x80
+    content[40_000 * 64 + 15] ^= 0x80
+    segment.write_bytes(content)
+    with Memory.open(place, read_only=True, check=False) as memory:
+        queries = np.frombuffer(content, "<f4").reshape(-1, 16)[40_000:40_001]
+
+        assert np.array_equal(seal(np.frombuffer(bytes(content), np.uint8)), before)
+        with pytest.raises(CorruptMemory, match="the key of row 40000 was altered"):
+            memory.search(queries, 1)
+
+
 def test_a_cache_is_not_written_over_a_damaged_key(place):
     """It would say that every key had been compared."""
     forget_cache(place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -82,6 +83,29 @@ def test_a_reader_follows_a_writer_without_training_again(place, keys):
         assert 3 not in reader.search(keys[3:4], 50).ids
         assert reader.search(-keys[:1], 1).ids.tolist() == [[5000]]
         assert reader._view._index.keeper.trained.lists is lists
+
+
+def test_readers_writers_and_a_training_never_wait_for_each_other_in_a_ring(place, keys):
+    """Searches, writes and the thread that trains share two locks; 60 s would be a deadlock."""
+    policy = Approximate(recall=0.9, least=500, lists=32, sample=50)
+    with Memory.open(place, search=policy, check=False) as memory, ThreadPoolExecutor(3) as pool:
+        asked = [pool.submit(ask_often, memory, keys) for _ in range(2)]
+        pool.submit(write_often, memory, keys).result(60)
+        answers = [answer for each in asked for answer in each.result(60)]
+
+    assert len(answers) == 120
+    assert all((ids >= 0).all() for ids in answers)
+
+
+def ask_often(memory, keys):
+    return [memory.search(keys[at : at + 5], 5).ids for at in range(60)]
+
+
+def write_often(memory, keys):
+    """Half as many rows again come and some go, so that lists are trained, measured and purged."""
+    for at in range(40):
+        ids = memory.add(keys[at * 30 : at * 30 + 30] + np.float32(0.01), [9] * 30)
+        memory.remove(ids[:10])
 
 
 def test_a_filter_and_leave_one_out_work_by_lists(place, keys):

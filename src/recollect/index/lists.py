@@ -1,24 +1,30 @@
 """Inverted lists of faiss: keys grouped around centers, so that a search reads few of them.
 
 Everything here is by id and without promises of exactness; ``approximate`` makes those. Nothing of
-faiss is ever read from a file: what is kept of lists are plain arrays (``Content``).
+faiss is ever read from a file: what is kept of lists are plain arrays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import MissingExtra
-from recollect.index.exact import ExactIndex
+from recollect.index.exact import DEFAULT_LIMITS, ExactIndex
+from recollect.index.groups import Groups
 from recollect.index.policy import Storage
 from recollect.types import Doubles, Floats, Ids, Metric
 
 ROUNDS = 8  # of k-means: more of them move the recall by less than one more list does
 POINTS = 32  # rows for each center that k-means looks at
+GROUPED = 2048  # centers, from which on they are grouped to assign rows
+# Numbers in the lists searched, from which on cores share them: some milliseconds of one core. On
+# a machine that is busy, waiting for the other cores takes far longer than they save.
+SHARED = 1 << 25
 STEP = 1 << 14  # keys encoded at a time: 24 MiB at width 384
 
 
@@ -37,26 +43,6 @@ def load_faiss() -> Any:
     return faiss
 
 
-@dataclass(frozen=True, eq=False)
-class Content:
-    """All that lists are, as arrays.
-
-    Attributes:
-        centers: float32 ``(lists, dim)``.
-        ranges: float32 ``(2 * dim,)``: smallest number and span of each dimension, for 8 bits a
-            number; empty for flat lists.
-        sizes: int64 ``(lists,)``: rows in each.
-        ids: int64 ``(rows,)``, list after list.
-        codes: uint8 ``(rows, bytes)``, likewise.
-    """
-
-    centers: Floats
-    ranges: Floats
-    sizes: NDArray[np.int64]
-    ids: Ids
-    codes: NDArray[np.uint8]
-
-
 class Lists:
     """Keys in inverted lists.
 
@@ -64,21 +50,32 @@ class Lists:
         metric: Any but Manhattan, for which faiss has no lists.
         storage: ``"8bit"`` or ``"flat"``.
         centers: float32 ``(lists, dim)``.
-        ranges: As in ``Content``.
+        ranges: float32 ``(2 * dim,)``: smallest number and span of each dimension, for 8 bits a
+            number; empty for flat lists.
     """
 
     def __init__(self, metric: Metric, storage: Storage, centers: Floats, ranges: Floats) -> None:
         self._faiss, self._metric = load_faiss(), metric
         self.storage, self.centers, self.ranges = storage, centers, ranges
         # Asked in one fixed way, so that a query looks into the same lists alone as in a batch.
-        self._probes = ExactIndex(centers.shape[1], "euclidean" if metric == "euclidean" else "dot")
-        self._probes.add(np.arange(len(centers)), centers)
+        self._probes = {cores: self._exact(cores) for cores in (1, DEFAULT_LIMITS.cores)}
         self._nearest = self._faiss.IndexFlat(centers.shape[1], self._kind)
         self._nearest.add(centers)
-        # One shares its lists among cores by query, the other by list.
-        self._many, self._one = self._make(), self._make()
-        self._many.parallel_mode, self._one.parallel_mode = 3, 1
+        many = len(centers) >= GROUPED
+        self._groups = Groups(centers, euclidean=metric == "euclidean") if many else None
+        # The same lists, shared among cores by query, by list, or not at all.
+        self._many, self._one, self._alone = self._make(), self._make(), self._make()
+        self._many.parallel_mode, self._one.parallel_mode, self._alone.parallel_mode = 3, 1, 0
         self._one.replace_invlists(self._many.invlists, False)
+        self._alone.replace_invlists(self._many.invlists, False)
+
+    def _exact(self, cores: int) -> ExactIndex:
+        """Make an index of the centers."""
+        metric: Metric = "euclidean" if self._metric == "euclidean" else "dot"
+        dim = self.centers.shape[1]
+        index = ExactIndex(dim, metric, limits=replace(DEFAULT_LIMITS, cores=cores))
+        index.add(np.arange(len(self.centers)), self.centers)
+        return index
 
     @property
     def _kind(self) -> int:
@@ -116,7 +113,13 @@ class Lists:
         return np.ascontiguousarray(keys, np.float32)
 
     def assign(self, prepared: Floats) -> Ids:
-        """Return the list each key belongs to: int64 ``(n,)``."""
+        """Return the list each key belongs to: int64 ``(n,)``.
+
+        Among many centers it is looked for in the nearest groups of them. That finds another list
+        than the nearest for few keys; what this costs is part of the recall that is measured.
+        """
+        if self._groups is not None:
+            return self._groups.assign(prepared)
         found: Ids = self._nearest.search(prepared, 1)[1][:, 0]
         return found
 
@@ -147,7 +150,8 @@ class Lists:
 
     def probe(self, prepared: Floats, depth: int) -> Ids:
         """Return the nearest ``depth`` lists of each query: int64 ``(queries, depth)``."""
-        return self._probes.search(prepared, depth)[0]
+        cores = 1 if len(prepared) == 1 else DEFAULT_LIMITS.cores
+        return self._probes[cores].search(prepared, depth)[0]
 
     def nearness(self, prepared: Floats) -> Floats:
         """Return how near each center is: float32 ``(queries, lists)``, larger is nearer."""
@@ -168,7 +172,10 @@ class Lists:
         # The selector reads the array: it must live as long as the search.
         chosen = None if allowed is None else faiss.IDSelectorBatch(allowed)
         params = faiss.IVFSearchParameters(nprobe=probes.shape[1], sel=chosen)
-        index = self._one if len(prepared) == 1 else self._many
+        numbers = probes.size * self.rows // len(self) * prepared.shape[1]
+        index = self._many if len(prepared) > 1 else self._one
+        if numbers < SHARED:
+            index = self._alone
         nothing = np.zeros(probes.shape, np.float32)  # the distance to a center plays no part
         ids = np.empty((len(prepared), count), np.int64)
         scores = np.empty(ids.shape, np.float32)
@@ -191,33 +198,43 @@ class Lists:
         ]
         return np.concatenate([np.empty(0, np.int64), *parts])
 
-    def content(self) -> Content:
-        """Copy everything out."""
-        faiss, inside = self._faiss, self._many.invlists
-        sizes = np.array([inside.list_size(number) for number in range(len(self))], np.int64)
-        width = int(inside.code_size)
-        ids, codes = np.empty(sizes.sum(), np.int64), np.empty((sizes.sum(), width), np.uint8)
-        ends = np.cumsum(sizes)
-        for number in np.flatnonzero(sizes).tolist():
-            part, count = slice(ends[number] - sizes[number], ends[number]), int(sizes[number])
-            ids[part] = faiss.rev_swig_ptr(inside.get_ids(number), count)
-            bytes_here = faiss.rev_swig_ptr(inside.get_codes(number), count * width)
-            codes[part] = bytes_here.reshape(count, width)
-        return Content(self.centers, self.ranges, sizes, ids, codes)
+    @property
+    def width(self) -> int:
+        """Bytes that a row takes besides its id."""
+        return int(self._many.invlists.code_size)
 
-    @classmethod
-    def of(cls, metric: Metric, storage: Storage, content: Content) -> Lists:
-        """Make lists of what ``content`` gave; the arrays were judged before."""
-        made = cls(metric, storage, content.centers, content.ranges)
-        pointer, inside = made._faiss.swig_ptr, made._many.invlists
-        ends = np.cumsum(content.sizes)
-        for number in np.flatnonzero(content.sizes).tolist():
-            part = slice(ends[number] - content.sizes[number], ends[number])
-            ids = np.ascontiguousarray(content.ids[part])
-            codes = np.ascontiguousarray(content.codes[part])
-            inside.add_entries(number, len(ids), pointer(ids), pointer(codes))
-        made._many.ntotal = len(content.ids)
-        return made
+    def contents(self) -> Iterator[NDArray[Any]]:
+        """Go through what the lists hold, without a copy; nobody may write meanwhile.
+
+        Yields:
+            Rows in each list, int64 ``(lists,)``; then the ids and the codes, uint8, of each list
+            that has some.
+        """
+        inside, pointed = self._many.invlists, self._faiss.rev_swig_ptr
+        sizes = np.array([inside.list_size(number) for number in range(len(self))], np.int64)
+        yield sizes
+        for number in np.flatnonzero(sizes).tolist():
+            count = int(sizes[number])
+            yield pointed(inside.get_ids(number), count)
+            yield pointed(inside.get_codes(number), count * self.width)
+
+    def fill(self, sizes: NDArray[np.int64], content: NDArray[np.uint8]) -> None:
+        """Put into empty lists what ``contents`` gave, as one array of bytes.
+
+        Args:
+            sizes: Rows in each list; not negative.
+            content: Ids and codes of one list after the other, of exactly that length.
+        """
+        pointer, inside, width = self._faiss.swig_ptr, self._many.invlists, self.width
+        assert len(content) == int(sizes.sum()) * (8 + width)
+        at = 0
+        for number in np.flatnonzero(sizes).tolist():
+            count = int(sizes[number])
+            ids = content[at : at + 8 * count].copy().view(np.int64)
+            codes = content[at + 8 * count : at + (8 + width) * count].copy()
+            inside.add_entries(number, count, pointer(ids), pointer(codes))
+            at += (8 + width) * count
+        self._many.ntotal = int(sizes.sum())
 
 
 def train(
@@ -233,7 +250,7 @@ def train(
         seed: Of the first centers.
 
     Returns:
-        Centers and ranges as in ``Content``.
+        Centers and ranges as ``Lists`` takes them.
     """
     faiss = load_faiss()
     means = faiss.Kmeans(

@@ -29,7 +29,7 @@ from recollect.memory.schema import VALUE_COLUMNS
 from recollect.memory.seals import BLOCK, Seals, seal
 from recollect.memory.store import ALIVE, CACHE, Store
 from recollect.memory.table import STATE, LabelBook, RowTable, States
-from recollect.types import Mask
+from recollect.types import Ids, Mask
 
 NAME = "rows"
 MAGIC = b"RECROWS1"
@@ -173,20 +173,33 @@ def _operations_since(store: Store, version: int) -> set[str]:
 
 def _brought_up_to_date(store: Store, kept: Kept) -> tuple[States, Mask]:
     """Leave out what has ended since, take in what was born; tells which keys are sealed."""
-    states = kept.states
-    if not _operations_since(store, kept.version) <= GROWING:
-        query = "SELECT id FROM rows WHERE died > ? AND born <= ?"
-        ended = typed_lines(store.db, query, int, given=(kept.version, kept.version))
-        gone = np.array([row for (row,) in ended], np.int64)
-        if len(gone):
-            states = states[~np.isin(states["id"], gone)]
+    states, sealed = kept.states, np.ones(len(kept.states), bool)
+    ids = states["id"].copy()
     born = fetch_states(
         store.db, f"state > :last AND {ALIVE}", {"last": kept.last_state},
         VALUE_COLUMNS[store.config.value],
     )  # fmt: skip
-    sealed = np.zeros(len(states) + len(born), bool)
-    sealed[: len(states)] = True
-    return (np.concatenate([states, born]) if len(born) else states), sealed
+    # A row that was changed has ended and was born again: it keeps its place.
+    place = np.minimum(np.searchsorted(ids, born["id"]), max(0, len(ids) - 1))
+    again = ids[place] == born["id"] if len(ids) else np.zeros(len(born), bool)
+    states[place[again]], sealed[place[again]] = born[again], False
+    gone = np.setdiff1d(_ended(store, kept.version), born["id"])
+    if len(gone):
+        stay = ~np.isin(ids, gone)
+        states, sealed = states[stay], sealed[stay]
+    if not again.all():
+        states = np.concatenate([states, born[~again]])
+        sealed = np.concatenate([sealed, np.zeros(len(states) - len(sealed), bool)])
+    return states, sealed
+
+
+def _ended(store: Store, version: int) -> Ids:
+    """Ids of rows that were alive in a version and whose state of then has ended."""
+    if _operations_since(store, version) <= GROWING:
+        return np.zeros(0, np.int64)
+    query = "SELECT id FROM rows WHERE died > ? AND born <= ?"
+    ended = typed_lines(store.db, query, int, given=(version, version))
+    return np.array([row for (row,) in ended], np.int64)
 
 
 def contradiction(store: Store) -> str | None:

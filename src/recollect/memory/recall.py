@@ -68,7 +68,9 @@ class View:
             if self._index is None:
                 exact = self.searching.exact_index(self.config)
                 self._share(exact, self.table.states[self.table.alive])
-                self._index = self.searching.index(self.config, self.encoding, exact, self.vouch)
+                self._index = self.searching.index(
+                    self.store, self.config, self.encoding, exact, self.vouch
+                )
             return self._index
 
     def vouch(self, ids: Ids | None) -> None:
@@ -114,7 +116,12 @@ class View:
             CorruptMemory: The bytes of a key are not those that were written.
             OSError: The disk refused.
         """
-        if self.store.folder is None or not outdated(self.kept, self.table):
+        if self.store.folder is None:
+            return
+        # An index of these rows brings the lists up to them.
+        if self.searching.has_lists and len(self.index):
+            self.searching.keep(self.store)
+        if not outdated(self.kept, self.table):
             return
         states = self.table.states[self.table.alive]
         whole = [] if self.kept is None else self._under_seal(self.kept)
