@@ -37,6 +37,8 @@ signals.
 def page(report: Mapping[str, Any]) -> str:
     """Write the report of ``run`` as Markdown."""
     parts = [HEAD]
+    if not report["parts"]:
+        parts.append("No part has been run to its end yet.\n")
     for name, part in report["parts"].items():
         parts.append(_continual(part) if part["kind"] == "continual" else _part(name, part))
     return "\n".join(parts).rstrip() + "\n"

@@ -9,9 +9,10 @@ from typing import Any
 TITLE = """# Reproduction: residual memory
 
 Yang et al., *ResMem: Learn what you can and memorize the rest*, NeurIPS 2023 (arXiv
-2302.01576). No code of the authors is public. This page is what the following command wrote;
+2302.01576). No code of the authors is public. The figures come from the following command;
 each part can be run on its own with `--part`, and networks that take long are trained in pieces
-with `--minutes`.
+with `--minutes`. So it was done here, over several sittings on a busy machine, and not to the end:
+what is absent was not run, and next tokens were asked of a smaller memory than the command's own.
 
     recollect reproduce residual-memory --out FOLDER
 
