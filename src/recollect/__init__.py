@@ -13,8 +13,13 @@ from recollect import errors
 
 if TYPE_CHECKING:
     from recollect import encoders
+    from recollect.heads.dense_memory.answers import CellEvidence, DenseAnswer, DenseExplanation
+    from recollect.heads.dense_memory.diagnosis import Diagnosis
+    from recollect.heads.dense_memory.regressor import DenseMemoryRegressor
+    from recollect.heads.dense_memory.segmenter import DenseMemorySegmenter
     from recollect.heads.dual_memory.classifier import DualMemoryClassifier
     from recollect.heads.hierarchy import Hierarchy
+    from recollect.heads.lookup.classifier import LookupClassifier
     from recollect.heads.migration import migrate
     from recollect.heads.reranking import rerank
     from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     from recollect.heads.residual_search import residual_search
     from recollect.heads.visual_memory import MemoryClassifier
     from recollect.heads.visual_regression import MemoryRegressor
+    from recollect.index.policy import Approximate
     from recollect.memory.memory import Memory
     from recollect.types import Evidence, Explanation, Neighbors, Receipt, Rows, VersionInfo
 
@@ -29,10 +35,18 @@ __version__ = "0.1.0"
 
 # Public name -> module. Imported on first use, so that `import recollect` stays light.
 _HOME = {
+    "Approximate": "recollect.index.policy",
+    "CellEvidence": "recollect.heads.dense_memory.answers",
+    "DenseAnswer": "recollect.heads.dense_memory.answers",
+    "DenseExplanation": "recollect.heads.dense_memory.answers",
+    "DenseMemoryRegressor": "recollect.heads.dense_memory.regressor",
+    "DenseMemorySegmenter": "recollect.heads.dense_memory.segmenter",
+    "Diagnosis": "recollect.heads.dense_memory.diagnosis",
     "DualMemoryClassifier": "recollect.heads.dual_memory.classifier",
     "Evidence": "recollect.types",
     "Explanation": "recollect.types",
     "Hierarchy": "recollect.heads.hierarchy",
+    "LookupClassifier": "recollect.heads.lookup.classifier",
     "Memory": "recollect.memory.memory",
     "MemoryClassifier": "recollect.heads.visual_memory",
     "MemoryRegressor": "recollect.heads.visual_regression",
@@ -48,10 +62,18 @@ _HOME = {
 }
 
 __all__ = [
+    "Approximate",
+    "CellEvidence",
+    "DenseAnswer",
+    "DenseExplanation",
+    "DenseMemoryRegressor",
+    "DenseMemorySegmenter",
+    "Diagnosis",
     "DualMemoryClassifier",
     "Evidence",
     "Explanation",
     "Hierarchy",
+    "LookupClassifier",
     "Memory",
     "MemoryClassifier",
     "MemoryRegressor",

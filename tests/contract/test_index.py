@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -15,10 +17,21 @@ from recollect.errors import (
     UnknownIds,
     ZeroVector,
 )
+from recollect.index.approximate import ApproximateIndex, Switches
 from recollect.index.exact import ExactIndex
+from recollect.index.policy import Approximate
 
+# Lists are trained with the first search and used for any question, however few rows there are.
+ALWAYS = {
+    "policy": Approximate(least=1, background=False),
+    "switches": Switches(gain=0, few_allowed=-1, allowed_share=1 << 30),
+}
+FLAT = ALWAYS | {"policy": Approximate(least=1, background=False, storage="flat")}
 MAKERS = {
     "exact": ExactIndex,
+    "lists-not-yet-trained": ApproximateIndex,
+    "lists-8bit": partial(ApproximateIndex, **ALWAYS),
+    "lists-flat": partial(ApproximateIndex, **FLAT),
 }
 
 

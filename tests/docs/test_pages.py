@@ -10,7 +10,8 @@ import pytest
 
 import recollect
 from recollect import errors
-from recollect.evaluation.reproduce.visual_memory_page import page as page_of
+from recollect.evaluation.reproduce.dense_memory_page import page as dense_page
+from recollect.evaluation.reproduce.visual_memory_page import page as visual_page
 
 WITH_CODE = [page for page in doc_pages.PAGES if doc_pages.blocks(page, "python")]
 
@@ -43,12 +44,15 @@ def test_every_link_to_a_file_leads_somewhere(page):
     assert missing == []
 
 
-def test_the_page_of_the_reproduction_is_what_its_figures_say():
+@pytest.mark.parametrize(
+    ("name", "page_of"), [("visual-memory", visual_page), ("dense-memory", dense_page)]
+)
+def test_the_page_of_a_reproduction_is_what_its_figures_say(name, page_of):
     """The page is written from the run's JSON file, never by hand."""
     folder = doc_pages.DOCS / "reproduction"
-    report = json.loads((folder / "visual-memory.json").read_text(encoding="utf-8"))
+    report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
 
-    assert (folder / "visual-memory.md").read_text(encoding="utf-8") == page_of(report)
+    assert (folder / f"{name}.md").read_text(encoding="utf-8") == page_of(report)
 
 
 def test_the_reference_lists_exactly_the_public_names():

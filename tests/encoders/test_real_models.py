@@ -10,7 +10,14 @@ import pyarrow.parquet
 import pytest
 from places import data, models
 
-from recollect.encoders import HogEncoder, OnnxEncoder, PixelEncoder, TextEncoder
+from recollect.encoders import (
+    HogEncoder,
+    MapPyramids,
+    OnnxEncoder,
+    PixelEncoder,
+    TextEncoder,
+    from_spec,
+)
 
 
 def cifar(count):
@@ -160,3 +167,24 @@ def test_sentence_keys_are_the_same_bits_alone_and_in_a_batch(minilm):
     alone = np.concatenate([minilm.encode([each]) for each in texts])
 
     assert minilm.encode(texts).tobytes() == alone.tobytes()
+
+
+def test_maps_of_both_networks_are_pyramids():
+    """Named maps of the ImageNet network and of the segmentation network, at their own strides."""
+    red = np.zeros((64, 96, 3), np.uint8)
+    red[..., 0] = 200
+    sizes = {
+        "mobilenet_v2_imagenet": (["map_s32", "map_s16", "map_s8"], [(2, 3), (4, 6), (8, 12)]),
+        "deeplabv3_mnv2_voc": (["map_s16_aspp", "map_s8"], [(4, 6), (8, 12)]),
+    }
+    for name, (maps, grids) in sizes.items():
+        network = OnnxEncoder(
+            models(name), preprocess="mobilenet", size="native", maps=maps,
+            output=None if name.startswith("mobilenet") else "pooled",
+        )  # fmt: skip
+        encoder = MapPyramids(network)
+
+        [levels] = encoder.encode_pyramids([encoder.open(red)])
+
+        assert [level.shape[:2] for level in levels] == grids
+        assert from_spec(encoder.spec).fingerprint == encoder.fingerprint

@@ -9,6 +9,7 @@ import pytest
 
 from recollect import MemoryClassifier, MemoryRegressor
 from recollect.errors import EmptyMemory, InvalidParameter, LengthMismatch
+from recollect.readout.reliability import Reliability
 
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
 
@@ -21,13 +22,44 @@ def noisy():
 
 def test_every_setting_is_scored_by_leaving_each_row_out(noisy):
     """At k = 1 only the norths are right: rows 1 to 3 hear row 0. At k = 3 it is outvoted."""
-    report = noisy.tune(grid={"vote": ["plurality"], "k": [1, 3]})
+    report = noisy.tune(grid={"vote": ["plurality"], "k": [1, 3], "reliability": [None]})
 
     assert report.queries == 6
     assert [(s.rule, s.k, s.score) for s in report.settings] == [
         ("plurality", 3, 5 / 6),
         ("plurality", 1, 2 / 6),
     ]
+
+
+def test_reliability_is_chosen_where_it_is_better_beyond_doubt():
+    """One row of its own label is the nearest of all twelve others, and answers for them all."""
+    keys = np.ones((13, 12))
+    keys[1:] += 3 * np.eye(12)
+    head = MemoryClassifier().fit(keys, ["odd", *["usual"] * 12])
+    tried = {"vote": ["plurality"], "k": [2], "reliability": [None, Reliability("hard", 1, 2)]}
+
+    report = head.tune(grid=tried)
+
+    assert [round(13 * setting.score) for setting in report.settings] == [12, 0]
+    assert head.reliability == Reliability("hard", 1, 2)
+
+
+def test_without_a_clear_gain_reliability_stays_off(noisy):
+    """What is not better beyond doubt on the memory's rows may be worse on others."""
+    noisy.tune(grid={"vote": ["plurality"], "k": [3], "reliability": ["soft", None]})
+
+    assert noisy.reliability is None
+
+
+def test_of_settings_that_cannot_be_told_apart_the_log_loss_decides():
+    """Both are always right, but k = 1 says so with all its weight."""
+    keys = [EAST, EAST, [1.0, 0.1], NORTH, NORTH, [0.1, 1.0]]
+    head = MemoryClassifier().fit(keys, ["e", "e", "e", "n", "n", "n"])
+
+    report = head.tune(grid={"vote": ["plurality"], "k": [3, 1], "reliability": [None]})
+
+    assert {setting.score for setting in report.settings} == {1.0}
+    assert report.best.k == 1
 
 
 def test_the_best_setting_is_set(noisy):
@@ -69,7 +101,7 @@ def test_every_rule_with_its_parameter_is_tried_by_default(noisy):
     plurality = [setting for setting in report.settings if setting.rule == "plurality"]
     assert rules == {"rank", "softmax", "distance", "plurality"}
     assert {setting.parameter for setting in plurality} == {None}
-    assert len({setting.k for setting in plurality}) == len(plurality)
+    assert len({(one.k, one.reliability) for one in plurality}) == len(plurality)
 
 
 def test_the_log_loss_judges_the_share_of_the_right_label():

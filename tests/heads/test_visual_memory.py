@@ -333,7 +333,12 @@ def test_a_sparse_matrix_is_refused(compass):
         {"temperature": 0},
         {"sharpness": -1},
         {"metric": "hamming"},
-        {"reliability": "soft"},
+        {"reliability": "often"},
+        {"reliability": 1},
+        {"class_means": 1.5},
+        {"class_means": True},
+        {"shrinkage": 0},
+        {"mean_temperature": 0},
     ],
 )
 def test_an_option_out_of_range_is_refused_by_fit(options):

@@ -78,6 +78,47 @@ def test_the_preview_is_what_forgetting_gives_to_the_last_bit(vote, metric):
     assert preview.flipped.sum() > 10
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reliability": "soft"},
+        {"reliability": "hard"},
+        {"reliability": "rate"},
+        {"class_means": 0.5},
+        {"class_means": 0.3, "reliability": "rate"},
+    ],
+)
+def test_what_other_rows_say_of_a_row_is_previewed_too(options):
+    """A removal changes the reliability of rows that stay, and the means of their class."""
+    rng = np.random.default_rng(6)
+    keys, labels = rng.normal(size=(150, 4)), rng.choice(list("abc"), 150)
+    queries = rng.normal(size=(40, 4))
+    head = MemoryClassifier(k=5, **options).fit(keys, labels)
+    gone = rng.permutation(150)[:60]
+    of_queries, of_rows = head.what_if(queries, remove=gone), head.what_if(remove=gone)
+
+    assert of_queries.before.tolist() == head.predict(queries).tolist()
+    head.forget(gone)
+
+    assert of_queries.after.tolist() == head.predict(queries).tolist()
+    assert of_queries.score_after.tolist() == head.predict_proba(queries).max(axis=1).tolist()
+    assert of_queries.flipped.any()
+    assert of_rows.rows.tolist() == sorted(head.ids_.tolist())
+    assert of_rows.after.tolist() == head.what_if(remove=[]).before.tolist()
+
+
+def test_votes_on_the_rows_themselves_follow_reliability():
+    """Row 2 is mislabeled: its vote weighs less than a third; the order is that of teaching."""
+    keys = [[1, 0], [1, 0.1], [1, 0.2], [1, 0.15], [0, 1], [0.1, 1]]
+    head = MemoryClassifier(k=2, reliability="soft").fit(
+        keys, ["a", "a", "a", "b", "b", "b"], ids=[5, 4, 3, 2, 1, 0]
+    )
+    near, weights = head.votes()
+
+    assert near.ids[0].tolist() == [4, 2]
+    assert 0 < weights[0, 1] < 1 / 3
+
+
 def test_rows_are_named_in_one_way_and_have_to_be_there(pets):
     """A typo must not pass for "nothing changes"."""
     with pytest.raises(InvalidParameter):

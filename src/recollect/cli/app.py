@@ -13,6 +13,9 @@ import typer
 import recollect
 from recollect.cli import (
     ask,
+    choice,
+    curate,
+    dual,
     edit,
     exchange,
     history,
@@ -40,6 +43,7 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("init", teach.init),
     ("add", teach.add),
     ("predict", ask.predict),
+    ("observe", dual.observe),
     ("search", ask.search),
     ("explain", ask.explain),
     ("relabel", edit.relabel),
@@ -54,12 +58,16 @@ COMMANDS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("history", history.history),
     ("restore", history.restore),
     ("evaluate", measure.evaluate),
+    ("curate", curate.curate),
     ("export", exchange.export),
     ("import", exchange.import_),
     ("verify", inspect.verify),
     ("doctor", machine.doctor),
     ("demo", showcase.demo),
+    ("reproduce dual-memory", showcase.dual_memory),
+    ("reproduce dense-memory", showcase.dense_memory),
     ("reproduce visual-memory", showcase.visual_memory),
+    ("reproduce visual-memory-choice", choice.visual_memory_choice),
 )
 _reproduce = typer.Typer(
     name="reproduce", help="Measure again what a paper reports.", no_args_is_help=True

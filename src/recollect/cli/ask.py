@@ -8,6 +8,7 @@ import numpy as np
 import typer
 
 from recollect.cli import options
+from recollect.cli.dual import answer_by_names, head_of, holds_names
 from recollect.cli.inputs import Ready, Wanted, encode_inputs, opened
 from recollect.cli.screen import Screen, cell, number, percent
 from recollect.errors import EmptyMemory, InvalidParameter
@@ -39,16 +40,20 @@ def predict(
 ) -> None:
     """Answer with the label that the nearest rows vote for.
 
-    Shows its share of the vote and the ids of the nearest rows. Nothing is written.
+    Shows its share of the vote and the ids of the nearest rows. Nothing is written. A memory with
+    class names answers by names, examples and observed pictures instead; there the options of the
+    vote have no say.
     """
     with Screen(as_json=as_json, quiet=quiet) as screen, opened(memory, version=version) as taught:
         rule = VoteRule(vote_by.value, alpha, temperature, sharpness)
         wanted = Wanted(ColumnOptions(image=image_column, text=text_column, labelled=False), split)
         ready = _encoded(screen, taught, inputs, wanted, on_error.value)
-        near = taught.search(ready.keys, min(k, len(taught)))
+        if holds_names(taught):
+            found = answer_by_names(taught, ready.keys)
+        else:
+            found = answer_all(taught.search(ready.keys, min(k, len(taught))), rule, taught)
         answers = [
-            {"input": name, **answer}
-            for name, answer in zip(names(ready), answer_all(near, rule, taught), strict=True)
+            {"input": name, **answer} for name, answer in zip(names(ready), found, strict=True)
         ]
         screen.result(
             {"predictions": answers, "skipped": ready.skipped},
@@ -177,6 +182,8 @@ def explain_all(memory: Memory, keys: Floats, k: int, rule: VoteRule) -> list[Ex
     """Why a memory answers as it does."""
     from recollect import MemoryClassifier, MemoryRegressor
 
+    if holds_names(memory):
+        return head_of(memory).explain(keys)
     settings: dict[str, Any] = {
         "k": k, "alpha": rule.alpha, "temperature": rule.temperature, "sharpness": rule.sharpness,
         "metric": memory.metric, "memory": memory,
@@ -319,7 +326,9 @@ def _show_reason(screen: Screen, name: str, reason: Explanation) -> None:
         ],
         numbers="id similarity weight adds",
     )
-    if reason.shares:
+    # Names answer as a class, slot by slot; which removal would change that is not searched for.
+    named = any(row.metadata.get("part") for row in reason.evidence)
+    if reason.shares and not named:
         screen.say(_flip_in_words(reason))
 
 

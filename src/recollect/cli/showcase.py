@@ -119,5 +119,127 @@ def _part(*, scaling: bool, lifelong: bool) -> str:
     return "_scaling" if scaling else "_lifelong" if lifelong else ""
 
 
+def dense_memory(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder that holds camvid/, nyuv2_depth/, hippocampus3d/ and qtdb_ecg/. Default: "
+            "RECOLLECT_DATA, ../shared/data.",
+            show_default=False,
+        ),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            "--models",
+            help="Folder that holds mobilenet_v2_imagenet/. Default: RECOLLECT_MODELS, "
+            "../shared/models.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for tables and pictures.", show_default=False),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option(
+            "--part",
+            help="camvid, nyuv2-depth, nyuv2-labels, hippocampus, ecg or continual; all without.",
+            show_default=False,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", help="Samples of each split.", min=8, show_default=False),
+    ] = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure segmentation, depth, volumes and signals after arXiv 2403.11743.
+
+    With flat search and trained heads on the same features beside them.
+    """
+    with Screen(as_json=as_json, quiet=quiet) as screen:
+        from recollect.evaluation.reproduce.dense_memory import run
+        from recollect.evaluation.reproduce.dense_memory_page import page
+
+        with screen.progress("Measuring") as bar:
+            facts = run(
+                data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
+                models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
+                out=out, part=part, limit=limit, progress=bar,
+            )  # fmt: skip
+        screen.result(facts, lambda: screen.say(page(facts)))
+
+
+def dual_memory(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            help="Folder of caltech101/, cifar10/ and tiny_imagenet100_32/. Default: "
+            "RECOLLECT_DATA, ../shared/data.",
+            show_default=False,
+        ),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            "--models",
+            help="Folder of mobilenet_v2_imagenet/, minilm_l6_text/, zero_shot_text_map/ and "
+            "clip_text_lvis/. Default: RECOLLECT_MODELS, ../shared/models.",
+            show_default=False,
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="Folder for table and pictures.", show_default=False),
+    ] = None,
+    queries: Annotated[
+        int, typer.Option("--queries", help="At most so many pictures of a stream.", min=10)
+    ] = 1000,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Draws of shots and orders of the stream.", min=1)
+    ] = 3,
+    size: Annotated[
+        int, typer.Option("--size", help="Side to which pictures are brought, a multiple of 32.")
+    ] = 160,
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--seconds",
+            help="Begin no measurement after so long. What was measured is kept beside the "
+            "encodings, and the next run goes on.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure arXiv 2403.17589 on Caltech-101, CIFAR-10 and Tiny-ImageNet.
+
+    Names alone, 1 to 16 shots and learned offsets, with fixed, honest and oracle weights, streams
+    in three orders, ablations, and the methods it is compared with.
+    """
+    with Screen(as_json=as_json, quiet=quiet) as screen:
+        from recollect.evaluation.reproduce.dual_memory import run
+        from recollect.evaluation.reproduce.dual_memory_page import page
+
+        with screen.progress("Measuring") as bar:
+            facts = run(
+                data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
+                models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
+                out=out, queries=queries, seeds=seeds, size=size, seconds=seconds, progress=bar,
+            )  # fmt: skip
+        if facts is None:
+            screen.result({"finished": False}, lambda: screen.say("Time is up; run it again."))
+        else:
+            screen.result(facts, lambda: screen.say(page(facts)))
+
+
 def _folder(given: Path | None, variable: str, default: str) -> Path:
     return given if given is not None else Path(os.environ.get(variable, default))

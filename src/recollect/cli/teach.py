@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from recollect.cli import options
+from recollect.cli.dual import read_names, write_names
 from recollect.cli.inputs import Ready, Wanted, encode_inputs, fit_labels, opened
 from recollect.cli.screen import Screen, plural
 from recollect.errors import RecollectError
@@ -36,17 +40,50 @@ def init(
     value: Annotated[
         options.Value, typer.Option("--value", help="What a row answers with.")
     ] = options.Value.label,
+    names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--names",
+            help="Class names, as crow,jay or as a file with one a line: the memory answers by "
+            "them before any example. Needs an encoder of CLIP, or --text-encoder.",
+            show_default=False,
+        ),
+    ] = None,
+    prompts: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prompt",
+            help="Template such as 'a photo of a {}.'; may be given several times. Default: the "
+            "seven of CLIP.",
+            show_default=False,
+        ),
+    ] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(
+            "--text-encoder",
+            help="Encodes the names into the space of the pictures.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: options.AsJson = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Make an empty memory for what one encoder reads."""
+    """Make a memory for what one encoder reads: empty, or with class names.
+
+    With names it can answer at once: `recollect init birds --names crow,jay --encoder
+    openai/clip-vit-base-patch16`.
+    """
     with Screen(as_json=as_json, quiet=quiet) as screen:
         from recollect.encoders import from_name
 
         built = from_name(encoder)
-        with Memory.create(
+        classes: list[Any] = []
+        with created(
             memory, dim=built.dim, metric=metric.value, value=value.value, encoder=built
         ) as made:
+            if names:
+                classes = write_names(made, built, read_names(names), prompts, text_encoder)
             facts = {
                 "memory": str(memory),
                 "encoder": made.encoder,
@@ -54,14 +91,28 @@ def init(
                 "dim": made.dim,
                 "metric": made.metric,
                 "value": made.value,
+                "classes": classes,
             }
 
         def show() -> None:
-            screen.say(f"Made an empty memory at {memory}.")
-            screen.facts(list(facts.items())[1:])
+            named = f"a memory with {plural(len(classes), 'class name')}" if classes else ""
+            screen.say(f"Made {named or 'an empty memory'} at {memory}.")
+            screen.facts(list(facts.items())[1:-1])
             screen.say(f"Teach it: recollect add {memory} INPUTS")
 
         screen.result(facts, show)
+
+
+@contextmanager
+def created(path: Path, **made: Any) -> Iterator[Memory]:
+    """A new memory, which is taken away again if what follows fails."""
+    with Memory.create(path, **made) as memory:
+        try:
+            yield memory
+        except BaseException:
+            memory.close()
+            shutil.rmtree(path)
+            raise
 
 
 def add(

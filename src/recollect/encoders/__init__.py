@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from recollect.encoders.images import decode_image, open_image
     from recollect.encoders.onnx import OnnxEncoder
     from recollect.encoders.preprocessing import Preprocessing
+    from recollect.encoders.pyramids import LocalStatistics, MapPyramids, PyramidEncoder
     from recollect.encoders.registry import from_name, from_spec
     from recollect.encoders.text import TextEncoder
     from recollect.encoders.torch import TorchEncoder
@@ -26,9 +27,12 @@ _HOME = {
     "HashingTextEncoder": "builtin",
     "HogEncoder": "builtin",
     "HuggingFaceEncoder": "huggingface",
+    "LocalStatistics": "pyramids",
+    "MapPyramids": "pyramids",
     "OnnxEncoder": "onnx",
     "PixelEncoder": "builtin",
     "Preprocessing": "preprocessing",
+    "PyramidEncoder": "pyramids",
     "TextEncoder": "text",
     "TorchEncoder": "torch",
     "decode_image": "images",
@@ -45,9 +49,12 @@ __all__ = [
     "HashingTextEncoder",
     "HogEncoder",
     "HuggingFaceEncoder",
+    "LocalStatistics",
+    "MapPyramids",
     "OnnxEncoder",
     "PixelEncoder",
     "Preprocessing",
+    "PyramidEncoder",
     "TextEncoder",
     "TorchEncoder",
     "decode_image",

@@ -16,6 +16,8 @@ _TYPES = {
     "hashing-text": ("recollect.encoders.builtin", "HashingTextEncoder"),
     "hog": ("recollect.encoders.builtin", "HogEncoder"),
     "huggingface": ("recollect.encoders.huggingface", "HuggingFaceEncoder"),
+    "local-statistics": ("recollect.encoders.pyramids", "LocalStatistics"),
+    "map-pyramids": ("recollect.encoders.pyramids", "MapPyramids"),
     "onnx": ("recollect.encoders.onnx", "OnnxEncoder"),
     "pixels": ("recollect.encoders.builtin", "PixelEncoder"),
     "text": ("recollect.encoders.text", "TextEncoder"),

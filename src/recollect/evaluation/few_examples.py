@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recollect.errors import InvalidParameter
-from recollect.heads.selection import choose, make_grid
+from recollect.heads.selection import RELIABILITIES, choose, make_grid
 from recollect.readout.voting import LEAST_ALPHA, VoteRule, vote, weigh
 from recollect.types import Codes, Ids, Metric, Neighbors
 
@@ -32,6 +32,7 @@ GRID: dict[str, tuple[Any, ...]] = {
     "vote": ("rank",),
     "alpha": (VoteRule("rank").alpha,),
     "k": KS,
+    "reliability": (None,),
 }
 """What ``tune`` chooses from: the library's vote, and k."""
 
@@ -97,8 +98,8 @@ def weight_of_few(classifier: MemoryClassifier, ids: ArrayLike) -> float:
 
 def best_k(near: Neighbors, truth: Codes, metric: Metric) -> int:
     """Choose k as ``tune(grid=GRID)`` does, from neighbors that are there already."""
-    grid = make_grid(GRID, rule_name="vote", least_alpha=LEAST_ALPHA)
-    return choose([(near, truth)], grid, "accuracy", metric).best.k
+    grid = make_grid(GRID, rule_name="vote", least_alpha=LEAST_ALPHA, reliabilities=RELIABILITIES)
+    return choose([({None: near}, truth)], grid, "accuracy", metric).best.k
 
 
 def most_weight(memory: Memory, ids: Ids) -> float:

@@ -274,6 +274,41 @@ def hit_rate_by_k(truth: ArrayLike, neighbors: ArrayLike) -> Doubles:
     return np.asarray((met > 0).mean(axis=0), np.float64)
 
 
+def auroc(known: ArrayLike, novel: ArrayLike) -> float:
+    """Probability that a novel query scores higher than a known one; ties count half.
+
+    Args:
+        known: Novelty scores ``(n,)`` of queries that belong to the memory's classes.
+        novel: Novelty scores ``(m,)`` of queries that do not.
+
+    Example:
+        >>> auroc([0.1, 0.2], [0.15, 0.9])
+        0.75
+    """
+    low, high = np.sort(_column(known, "known")), _column(novel, "novel")
+    below = np.searchsorted(low, high, side="left") + np.searchsorted(low, high, side="right")
+    return float(below.mean() / (2 * len(low)))
+
+
+def false_positive_rate(known: ArrayLike, novel: ArrayLike, *, recall: float = 0.95) -> float:
+    """Share of novel queries that pass where this share of the known ones does (FPR95).
+
+    Args:
+        known: Novelty scores of queries that belong to the memory's classes.
+        novel: Novelty scores of queries that do not.
+        recall: Share of the known that must pass, in (0, 1].
+
+    Example:
+        >>> false_positive_rate([0.1, 0.2, 0.3, 0.4], [0.25, 0.9], recall=0.75)
+        0.5
+    """
+    low = np.sort(_column(known, "known"))
+    if not 0.0 < recall <= 1.0:
+        raise InvalidParameter("recall is out of range", expected="in (0, 1]", got=recall)
+    threshold = low[int(np.ceil(recall * len(low))) - 1]
+    return float(np.mean(_column(novel, "novel") <= threshold))
+
+
 def _hits(truth: ArrayLike, predicted: ArrayLike) -> NDArray[np.bool_]:
     right, answered = _pair(truth, predicted)
     return np.asarray(right == answered, bool)

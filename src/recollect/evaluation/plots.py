@@ -309,6 +309,15 @@ def plot_reliability(curve: Reliability, *, title: str = "Confidence against acc
     return figure
 
 
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure in the style of this module, in inches.
+
+    Raises:
+        MissingExtra: matplotlib is not installed.
+    """
+    return _figure(width, height)
+
+
 def _check_bands(curves: Mapping[str, ArrayLike], errors: Mapping[str, ArrayLike]) -> None:
     for name in errors.keys() & curves.keys():
         points, bars = np.shape(curves[name]), np.shape(errors[name])

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
+
 from recollect.memory.memory import RAM, Memory
-from recollect.types import Rows
+from recollect.types import Ids, Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class Reference:
     def build(self) -> Memory:
         """Open it for reading; a write opens it for writing."""
         return Memory.open(self.uri, self.version, read_only=True)
+
+
+def without_rows(memory: Memory, gone: Ids) -> Memory:
+    """Copy the rows that would be left if some were removed into a memory in RAM."""
+    options = {
+        name: getattr(memory, name)
+        for name in ("dim", "metric", "value", "value_dim", "metric_weights")
+    }
+    rows = memory.rows(np.setdiff1d(memory.ids, gone))
+    return InProcessCopy({**options, "dtype": memory.dtype.name}, rows).build()
 
 
 def describe(memory: Memory) -> InProcessCopy | Reference:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,56 +19,121 @@ from recollect.types import Codes, Doubles, Evidence, Explanation, Label, Metric
 _MARGIN, _HORIZON = 32, 4096
 # Queries explained at once, so that what is read stays small.
 _BLOCK = 64
+_NOTHING: tuple[Flip, tuple[int, ...]] = (Flip((), -1, minimal=False, tried=0), ())
 
 
-def explain_votes(
-    memory: Memory, keys: NDArray[Any], rule: VoteRule, metric: Metric, k: int
-) -> list[Explanation]:
+def _as_found(near: Neighbors) -> Neighbors:
+    return near
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How neighbors become an answer.
+
+    Attributes:
+        rule: The vote.
+        metric: The memory's.
+        k: How many neighbors vote.
+        judge: Gives each neighbor the weight that its reliability leaves it.
+        base: Gives what the class means add to the share of each class, ``(queries, classes)``, and
+            the factor that is left to the vote; None where only the vote counts.
+        removable: Whether a removal that changes the answer can be found by voting again: not
+            where rows are skipped or the class means have a say.
+    """
+
+    rule: VoteRule
+    metric: Metric
+    k: int
+    judge: Callable[[Neighbors], Neighbors] = _as_found
+    base: Callable[[NDArray[Any]], tuple[Doubles, float]] | None = None
+    removable: bool = True
+
+
+def explain_votes(memory: Memory, keys: NDArray[Any], reading: Reading) -> list[Explanation]:
     """Explain the vote over each query.
 
     Args:
         memory: A memory of labels with at least one row.
         keys: ``(queries, dim)``.
-        rule: The vote.
-        metric: The memory's.
-        k: How many neighbors vote.
+        reading: How neighbors are read.
 
     Returns:
         One explanation per query. The contributions of a label's rows, added from the nearest on,
-        are its share to the last bit.
+        and to its base where there is one, are its share to the last bit.
     """
     return [
         explanation
         for start in range(0, len(keys), _BLOCK)
-        for explanation in _explain_some(memory, keys[start : start + _BLOCK], rule, metric, k)
+        for explanation in _explain_some(memory, keys[start : start + _BLOCK], reading)
     ]
 
 
-def _explain_some(
-    memory: Memory, keys: NDArray[Any], rule: VoteRule, metric: Metric, k: int
-) -> list[Explanation]:
-    read = memory.search(keys, 2 * k + _MARGIN)
-    near = _columns(read, k)
-    weights = weigh(near, rule, metric)
+def _explain_some(memory: Memory, keys: NDArray[Any], reading: Reading) -> list[Explanation]:
+    k = reading.k
+    read = memory.search(keys, 2 * k + _MARGIN if reading.removable else k)
+    found = _columns(read, k)
+    near = reading.judge(found)
+    weights = weigh(near, reading.rule, reading.metric)
     shares = vote_shares(weights)
     assert near.codes is not None
     assert near.classes is not None
     classes = near.classes.tolist()
-    answers = vote(near.codes, weights).tolist()
-    by_label = label_shares(near.codes, shares, len(classes))
-    flips = _flips(memory, keys, read, rule, metric, k)
+    base = None
+    if reading.base is None:
+        by_label = label_shares(near.codes, shares, len(classes))
+        answers = answers_of(found, vote(near.codes, weights)[:, None])[:, 0]
+    else:
+        base, left = reading.base(keys)
+        shares *= left
+        by_label = added_shares(base, near.codes, shares)
+        answers = by_label.argmax(axis=1)
+    flips = [_NOTHING] * len(keys)
+    if reading.removable:
+        flips = _flips(memory, keys, reading.judge(read), reading)
     return [
         Explanation(
             prediction=classes[answers[query]],
             score=float(by_label[query, answers[query]]),
-            shares=_largest_first(classes, by_label[query], near.codes[query]),
+            shares=_largest_first(classes, by_label[query]),
             evidence=evidence,
             counterfactual=flips[query][1],
             changed_to=classes[flips[query][0].code] if flips[query][1] else None,
             minimal=flips[query][0].minimal,
+            base=None if base is None else _largest_first(classes, base[query]),
         )
         for query, evidence in enumerate(collect_evidence(memory, near, shares))
     ]
+
+
+def answers_of(found: Neighbors, winners: Codes) -> Codes:
+    """Let the nearest row answer where all rows so far were skipped, as in the reference.
+
+    Args:
+        found: What was found, skipped rows too.
+        winners: int64 ``(queries, any)``; -1 where nobody has voted yet.
+    """
+    assert found.codes is not None
+    return np.where(winners < 0, found.codes[:, :1], winners)
+
+
+def added_shares(base: Doubles, codes: Codes, shares: Doubles) -> Doubles:
+    """Add the shares of each query's neighbors to what their labels have already, in rank order.
+
+    Args:
+        base: float64 ``(queries, classes)``.
+        codes: int64 ``(queries, k)``; -1 where empty.
+        shares: float64 ``(queries, k)``.
+
+    Example:
+        >>> added_shares(np.array([[0.25, 0.25]]), np.array([[1, -1]]), np.array([[0.5, 0.0]]))
+        array([[0.25, 0.75]])
+    """
+    total = base.copy()
+    rows = np.arange(len(base))
+    for rank in range(codes.shape[1]):
+        found = codes[:, rank] >= 0
+        total[rows[found], codes[found, rank]] += shares[found, rank]
+    return total
 
 
 def explain_means(
@@ -121,34 +188,33 @@ def plain(value: Any) -> Any:
 
 
 def _flips(
-    memory: Memory, keys: NDArray[Any], near: Neighbors, rule: VoteRule, metric: Metric, k: int
+    memory: Memory, keys: NDArray[Any], near: Neighbors, reading: Reading
 ) -> list[tuple[Flip, tuple[int, ...]]]:
     """Find the smallest removal for each query, reading on where none is within reach."""
-    rows = len(memory)
+    rows, k = len(memory), reading.k
     assert near.classes is not None
-    nothing: tuple[Flip, tuple[int, ...]] = (Flip((), -1, minimal=False, tried=0), ())
-    found, pending = [nothing] * len(keys), list(range(len(keys)))
+    found, pending = [_NOTHING] * len(keys), list(range(len(keys)))
     while pending:
         depth = near.ids.shape[1]
         # With one label alive there is no other answer, however many rows are read.
         whole = rows <= depth or len(near.classes) == 1
         for place, query in enumerate(pending):
             one, tried = _row(near, place), found[query][0].tried
-            flip = smallest_flip(one, rule, metric, k, whole=whole, tried=tried)
+            flip = smallest_flip(one, reading.rule, reading.metric, k, whole=whole, tried=tried)
             ids = one.ids[0, list(flip.ranks)]
             found[query] = (flip, tuple(sorted(ids.tolist())))
         if whole or depth >= _HORIZON:
             break
         pending = [query for query in pending if not found[query][1]]
         if pending:
-            near = memory.search(keys[pending], min(4 * depth, max(_HORIZON, k + _MARGIN)))
+            further = min(4 * depth, max(_HORIZON, k + _MARGIN))
+            near = reading.judge(memory.search(keys[pending], further))
     return found
 
 
-def _largest_first(classes: list[Label], shares: Doubles, codes: Codes) -> dict[Label, float]:
-    voted = np.unique(codes[codes >= 0])
-    order = voted[np.argsort(-shares[voted], kind="stable")]
-    return {classes[code]: float(shares[code]) for code in order.tolist() if shares[code] > 0}
+def _largest_first(classes: list[Label], shares: Doubles) -> dict[Label, float]:
+    order = np.argsort(-shares, kind="stable").tolist()
+    return {classes[code]: float(shares[code]) for code in order if shares[code] > 0}
 
 
 def _columns(near: Neighbors, k: int) -> Neighbors:

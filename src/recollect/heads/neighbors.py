@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
-from recollect.heads.base import MemoryEstimator, empty_memory
-from recollect.heads.selection import Grid, Scoring, TuningReport, choose
+from recollect.heads.base import MemoryEstimator
+from recollect.heads.keeper import empty_memory
+from recollect.heads.peers import Peers
+from recollect.heads.selection import Grid, Judged, Scoring, TuningReport, choose
+from recollect.memory.leave_one_out import DEEPEST
 from recollect.memory.memory import Memory
+from recollect.readout.reliability import Reliability
 from recollect.readout.voting import VoteRule, check_k, distances
 from recollect.types import Doubles, Ids, Neighbors
 
@@ -32,6 +36,7 @@ class NeighborEstimator(MemoryEstimator):
     """
 
     k: int
+    _rows_asked: Peers
 
     def _teach(self, X: Any, y: Any, **how: Any) -> Self:
         self._check_options()
@@ -83,7 +88,10 @@ class NeighborEstimator(MemoryEstimator):
             NotFitted: Nothing was taught yet, or everything was forgotten.
         """
         memory = self._recall()
-        near = memory.search(self._keys(X), within(check_k(k), memory))
+        return self._find(memory, self._keys(X), k)
+
+    def _find(self, memory: Memory, keys: NDArray[Any], k: int) -> Neighbors:
+        near = memory.search(keys, within(check_k(k), memory))
         if near.ids[0, 0] < 0:
             raise empty_memory()
         return near
@@ -128,14 +136,33 @@ class NeighborEstimator(MemoryEstimator):
         self._recall()
         blocks = self._own_answers(grid) if X is None else self._given_answers(X, y, grid)
         report = choose(blocks, grid, scoring, self.metric)
+        if X is None:
+            self._peers().keep()
         best = report.best
         chosen: dict[str, Any] = {rule_name: best.rule, "k": best.k}
         if best.parameter is not None:
             chosen[best.parameter] = best.value
+        if len(grid.reliabilities) > 1:
+            trust = best.reliability
+            plain = trust is not None and trust == Reliability(trust.name)
+            chosen["reliability"] = trust.name if trust is not None and plain else trust
         self.set_params(**chosen)
         return report
 
-    def _own_answers(self, grid: Grid) -> Iterator[tuple[Neighbors, NDArray[Any]]]:
+    @property
+    def peers_(self) -> Peers:
+        """What the rows of the memory say of each other; for curation and measurements."""
+        return self._peers()
+
+    def _peers(self, deepest: int = 1) -> Peers:
+        """What the rows say of each other, at least this many neighbors deep."""
+        memory = self._recall()
+        held = self.__dict__.get("_rows_asked")
+        if held is None or held.memory is not memory or held.deepest < deepest:
+            held = self._rows_asked = Peers(memory, deepest=max(deepest, DEEPEST))
+        return held
+
+    def _own_answers(self, grid: Grid) -> Iterator[tuple[Judged, NDArray[Any]]]:
         if len(self.memory_) < 2:
             raise InvalidParameter(
                 "leaving one row out leaves nothing to ask",
@@ -143,17 +170,37 @@ class NeighborEstimator(MemoryEstimator):
                 got=len(self.memory_),
                 remedy="Teach more rows, or pass X and y set aside for tuning.",
             )
-        for ids in self._blocks():
-            yield (
-                self._around(ids, within(grid.ks[-1], self.memory_)),
-                self._truth(self.memory_.rows(ids).values),
-            )
+        most = min(grid.ks[-1], len(self.memory_) - 1)
+        for block in self._peers(most).blocks(most, grid.reliabilities):
+            yield block.judged, self._truth(block.values)
 
-    def _given_answers(
-        self, X: Any, y: Any, grid: Grid
-    ) -> Iterator[tuple[Neighbors, NDArray[Any]]]:
+    def _given_answers(self, X: Any, y: Any, grid: Grid) -> Iterator[tuple[Judged, NDArray[Any]]]:
         keys, truth = self._keys(X), self._truth(self._check_targets(X, y))
         most = within(grid.ks[-1], self.memory_)
         for start in range(0, len(keys), BLOCK):
             part = slice(start, start + BLOCK)
-            yield self.memory_.search(keys[part], most), truth[part]
+            near = self.memory_.search(keys[part], most)
+            yield {one: self._judged(near, one) for one in grid.reliabilities}, truth[part]
+
+    def _judged(self, near: Neighbors, reliability: Reliability | None) -> Neighbors:
+        """Let neighbors vote with their reliability."""
+        return near if reliability is None else self._peers().judged(near, reliability)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be computed again."""
+        state = super().__getstate__()
+        state.pop("_rows_asked", None)
+        return state
+
+
+def joined(parts: Sequence[Neighbors], order: NDArray[np.intp]) -> Neighbors:
+    """Put what was found for blocks of queries together, in another order of the queries."""
+
+    def column(name: str) -> Any:
+        return np.concatenate([getattr(part, name) for part in parts])[order]
+
+    codes = None if parts[0].codes is None else column("codes")
+    return Neighbors(
+        column("ids"), column("similarity"), column("values"), column("weights"), codes,
+        parts[0].classes,
+    )  # fmt: skip

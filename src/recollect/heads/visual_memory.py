@@ -7,6 +7,7 @@ trained, so rows, labels and whole classes come, change and go with the next ans
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,27 +17,27 @@ from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
-from recollect.heads.explanation import explain_votes
-from recollect.heads.inputs import check_labels, in_our_words
-from recollect.heads.neighbors import NeighborEstimator, within
-from recollect.heads.selection import TuningReport, make_grid
-from recollect.heads.what_if import WhatIf, chosen_rows, preview_removal
+from recollect.heads.abstention import Promise
+from recollect.heads.explanation import Reading, answers_of, explain_votes
+from recollect.heads.inputs import in_our_words
+from recollect.heads.members import choose_means
+from recollect.heads.neighbors import within
+from recollect.heads.selection import RELIABILITIES, TuningReport, make_grid
+from recollect.heads.voting_classifier import VotingClassifier, as_text, codes_of, labels_of
+from recollect.heads.what_if import WhatIf, chosen_rows
 from recollect.memory.memory import Memory
+from recollect.readout.novelty import NoveltyScore, check_rate, novelty_scores
+from recollect.readout.reliability import Reliability, ReliabilityName, as_reliability
 from recollect.readout.voting import (
     LEAST_ALPHA,
     Rule,
-    VoteRule,
     check_k,
-    label_shares,
-    vote,
     vote_all_k,
-    vote_shares,
-    weigh,
 )
-from recollect.types import Codes, Doubles, Explanation, Metric, Neighbors, ValueKind
+from recollect.types import Doubles, Explanation, Metric
 
 
-class MemoryClassifier(ClassifierMixin, NeighborEstimator):
+class MemoryClassifier(ClassifierMixin, VotingClassifier):
     """Name what the nearest rows vote for.
 
     Args:
@@ -48,7 +49,10 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         alpha: Of ``"rank"``, at least 0.1. The paper's default.
         temperature: Of ``"softmax"``, above 0. The paper's default.
         sharpness: Of ``"distance"``, at least 0. The paper's default.
-        reliability: None: every row votes with the weight it was taught with.
+        reliability: None: every row votes with the weight it was taught with. ``"soft"`` and
+            ``"hard"``: rows that mislead others weigh less, or nothing, as in the paper;
+            ``"rate"``: by how often they are right, compared with their class. The rows tell it,
+            each asked with itself left out; a ``readout.reliability.Reliability`` sets more.
         metric: ``"cosine"``, ``"dot"``, ``"euclidean"`` or ``"manhattan"``; that of the memory if
             one is given.
         encoder: None: X holds features ``(rows, dim)``. Otherwise X holds what the encoder reads,
@@ -56,6 +60,11 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         memory: None: every ``fit`` starts a memory that lives in the estimator. A path: the
             memory there is opened, or created when first taught. A ``Memory``: used as it is. One
             that holds rows answers without ``fit``.
+        class_means: Part that the distance to each class' mean has in the answer, 0 to 1; the vote
+            has the rest. Cosine metric only. Nothing is trained: the means and the scatter within
+            classes follow every row that comes, goes or is relabeled.
+        shrinkage: Of the class means: how far the scatter is drawn towards a sphere, in (0, 1].
+        mean_temperature: Of the class means: of the softmax over the classes, above 0.
 
     Attributes:
         classes_: Labels that rows have now, sorted.
@@ -86,10 +95,14 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         alpha: float = 2.0,
         temperature: float = 0.07,
         sharpness: float = 1.0,
-        reliability: None = None,
+        reliability: ReliabilityName | Reliability | None = None,
         metric: Metric = "cosine",
         encoder: Encoder | None = None,
         memory: Memory | str | Path | None = None,
+        *,
+        class_means: float = 0.0,
+        shrinkage: float = 0.3,
+        mean_temperature: float = 5.0,
     ) -> None:
         self.k = k
         self.vote = vote
@@ -100,6 +113,9 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         self.metric = metric
         self.encoder = encoder
         self.memory = memory
+        self.class_means = class_means
+        self.shrinkage = shrinkage
+        self.mean_temperature = mean_temperature
 
     # -- teaching ------------------------------------------------------------------------------
 
@@ -170,15 +186,35 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
 
     # -- asking --------------------------------------------------------------------------------
 
-    def predict(self, X: Any) -> NDArray[Any]:
+    def predict(
+        self,
+        X: Any,
+        *,
+        abstain: float | None = None,
+        promise: Promise = "coverage",
+    ) -> NDArray[Any]:
         """Return the label of each query, ``(queries,)``.
 
         Of labels with equal votes the one that first reached the winning total wins, walking from
         the nearest row. Rows of weight 0 vote nothing; where no neighbor votes the nearest row
         answers.
+
+        Args:
+            X: Queries.
+            abstain: None answers everything. A number in (0, 1), such as 0.05, leaves queries
+                unanswered: the result then holds objects, None where there is no answer.
+            promise: What ``abstain`` promises of queries like the memory's rows. ``"coverage"``: at
+                most this share stays unanswered, those farthest from the rows. ``"error"``: of
+                those answered at most this share is wrong, at 95 % confidence over memories; those
+                whose answer has too small a share stay unanswered, all if need be.
         """
-        near, weights = self._votes(X, self.k)
-        return _labels(near, vote(_codes(near), weights))
+        read = self._read(X, self.k)
+        answers = labels_of(read.near, self._winners(read))
+        if abstain is None:
+            return answers
+        some = answers.astype(object)
+        some[self._refused(read, check_rate(abstain), promise)] = None
+        return some
 
     def predict_proba(self, X: Any) -> Doubles:
         """Return the share of the vote of every label, ``(queries, classes)``; rows sum to 1.
@@ -186,9 +222,30 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         Columns are in the order of ``classes_``. Where two labels have equal shares, ``predict``
         follows the order of the neighbors, not that of the columns.
         """
-        near, weights = self._votes(X, self.k)
-        assert near.classes is not None
-        return label_shares(_codes(near), vote_shares(weights), len(near.classes))
+        return self._shares(self._read(X, self.k))
+
+    def novelty(
+        self,
+        X: Any,
+        *,
+        score: NoveltyScore = "mean",
+        neighbors: int = 100,
+    ) -> Doubles:
+        """Say how unlike the rows each query is, float64 ``(queries,)``; larger is more novel.
+
+        Args:
+            X: Queries.
+            score: ``"mean"`` or ``"median"`` distance to the nearest rows (the paper, appendix G),
+                or the distance to the ``"nearest"`` alone.
+            neighbors: How many rows; the paper takes 100. Where there are fewer, all.
+
+        Example:
+            >>> head = MemoryClassifier().fit([[1, 0], [1, 0.1], [0.9, 0.1]], ["a", "a", "b"])
+            >>> near, far = head.novelty([[1, 0.05], [-1, 0]])
+            >>> bool(near < far)
+            True
+        """
+        return novelty_scores(self._search(X, neighbors), self.metric, score)
 
     def predict_all_k(self, X: Any, ks: Sequence[int] | None = None) -> NDArray[Any]:
         """Return the labels for several neighborhood sizes from one search.
@@ -213,10 +270,15 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
                 got=repr(ks),
                 remedy="Leave ks out for every size from 1 to k.",
             )
-        near, weights = self._votes(X, max(sizes))
-        most = near.ids.shape[1]
+        read = self._read(X, max(sizes))
+        most = read.near.ids.shape[1]
         columns = [min(size, most) - 1 for size in sizes]
-        return _labels(near, vote_all_k(_codes(near), weights)[:, columns])
+        if self.class_means == 0:
+            winners = vote_all_k(codes_of(read.near), read.weights)[:, columns]
+            return labels_of(read.near, answers_of(read.found, winners))
+        base = self._base(read.keys)
+        best = [self._blend(base, read, column + 1).argmax(axis=1) for column in columns]
+        return labels_of(read.near, np.stack(best, axis=1))
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
         """Return the accuracy on these queries, in [0, 1]."""
@@ -232,6 +294,11 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         of one row are tried, then of two and so on, up to 12,000 sets; beyond that the search is
         greedy, and ``minimal`` is False unless a smaller set is ruled out.
 
+        With ``reliability`` the weight of a row is its own times its reliability, and a removal is
+        sought with the reliability that all rows have now. With ``class_means`` their part of each
+        share is ``base``, to which the contributions are added. With those, and with
+        ``reliability="hard"``, no removal is sought: ``counterfactual`` is empty.
+
         Example:
             >>> head = MemoryClassifier(k=2).fit([[1, 0], [0, 1], [0, 1]], ["a", "b", "b"])
             >>> why = head.explain([[1, 0.5]])[0]
@@ -240,7 +307,17 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         """
         memory, keys = self._asked(X)
         k = within(check_k(self.k), memory)
-        return explain_votes(memory, keys, self._rule(), self.metric, k)
+        trust = as_reliability(self.reliability)
+        voted = self.class_means == 0
+        reading = Reading(
+            self._rule(),
+            self.metric,
+            k,
+            judge=lambda near: self._judged(near, trust),
+            base=None if voted else self._base,
+            removable=voted and (trust is None or trust.name != "hard"),
+        )
+        return explain_votes(memory, keys, reading)
 
     def tune(
         self,
@@ -249,57 +326,52 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
         *,
         grid: Mapping[str, Sequence[Any]] | None = None,
         scoring: Literal["accuracy", "log_loss"] = "accuracy",
+        means: bool = False,
     ) -> TuningReport:
-        """Choose the vote, k and the vote's parameter, and set them.
+        """Choose the vote, k, the vote's parameter and reliability, and set them.
 
         Every row of the memory is asked for its label with itself left out; duplicates of it stay
-        in. All settings are scored from one search with the largest k.
+        in. All settings are scored from one search with the largest k. Of a memory of more than
+        65,536 rows a sample is asked.
 
         Args:
             X: Queries set aside for this purpose, to be used instead of the memory's own rows.
             y: Their labels.
-            grid: Values to try for ``vote``, ``k``, ``alpha``, ``temperature``, ``sharpness``;
-                what is left out is swept as in the paper.
+            grid: Values to try for ``vote``, ``k``, ``alpha``, ``temperature``, ``sharpness``,
+                ``reliability``; what is left out is swept as in the paper, reliability over None,
+                ``"soft"`` and ``"rate"``.
             scoring: ``"accuracy"``, or ``"log_loss"`` of the shares (cut off at 2.2e-16).
+            means: Choose also the part of the class means, their shrinkage and temperature, for the
+                vote that was chosen; on the memory's own rows.
 
         Returns:
-            All settings with their scores.
+            All settings with their scores. Which one is chosen, and why not simply the first, is
+            said in ``recollect.heads.selection.choose``.
 
         Raises:
             InvalidParameter: The grid or the scoring cannot be used, or there is only one row.
         """
-        return self._tuned(
-            X,
-            y,
-            make_grid(grid, rule_name="vote", least_alpha=LEAST_ALPHA),
-            scoring,
-            ("accuracy", "log_loss"),
-            rule_name="vote",
+        tried = make_grid(
+            grid, rule_name="vote", least_alpha=LEAST_ALPHA, reliabilities=RELIABILITIES
         )
-
-    def keys(self, X: Any) -> NDArray[Any]:
-        """Return the keys of queries, ``(queries, dim)``: what the encoder makes of them."""
-        self._recall()
-        return self._keys(X)
-
-    def votes(self, X: Any = None) -> tuple[Neighbors, Doubles]:
-        """Return the rows that vote on each query, and what each vote weighs.
-
-        Args:
-            X: Queries; None asks about every row in ``ids_``, itself excluded.
-
-        Returns:
-            Neighbors ``(queries, k)`` and float64 weights ``(queries, k)``, 0 where empty.
-        """
-        if X is not None:
-            return self._votes(X, self.k)
-        near = self._around(self.ids_, within(check_k(self.k), self._recall()))
-        return near, weigh(near, self._rule(), self.metric)
+        report = self._tuned(X, y, tried, scoring, ("accuracy", "log_loss"), rule_name="vote")
+        if not means:
+            return report
+        found = choose_means(self._own_votes(), self._statistics())
+        self.set_params(
+            class_means=found.class_means,
+            shrinkage=found.shrinkage,
+            mean_temperature=found.mean_temperature,
+        )
+        return replace(report, means=found)
 
     def what_if(
         self, X: Any = None, *, remove: ArrayLike | None = None, where: str | None = None
     ) -> WhatIf:
         """Show which answers would change if rows were removed; nothing is written.
+
+        With ``reliability`` or ``class_means`` a removal reaches every answer: the rows that stay
+        are copied into RAM and asked.
 
         Args:
             X: Queries; None asks about every row that would stay, itself excluded.
@@ -316,58 +388,10 @@ class MemoryClassifier(ClassifierMixin, NeighborEstimator):
             ([True, False], ['b', 'c'])
         """
         self._check_options()
-        memory = self._recall()
-        gone = chosen_rows(memory, remove, where)
-        own = np.setdiff1d(memory.ids, gone) if X is None else None
-        keys = memory.rows(own).keys if own is not None else self._keys(X)
-        return preview_removal(memory, gone, keys, own, self._rule(), self.metric, check_k(self.k))
+        gone = chosen_rows(self._recall(), remove, where)
+        return self._previewed(X, gone)
 
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels that rows have now, sorted."""
-        return _as_text(self._recall().labels)
-
-    # -- inside --------------------------------------------------------------------------------
-
-    @property
-    def _kind(self) -> ValueKind:
-        return "label"
-
-    def _check_options(self) -> None:
-        self._rule()
-        if self.reliability is not None:
-            raise InvalidParameter(
-                "reliability is not known",
-                expected="None",
-                got=repr(self.reliability),
-                remedy="Weigh single rows with fit(..., weights=) or memory_.update.",
-            )
-
-    def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
-        return check_labels(self, X, y)
-
-    def _rule(self) -> VoteRule:
-        return VoteRule(self.vote, self.alpha, self.temperature, self.sharpness)
-
-    def _votes(self, X: Any, k: int) -> tuple[Neighbors, Doubles]:
-        self._check_options()
-        near = self._search(X, k)
-        return near, weigh(near, self._rule(), self.metric)
-
-    def _truth(self, values: NDArray[Any]) -> NDArray[Any]:
-        code = {label: code for code, label in enumerate(self.memory_.labels.tolist())}
-        return np.array([code.get(label, -2) for label in values.tolist()], np.int64)
-
-
-def _codes(near: Neighbors) -> Codes:
-    assert near.codes is not None
-    return near.codes
-
-
-def _labels(near: Neighbors, codes: Codes) -> NDArray[Any]:
-    assert near.classes is not None
-    return _as_text(near.classes[codes])
-
-
-def _as_text(labels: NDArray[Any]) -> NDArray[Any]:
-    return labels.astype(str) if labels.dtype == object else labels
+        return as_text(self._recall().labels)

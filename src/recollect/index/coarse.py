@@ -183,6 +183,23 @@ class Coarse:
             return 2.0 * sizes, 4.0 * UNIT * sizes * sizes
         return nothing, self._gamma * sizes if self.metric == "manhattan" else nothing
 
+    def goal(self, similarity: Doubles, query_sizes: Doubles) -> Doubles:
+        """Turn similarities c into g(c): a row of similarity c or more scores g(c) - bound or more.
+
+        Args:
+            similarity: float64 ``(queries,)``; ``-inf`` stays what every row reaches.
+            query_sizes: Of regular queries, likewise.
+        """
+        with np.errstate(invalid="ignore"):
+            if self.metric == "cosine":
+                return similarity
+            if self.metric == "dot":
+                return similarity / query_sizes
+            if self.metric == "manhattan":
+                return similarity / self._heaviest
+            squares = query_sizes * query_sizes - similarity * similarity
+        return np.where(np.isneginf(similarity), -np.inf, squares)
+
     def by_rows(self, queries: int) -> bool:
         """Tell whether ``score`` keeps to one core, so that threads should share the rows."""
         dots = queries <= FEW and self.dim >= WIDE

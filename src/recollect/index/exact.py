@@ -100,6 +100,11 @@ class ExactIndex:
         """How rows are compared."""
         return self._metric
 
+    @property
+    def snapshot(self) -> Snapshot:
+        """The rows as they are now; it never changes."""
+        return self._store.snapshot
+
     def __len__(self) -> int:
         return self._store.snapshot.count
 

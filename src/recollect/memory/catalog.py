@@ -22,6 +22,7 @@ from zlib import crc32
 import numpy as np
 
 from recollect.errors import CorruptMemory, MemoryLocked, RecollectError, WriteFailed
+from recollect.memory.faults import RESTORE, check_states
 from recollect.memory.schema import (
     COLUMN_KINDS,
     FORMAT,
@@ -37,7 +38,6 @@ from recollect.memory.sums import version_sum
 from recollect.memory.table import STATE, States
 
 BUSY_SECONDS = 10.0
-RESTORE = "Bring the folder back from a backup, or import an exported copy."
 ABOUT = {"configuration", "checksum", "erasing", "no_return_key"}
 
 
@@ -320,21 +320,25 @@ def read_states(
     Raises:
         CorruptMemory: Something in them cannot be true.
     """
-    states = _fetch_states(db, condition, parameters, VALUE_COLUMNS[head.config.value])
-    labels = dict(db.execute("SELECT code, label FROM labels"))
-    if min(labels, default=0) < 0 or not {type(label) for label in labels.values()} <= {str, int}:
-        raise CorruptMemory("the catalog holds a label that is neither text nor integer")
-    for fault, wrong in _faults(states, labels, head, encoding):
-        if wrong.any():
-            raise CorruptMemory(
-                f"the catalog says something impossible of row {states['id'][np.argmax(wrong)]}",
-                got=fault,
-                remedy=RESTORE,
-            )
+    states = fetch_states(db, condition, parameters, VALUE_COLUMNS[head.config.value])
+    labels = read_labels(db)
+    check_states(states, labels, head.configs[encoding], head.segments, encoding)
     return states, labels
 
 
-def _fetch_states(
+def read_labels(db: sqlite3.Connection) -> dict[int, str | int]:
+    """Read the label of each code.
+
+    Raises:
+        CorruptMemory: One is neither text nor integer.
+    """
+    labels = dict(db.execute("SELECT code, label FROM labels"))
+    if min(labels, default=0) < 0 or not {type(label) for label in labels.values()} <= {str, int}:
+        raise CorruptMemory("the catalog holds a label that is neither text nor integer")
+    return labels
+
+
+def fetch_states(
     db: sqlite3.Connection, condition: str, parameters: Mapping[str, int], values: tuple[str, ...]
 ) -> States:
     """Fetch only the columns that this kind of memory uses: each one costs time in every row."""
@@ -363,50 +367,6 @@ def fetch_table(
         raise CorruptMemory(
             f"the catalog holds a row that cannot be read: {error}", remedy=RESTORE
         ) from error
-
-
-def _faults(
-    states: States, labels: Mapping[int, str | int], head: Head, encoding: int
-) -> Iterator[tuple[str, np.ndarray[Any, Any]]]:
-    config = head.configs[encoding]
-    size = config.record_bytes
-    with np.errstate(invalid="ignore"):
-        yield "a negative id", states["id"] < 0
-        yield "a weight out of range", ~((states["weight"] >= 0) & (states["weight"] < np.inf))
-        yield "a key of impossible length", ~((states["norm"] >= 0) & (states["norm"] < np.inf))
-        yield "a number that is not finite", ~np.isfinite(states["number"])
-    ends = _ends(states["segment"], "keys", head, encoding) // size
-    yield (
-        "a key outside of its segment", (states["record"] < 0) | (states["record"] >= ends)
-    )  # fmt: skip
-    if config.value in {"vector", "arrays"}:
-        start, length = states["value_start"], states["value_bytes"]
-        ends = _ends(states["value_segment"], "values", head)
-        yield "a value outside of its segment", (start < 0) | (length < 0) | (length > ends - start)
-        if config.value_dim is not None:
-            width = 4 * config.value_dim
-            yield "a vector of another width", (length != width) | (start % width != 0)
-    if config.value == "label":
-        known = np.array(sorted(labels), np.int64)
-        yield "a label that the catalog does not name", ~np.isin(states["code"], known)
-        text = [code for code, label in labels.items() if isinstance(label, str)]
-        if 0 < len(text) < len(labels):
-            texts = np.isin(states["code"], text)
-            yield "a label of another type than others have", ~texts & texts.any()
-    ids, counts = np.unique(states["id"], return_counts=True)
-    yield "two lives at once", np.isin(states["id"], ids[counts > 1])
-
-
-def _ends(
-    numbers: np.ndarray[Any, Any], kind: str, head: Head, encoding: int | None = None
-) -> np.ndarray[Any, Any]:
-    """Bytes of the segment that each state names; 0 if there is none of this kind and encoding."""
-    ends = np.zeros(len(numbers), np.int64)
-    for number in np.unique(numbers).tolist():
-        segment = head.segments.get(number)
-        if segment is not None and segment.kind == kind and encoding in {None, segment.encoding}:
-            ends[numbers == number] = segment.size
-    return ends
 
 
 # -- errors ----------------------------------------------------------------------------------------

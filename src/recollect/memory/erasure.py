@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from recollect.errors import CorruptMemory, ErasureIncomplete, UnknownIds
 from recollect.memory import no_return
 from recollect.memory.bytescan import Hit, Needle, opened, scan
-from recollect.memory.catalog import RESTORE, fetch_table, typed_lines
+from recollect.memory.catalog import fetch_table, typed_lines
+from recollect.memory.faults import RESTORE
 from recollect.memory.held import hold
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES
 from recollect.memory.segments import Segment, sync_folder

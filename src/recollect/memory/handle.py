@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from recollect.errors import Closed, CorruptMemory, EncoderMismatch, InvalidParameter
+from recollect.errors import (
+    Closed,
+    CorruptMemory,
+    EncoderMismatch,
+    InvalidParameter,
+    RecollectError,
+)
+from recollect.index.approximate import ApproximateIndex
 from recollect.memory import checks, reading
 from recollect.memory.recall import View
 from recollect.memory.schema import Configuration, describe_encoder
-from recollect.memory.store import Store
-from recollect.types import Ids, Label, Metric, ValueKind
+from recollect.memory.searching import Searching
+from recollect.memory.store import CACHE, Store
+from recollect.types import Floats, Ids, Label, Metric, Neighbors, ValueKind
 
 READ_ATTEMPTS = 5
 Prepared = TypeVar("Prepared")
@@ -39,8 +49,15 @@ class Handle:
     """
 
     def __init__(
-        self, store: Store, *, uri: str, pinned: int | None = None, owner: bool = True
+        self,
+        store: Store,
+        *,
+        uri: str,
+        pinned: int | None = None,
+        owner: bool = True,
+        searching: Searching | None = None,
     ) -> None:
+        self._searching = searching or Searching()
         self._store, self._uri, self._pinned, self._owner = store, uri, pinned, owner
         self._view: View | None = None
         self._closed = False
@@ -113,6 +130,12 @@ class Handle:
         return self._closed
 
     @property
+    def cache_folder(self) -> Path | None:
+        """Where what can be computed again may be kept; None in RAM. Erasing deletes it."""
+        self._require_open()
+        return None if self._store.folder is None else self._store.folder / CACHE
+
+    @property
     def ids(self) -> Ids:
         """int64, sorted: ids of all rows."""
         with self._reading() as view:
@@ -130,6 +153,25 @@ class Handle:
         self._require_labels()
         with self._reading() as view:
             return view.book.counts()
+
+    def keys(self, ids: ArrayLike) -> NDArray[Any]:
+        """Keys of rows alone, ``(rows, dim)``, in the order of ``ids``; quicker than ``rows``.
+
+        Raises:
+            UnknownIds: An id is not alive in this version.
+        """
+        with self._reading() as view:
+            return view.keys(view.table.states[view.table.find(checks.check_ids(ids))])
+
+    def look_up(self, ids: Ids, similarity: Floats) -> Neighbors:
+        """Turn neighbors that were found earlier into those of now, with value and weight.
+
+        Args:
+            ids: int64 ``(queries, k)``: rows that are alive, -1 where empty.
+            similarity: float32 ``(queries, k)``.
+        """
+        with self._reading() as view:
+            return view.neighbors(ids, similarity)
 
     def __len__(self) -> int:
         with self._reading() as view:
@@ -151,12 +193,49 @@ class Handle:
         """
         _compare_encoders(self._config.encoder, describe_encoder(encoder)[0])
 
+    def prepare(self) -> dict[str, Any]:
+        """Make ready what the next search needs, wait for it, and say how searches are answered.
+
+        Without it the first search does that, and an approximate one stays exact while lists are
+        trained in the background.
+
+        Returns:
+            ``engine``, which is ``"exact"`` or ``"lists"``; for lists also ``measured_recall`` on a
+            sample of the rows, ``lists`` and ``lists_searched`` of them for k = 10.
+
+        Example:
+            >>> from recollect import Memory
+            >>> memory = Memory.create(":memory:", dim=1)
+            >>> memory.prepare()
+            {'engine': 'exact'}
+        """
+        with self._reading() as view:
+            index = view.index
+        if isinstance(index, ApproximateIndex):
+            index.prepare()
+        return view.search_status()
+
     def close(self) -> None:
         """Release the files and the writer's lock; harmless when called again."""
-        self._closed = True
-        self._view = None
-        if self._owner:
-            self._store.close()
+        try:
+            if self._owner and not self._closed and not self.read_only:
+                self._keep()
+        finally:
+            self._closed = True
+            self._view = None
+            if self._owner:
+                self._store.close()
+
+    def _keep(self) -> None:
+        """Leave a cache behind, if all is well; it is nobody's trouble if not."""
+        store = self._store
+        with suppress(RecollectError, OSError, sqlite3.Error), store.mutex:
+            if store.db.in_transaction:
+                return
+            if self._seen != store.generation:
+                self._current()  # an erasure has moved everything, and deleted the cache
+            if self._view is not None and self._view.version == store.version:
+                self._view.keep()
 
     def __enter__(self) -> Self:
         return self
@@ -227,7 +306,7 @@ class Handle:
         if self._view is None:
             if self._pinned is not None:
                 store.check_version(self._pinned)
-            view = View(store, self._pinned)
+            view = View(store, self._pinned, self._searching)
             if store.read_only:  # a writer elsewhere may have given the rows other keys
                 _compare_encoders(view.config.encoder, self._expected)
             self._view = view

@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from numpy.typing import ArrayLike
 
 from recollect.errors import InvalidParameter
+from recollect.index.policy import Policy
 from recollect.memory import checks, interchange, verification
 from recollect.memory.forgetting import Forgetting
 from recollect.memory.founding import as_folder, create_folder, create_ram
 from recollect.memory.schema import Configuration, Recorded, describe_encoder
+from recollect.memory.searching import Searching
 from recollect.memory.store import Store
 from recollect.types import Metric, Rows, ValueKind
 
@@ -53,6 +55,7 @@ class Memory(Forgetting):
         value_dim: int | None = None,
         metric_weights: ArrayLike | None = None,
         dtype: str = "float32",
+        search: Policy = "exact",
         timeout: float = 0.0,
         clock: Callable[[], float] = time.time,
     ) -> Self:
@@ -70,6 +73,7 @@ class Memory(Forgetting):
             value_dim: Width of vector values.
             metric_weights: ``(dim,)`` factors of 0 or more for the Manhattan metric.
             dtype: How keys are stored: ``float32``, ``float16`` or ``uint8``.
+            search: As for :meth:`open`.
             timeout: Seconds to wait for another writer.
             clock: Gives the time of each write, in seconds since 1970.
 
@@ -88,12 +92,13 @@ class Memory(Forgetting):
             encoder=fingerprint,
             encoder_spec=spec,
         )
-        patience = checks.check_timeout(timeout)
+        patience, searching = checks.check_timeout(timeout), Searching(search)
         if str(uri) == RAM:
-            return cls(create_ram(config, clock), uri=RAM)
+            return cls(create_ram(config, clock), uri=RAM, searching=searching)
         folder = as_folder(uri)
         create_folder(folder, config, clock)
-        return cls(Store(folder, timeout=patience, clock=clock), uri=str(uri))
+        store = Store(folder, timeout=patience, clock=clock)
+        return cls(store, uri=str(uri), searching=searching)
 
     @classmethod
     def open(
@@ -103,6 +108,7 @@ class Memory(Forgetting):
         read_only: bool = False,  # noqa: FBT001, FBT002 - the third argument by design
         *,
         encoder: Any = None,
+        search: Policy = "exact",
         timeout: float = 0.0,
         check: Check = "auto",
         clock: Callable[[], float] = time.time,
@@ -115,6 +121,9 @@ class Memory(Forgetting):
             read_only: Take no lock; answers follow the commits of a writer elsewhere.
             encoder: The encoder in use, or its fingerprint; refused unless the memory's keys come
                 from it. None skips the comparison.
+            search: How questions are answered through this handle: ``"exact"``; ``"approximate"``,
+                which looks at few of many rows and holds a recall of 0.99; or an
+                ``Approximate(recall=...)`` with other settings.
             timeout: Seconds to wait for another writer.
             check: True verifies every byte first, False only the structure, ``"auto"`` every byte
                 of a memory below 64 MiB. In any case all keys are compared with their checksums
@@ -127,6 +136,7 @@ class Memory(Forgetting):
             CorruptMemory: Its bytes are not those that were written.
             UnsupportedFormat: A newer version wrote it.
             EncoderMismatch: Its keys come from another encoder.
+            MissingExtra: Approximate search needs faiss.
             UnknownVersion: It has no such version.
         """
         if str(uri) == RAM:
@@ -136,6 +146,7 @@ class Memory(Forgetting):
         if not (isinstance(check, bool) or check == "auto"):
             raise InvalidParameter("check is not known", expected="True, False or 'auto'",
                                    got=repr(check), remedy="Leave it out.")  # fmt: skip
+        searching = Searching(search)
         store = Store(
             as_folder(uri),
             read_only=read_only or version is not None,
@@ -144,7 +155,7 @@ class Memory(Forgetting):
         )
         try:
             pinned = None if version is None else store.check_version(version)
-            memory = cls(store, uri=str(uri), pinned=pinned)
+            memory = cls(store, uri=str(uri), pinned=pinned, searching=searching)
             memory.check_encoder(encoder)
             memory._expected = describe_encoder(encoder)[0]
             with memory._snapshot(lambda: verification.check_on_open(store, check)):

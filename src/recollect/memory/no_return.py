@@ -22,7 +22,8 @@ from hashlib import blake2b
 from zlib import crc32
 
 from recollect.errors import CorruptMemory, ErasedBefore, UnknownIds
-from recollect.memory.catalog import RESTORE, typed_lines
+from recollect.memory.catalog import typed_lines
+from recollect.memory.faults import RESTORE
 from recollect.memory.store import Store
 from recollect.memory.sums import listed_sum
 from recollect.memory.writes import Batch

@@ -12,7 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from recollect.errors import CorruptMemory
-from recollect.memory.catalog import RESTORE, typed_lines
+from recollect.memory.catalog import typed_lines
+from recollect.memory.faults import RESTORE
 from recollect.memory.filters import Column, ColumnKind, compile_filter
 from recollect.memory.recall import View
 from recollect.memory.schema import CELL_TYPES, STATE_TYPES, Configuration
@@ -155,6 +156,7 @@ def stats(store: Store, view: View, uri: str, version: int | None) -> dict[str, 
         "encoder": config.encoder,
         "columns": {name: kind for name, (kind, _) in store.columns.items()},
         "segments": len(store.segments),
+        "search": view.search_status(),
         "key_bytes": sum(s.size for s in store.segments.values() if s.kind == "keys"),
         "live_key_bytes": view.table.rows * config.record_bytes,
         "bytes_on_disk": 0 if store.folder is None else _bytes_on_disk(store.folder),

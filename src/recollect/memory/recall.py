@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
 from zlib import crc32
 
@@ -9,13 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory
+from recollect.index.approximate import ApproximateIndex
 from recollect.index.exact import ExactIndex
 from recollect.memory.arrays import unpack_arrays
-from recollect.memory.schema import Configuration
+from recollect.memory.cached_rows import Kept, load_rows, outdated, write
+from recollect.memory.seals import seal
+from recollect.memory.searching import Searching
 from recollect.memory.store import Store
 from recollect.memory.table import STATE, States
 from recollect.types import Floats, Ids, Neighbors
 
+VOUCHED_ROWS = 1 << 14
 SHARED_RUN = 4096
 """Runs of at least this many rows are shared with the index; shorter ones are copied into it."""
 
@@ -26,6 +32,7 @@ class View:
     Args:
         store: Where the rows are.
         version: A past version, or None for the newest.
+        searching: How it is asked; None for exactly.
 
     It keeps its own hold on the segments, so that it answers from its version even when a writer
     has deleted their files since.
@@ -36,18 +43,22 @@ class View:
         moment: Counts the changes made in place, so that a reader can tell whether one happened.
     """
 
-    def __init__(self, store: Store, version: int | None) -> None:
-        self.store = store
-        self.table, self.book = store.load_table(version)
+    def __init__(
+        self, store: Store, version: int | None, searching: Searching | None = None
+    ) -> None:
+        self.store, self.searching = store, searching or Searching()
+        self.table, self.book, self.kept = load_rows(store, version)
         self.contents = {number: store.bytes_of(number) for number in store.segments}
         self.version = store.version if version is None else version
-        self.config = store.configs[store.encoding_at(version)]
+        self.encoding = store.encoding_at(version)
+        self.config = store.configs[self.encoding]
         self.moment = 0
-        self._index: ExactIndex | None = None
+        self._whole: list[int] = []
+        self._index: ExactIndex | ApproximateIndex | None = None
 
     @property
-    def index(self) -> ExactIndex:
-        """The index over all keys, built from the rows on first use.
+    def index(self) -> ExactIndex | ApproximateIndex:
+        """The index over all keys, made of the rows on first use.
 
         Raises:
             CorruptMemory: The bytes of a key are not those that were written. A damaged key could
@@ -55,11 +66,67 @@ class View:
         """
         with self.store.mutex:
             if self._index is None:
-                index, states = _new_index(self.config), self.table.states[self.table.alive]
-                self._check_keys(states)
-                self._share(index, states)
-                self._index = index
+                exact = self.searching.exact_index(self.config)
+                self._share(exact, self.table.states[self.table.alive])
+                self._index = self.searching.index(self.config, self.encoding, exact, self.vouch)
             return self._index
+
+    def vouch(self, ids: Ids | None) -> None:
+        """Compare keys with their checksums, each once; of all rows for None.
+
+        Raises:
+            CorruptMemory: The bytes of a key are not those that were written.
+        """
+        if ids is None:
+            self._vouch_for_all()
+            return
+        with self.store.mutex:
+            places = self.table.present(ids)
+            places = np.unique(places[~self.table.vouched[places]])
+            if len(places):
+                self._check_keys(self.table.states[places])
+                self.table.vouched[places] = True
+
+    def _vouch_for_all(self) -> None:
+        with self.store.mutex:
+            table, used = self.table, slice(len(self.table.alive))
+            doubtful = table.alive & ~table.vouched[used]
+            if doubtful.any() and self.kept is not None:
+                self._whole = self._whole or self._under_seal(self.kept)
+                sealed = np.isin(table.states["segment"][doubtful], self._whole)
+                doubtful[doubtful] = ~(sealed & table.sealed[used][doubtful])
+            ids = table.states["id"][doubtful]
+        for start in range(0, len(ids), VOUCHED_ROWS):  # others get their turn
+            self.vouch(ids[start : start + VOUCHED_ROWS])
+
+    def _under_seal(self, kept: Kept) -> list[int]:
+        """Segments of which every byte that was sealed is as it was."""
+        return [
+            number
+            for number, (size, seals) in kept.seals.items()
+            if np.array_equal(seal(self.contents[number][:size]), seals)
+        ]
+
+    def keep(self) -> None:
+        """Write the rows to the cache if that would save the next one to open time.
+
+        Raises:
+            CorruptMemory: The bytes of a key are not those that were written.
+            OSError: The disk refused.
+        """
+        if self.store.folder is None or not outdated(self.kept, self.table):
+            return
+        states = self.table.states[self.table.alive]
+        whole = [] if self.kept is None else self._under_seal(self.kept)
+        sealed = self.table.sealed[: len(self.table.alive)][self.table.alive]
+        # What this process wrote was never read back from the disk; a seal says that it was.
+        self._check_keys(states[~(sealed & np.isin(states["segment"], whole))])
+        numbers = np.unique(states["segment"]).tolist()
+        write(self.store, states, {number: self.contents[number] for number in numbers})
+
+    def search_status(self) -> dict[str, Any]:
+        """Say how questions are answered, as plain values for JSON."""
+        return self.searching.status(self._index)
 
     # -- following the writes of this process ----------------------------------------------------
 
@@ -115,6 +182,7 @@ class View:
             CorruptMemory: The bytes of a value are not those that were written.
         """
         found = ids >= 0
+        self.vouch(ids[found])  # a row that is named is compared whatever was compared before
         if self.table.rows:
             places = self.table.lookup(np.where(found, ids, self.table.states["id"][0]))
             states = self.table.states[places]
@@ -184,20 +252,25 @@ class View:
         config = self.config
         return self.contents[number].view(config.key_dtype).reshape(-1, config.dim)
 
-    def _share(self, index: ExactIndex, states: States) -> None:
+    def _share(self, index: ExactIndex | ApproximateIndex, states: States) -> None:
         """Let the index refer to keys where they lie; only scattered rows are copied."""
-        states = states[np.lexsort((states["record"], states["segment"]))]
-        for number in np.unique(states["segment"]).tolist():
-            here = states[states["segment"] == number]
-            keys = self._segment_keys(number)
-            records = here["record"]
-            breaks = np.flatnonzero(np.diff(records) != 1) + 1
+        numbers, records = states["segment"].copy(), states["record"].copy()
+        after = (np.diff(numbers) > 0) | ((np.diff(numbers) == 0) & (np.diff(records) > 0))
+        if not after.all():
+            order = np.lexsort((records, numbers))
+            states, numbers, records = states[order], numbers[order], records[order]
+        ids, norms = states["id"].copy(), states["norm"].copy()
+        for part in _runs(numbers):
+            keys, here = self._segment_keys(int(numbers[part.start])), records[part]
+            breaks = np.flatnonzero(np.diff(here) != 1) + 1
             if len(here) < SHARED_RUN * (len(breaks) + 1):
-                index.add(here["id"].copy(), keys[records], norms=here["norm"].copy())
+                index.add(ids[part], keys[here], norms=norms[part])
                 continue
-            for run in np.split(np.arange(len(here)), breaks):
-                part = slice(int(records[run[0]]), int(records[run[-1]]) + 1)
-                index.attach(here["id"][run], keys[part], norms=here["norm"][run])
+            starts = [part.start, *(breaks + part.start).tolist(), part.stop]
+            for start, stop in pairwise(starts):
+                place = slice(int(records[start]), int(records[stop - 1]) + 1)
+                run = slice(start, stop)
+                index.attach(ids[run], keys[place], norms=norms[run])
 
     def _check_keys(self, states: States) -> None:
         size = self.config.record_bytes
@@ -213,29 +286,42 @@ class View:
         """Compare bytes of rows with their checksums; in RAM there is no disk to mistrust."""
         if self.store.folder is None:
             return
-        ends, totals = starts + sizes, states[f"{what}_sum"]
-        for number in np.unique(states[segment]).tolist():
-            here = states[segment] == number
-            content = memoryview(self.contents[number].data)
-            columns = [column[here].tolist() for column in (states["id"], starts, ends, totals)]
-            for row, start, end, expected in zip(*columns, strict=True):
-                if (got := crc32(content[start:end])) != expected:
-                    raise CorruptMemory(
-                        f"the {what} of row {row} was altered on disk",
-                        expected=f"checksum {expected}",
-                        got=got,
-                        remedy="Remove the row and add it again, or bring the folder back from a "
-                        "backup; `recollect verify` lists every damaged row.",
-                    )
+        numbers = states[segment]
+        order = np.argsort(numbers, kind="stable")
+        for part in _runs(numbers[order]):
+            some = order[part]
+            content = self.contents[int(numbers[some[0]])]
+            here = starts[some]
+            lengths = sizes[some] if isinstance(sizes, np.ndarray) else sizes
+            sums = _sums(content, here, lengths)
+            expected = states[f"{what}_sum"][some]
+            if not np.array_equal(sums, expected):
+                wrong = int(np.argmax(sums != expected))
+                raise CorruptMemory(
+                    f"the {what} of row {states['id'][some[wrong]]} was altered on disk",
+                    expected=f"checksum {expected[wrong]}",
+                    got=int(sums[wrong]),
+                    remedy="Remove the row and add it again, or bring the folder back from a "
+                    "backup; `recollect verify` lists every damaged row.",
+                )
 
 
-def _new_index(config: Configuration) -> ExactIndex:
-    weights = config.metric_weights
-    return ExactIndex(
-        config.dim,
-        config.metric,
-        metric_weights=None if weights is None else np.array(weights),
-    )
+def _runs(numbers: NDArray[np.int32]) -> list[slice]:
+    """Cut a sorted column where it changes."""
+    edges = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+    return [slice(start, stop) for start, stop in pairwise(edges) if stop > start]
+
+
+def _sums(content: NDArray[np.uint8], starts: Ids, sizes: Ids | int) -> NDArray[np.uint32]:
+    """CRC-32 of parts of a segment: uint32 ``(parts,)``."""
+    parts: Iterable[Any]
+    if isinstance(sizes, int) and (np.diff(starts) == sizes).all():
+        parts = content[starts[0] : starts[-1] + sizes].reshape(-1, sizes)
+    else:
+        ends = (starts + sizes).tolist()
+        memory = memoryview(content.data)
+        parts = (memory[start:end] for start, end in zip(starts.tolist(), ends, strict=True))
+    return np.fromiter(map(crc32, parts), np.uint32, len(starts))
 
 
 def _take(classes: NDArray[Any], codes: NDArray[np.int64]) -> NDArray[Any]:

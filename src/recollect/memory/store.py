@@ -30,7 +30,6 @@ from recollect.errors import (
     UnknownVersion,
 )
 from recollect.memory.catalog import (
-    RESTORE,
     check_schema,
     connect,
     encoding_of,
@@ -41,6 +40,7 @@ from recollect.memory.catalog import (
     refusal,
     typed_lines,
 )
+from recollect.memory.faults import RESTORE
 from recollect.memory.held import Identity, connected, disconnected
 from recollect.memory.lock import WriterLock
 from recollect.memory.schema import FORMAT, UPGRADE, Configuration
@@ -56,7 +56,7 @@ from recollect.memory.table import LabelBook, RowTable
 from recollect.types import VersionInfo
 
 CATALOG, SEGMENTS, CACHE, LOCK = "catalog.sqlite", "segments", "cache", "writer.lock"
-OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, LOCK)
+OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, CACHE, LOCK)
 JOURNAL = f"{CATALOG}-journal"
 
 VERSION_TYPES = (int, float, str, int, int)

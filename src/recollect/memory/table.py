@@ -26,18 +26,33 @@ class RowTable:
 
     Args:
         states: ``(rows,)`` of dtype :data:`STATE`, any order, distinct ids.
+        vouched: Bool, one per state: keys known to be what was written; None for no key.
+        sealed: Bool, one per state: keys in segments as they were sealed; None for no key.
+
+    Attributes:
+        checked: Bool, one per state: values that were compared with their checksum since opening.
+        vouched: Likewise for keys.
+        sealed: Keys that lie in a segment under the seals that were kept of it.
+        rows: How many are alive.
     """
 
-    def __init__(self, states: States) -> None:
-        ids = states["id"]
+    def __init__(
+        self, states: States, vouched: Mask | None = None, sealed: Mask | None = None
+    ) -> None:
+        ids: Ids = states["id"].copy()
+        vouched = np.zeros(len(states), bool) if vouched is None else vouched
+        sealed = np.zeros(len(states), bool) if sealed is None else sealed
         if (ids[1:] < ids[:-1]).any():
-            states = states[np.argsort(ids)]
+            order = np.argsort(ids)
+            states, ids, vouched, sealed = states[order], ids[order], vouched[order], sealed[order]
         self._count = len(states)
         self._states = states
-        self._ids: Ids = states["id"].copy()
+        self._ids = ids
         self._alive: Mask = np.ones(len(states), bool)
         # An answer never holds a value that was not compared with its checksum since opening.
         self.checked: Mask = np.zeros(len(states), bool)
+        self.vouched: Mask = vouched
+        self.sealed: Mask = sealed
         self.rows = len(states)
 
     @property
@@ -84,14 +99,27 @@ class RowTable:
             remedy="See Memory.ids; a removed row comes back with Memory.restore(version).",
         )
 
+    def present(self, ids: Ids) -> NDArray[np.intp]:
+        """Positions of those of the ids whose rows are alive."""
+        if not self._count:
+            return np.zeros(0, np.intp)
+        places: NDArray[np.intp] = np.clip(self.lookup(ids), 0, self._count - 1)
+        here = (self._ids[places] == ids) & self._alive[places]
+        found: NDArray[np.intp] = places[here]
+        return found
+
     def append(self, states: States) -> None:
-        """Take new rows in; ids that follow the last one cost no reordering."""
+        """Take new rows in, whose keys are vouched for; cheap if their ids follow the last one."""
         order = np.argsort(states["id"], kind="stable")
         states = states[order]
-        known = self.states[self.alive] if self._count and self.rows < self._count // 2 else None
-        if known is not None or (self._count and states["id"][0] <= self._ids[self._count - 1]):
-            base = self.states[self.alive] if known is None else known
-            self.__init__(np.concatenate([base, states]))  # type: ignore[misc]
+        fresh = np.zeros(len(states), bool)
+        sparse = self._count and self.rows < self._count // 2
+        if sparse or (self._count and states["id"][0] <= self._ids[self._count - 1]):
+            known = self.alive
+            vouched = np.concatenate([self.vouched[: self._count][known], ~fresh])
+            sealed = np.concatenate([self.sealed[: self._count][known], fresh])
+            states = np.concatenate([self.states[known], states])
+            self.__init__(states, vouched, sealed)  # type: ignore[misc]
             return
         start, end = self._count, self._count + len(states)
         self._states = _grow(self._states, start, end)
@@ -102,6 +130,10 @@ class RowTable:
         self._alive[start:end] = True
         self.checked = _grow(self.checked, start, end)
         self.checked[start:end] = False
+        self.vouched = _grow(self.vouched, start, end)
+        self.vouched[start:end] = True
+        self.sealed = _grow(self.sealed, start, end)
+        self.sealed[start:end] = False
         self._count = end
         self.rows += len(states)
 

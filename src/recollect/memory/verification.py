@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import CorruptMemory, RecollectError
 from recollect.index.scoring import measure
-from recollect.memory import no_return
+from recollect.memory import cached_rows, no_return
 from recollect.memory.arrays import unpack_arrays
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES, Configuration
 from recollect.memory.segments import Bytes
@@ -80,6 +80,8 @@ def verify(store: Store) -> Verification:
             if len(problems) >= MAX_PROBLEMS:
                 break
         problems += _history_problems(store)
+        if not problems and (wrong := cached_rows.contradiction(store)) is not None:
+            problems.append(wrong)
     except sqlite3.Error as error:
         problems.append(f"the catalog cannot be read: {error}")
     except RecollectError as error:

@@ -98,11 +98,12 @@ def test_predict_never_writes():
     assert head.memory_.version == version
 
 
+@pytest.mark.parametrize("extra", [{}, {"fusion": "count"}, {"negative": 5.0, "scale": 4.0}])
 @pytest.mark.parametrize("mode", ["published", "robust"])
 @pytest.mark.parametrize("order", ["write-read", "read-write", "read-others"])
-def test_a_batch_is_observed_as_its_pictures_one_by_one(mode, order, pictures):
+def test_a_batch_is_observed_as_its_pictures_one_by_one(extra, mode, order, pictures):
     """To the last bit: answers, slots, and what the memory answers afterwards."""
-    options = {"mode": mode, "order": order, "memory_length": 3}
+    options = {"mode": mode, "order": order, "memory_length": 3, **extra}
     together = named(**options).fit([NEAR_EAST], ["crow"])
     apart = named(**options).fit([NEAR_EAST], ["crow"])
 
@@ -116,7 +117,7 @@ def test_a_batch_is_observed_as_its_pictures_one_by_one(mode, order, pictures):
 
 def test_read_then_write_answers_before_the_picture_is_in_the_memory():
     """So it cannot agree with itself: this is what predict would have said."""
-    head = named(mode="robust").fit()
+    head = named(mode="robust").fit([NEAR_NORTH], ["owl"])
     before = head.predict_proba([NEAR_EAST])
 
     assert np.array_equal(head.observe([NEAR_EAST]).probability, before)
@@ -167,6 +168,21 @@ def test_unsure_pictures_are_not_written_below_the_threshold():
     assert head.observe([[1.0, 1.0], EAST]).slots.tolist() == [-1, 0]
 
 
+def test_what_an_unsure_picture_resembles_loses_for_all_that_it_might_be():
+    """Crow 0.89, owl 0.11, jay 0.001: unsure, and only the jay is ruled out."""
+    text, names, asked = [EAST, NORTH, WEST], ["crow", "owl", "jay"], [[0.7, 0.3]]
+    options = {"scale": 4.0, "threshold": 0.0, "weights": (0.0, 1.0, 0.0)}
+    doubting = DualMemoryClassifier(text, names, negative=3.0, **options).fit()
+    plain = DualMemoryClassifier(text, names, **options).fit()
+    doubting.observe(asked)
+
+    change = np.log(doubting.predict_proba(asked) / plain.predict_proba(asked))[0]
+
+    crow, jay, owl = change.tolist()
+    assert crow == pytest.approx(owl, abs=1e-6)
+    assert jay - crow == pytest.approx(3.0, abs=1e-5)
+
+
 def test_a_slot_that_ages_gives_way_to_a_later_picture():
     """Without decay the first picture, which is surer, would stay for ever."""
     still, ageing = (named(memory_length=1, scale=1.0, decay=d).fit() for d in (0.0, 1.0))
@@ -199,7 +215,10 @@ def test_an_observation_is_its_labels_as_an_array():
 # -- forgetting --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("options", [{}, {"mode": "robust"}, {"decay": 0.01}, {"trust": 1.0}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"mode": "robust"}, {"decay": 0.01}, {"trust": 1.0}, {"negative": 5.0, "scale": 4.0}],
+)
 def test_a_forgotten_picture_was_never_observed(options, pictures):
     """A picture that it had displaced comes back."""
     options = {"memory_length": 2, **options}

@@ -64,7 +64,8 @@ class Group:
         first: Place of the first dynamic slot; the static slots before it may be empty.
         keys: float32 ``(classes, slots, dim)``.
         values: The same, or the same array without offsets.
-        among: float32 ``(classes, slots, slots)``: products of the values.
+        among: float32 ``(classes, slots (slots + 1) / 2)``: products of the values, each pair once.
+        pairs: int64 ``(slots, slots)``: where the product of two slots stands in a row of it.
         filled: bool ``(classes, slots)``.
         trust: float32 ``(classes, slots)``.
         ids: int64 ``(classes, slots)``: row ids, -1 where empty or where no row is behind it.
@@ -75,6 +76,7 @@ class Group:
     keys: Floats
     values: Floats
     among: Floats
+    pairs: Ids
     filled: Mask
     trust: Floats
     ids: Ids
@@ -133,6 +135,7 @@ class Bank:
         self.classes, self.dim, self.length = len(text_ids), shots.shape[1], length
         self.shots = np.bincount(codes, minlength=self.classes)
         self.offsets, self._trusting = offsets, trusting
+        self._apart = offsets is not None and (offsets.acts("key") or offsets.acts("value"))
         self.text = text
         self._text = text
         if text is not None and offsets is not None and offsets.acts("text"):
@@ -141,10 +144,33 @@ class Bank:
             self._new_group(members, text, text_ids, shots, codes, ids)
             for members in _like_counts(self.shots + (text is not None))
         ]
+        if text is not None and len(self.groups) == 1 and text is self._text and not self._apart:
+            # The first slots are the text vectors: there is no need to hold them twice.
+            self.text = self._text = self.groups[0].keys[:, 0]
         self._home = np.empty((self.classes, 2), np.int64)
         for number, group in enumerate(self.groups):
             self._home[group.codes, 0] = number
             self._home[group.codes, 1] = np.arange(len(group.codes))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays."""
+        arrays = [
+            each
+            for group in self.groups
+            for each in (
+                group.keys,
+                group.values,
+                group.among,
+                group.filled,
+                group.trust,
+                group.ids,
+            )
+        ]
+        arrays += [
+            each for each in (self.text, self._text) if each is not None and each.base is None
+        ]
+        return sum(each.nbytes for each in {id(each): each for each in arrays}.values())
 
     # -- writing -------------------------------------------------------------------------------
 
@@ -153,11 +179,12 @@ class Bank:
         group, place = self._find(code)
         at = group.first + slot
         self._fill(group, np.array([place]), np.array([at]), x[None], np.array([row]))
-        group.trust[place, at] = trust
+        if self._trusting:
+            group.trust[place, at] = trust
         used = group.used
         values = group.values[place, :used]
         products = on_grid(cosines(group.values[place, at][None], values)[0])
-        group.among[place, at, :used] = group.among[place, :used, at] = products
+        group.among[place, group.pairs[at, :used]] = products
 
     def refill(self, code: int, xs: Floats, rows: Ids, trust: Floats) -> None:
         """Set all dynamic slots of a class: the first ``len(rows)`` are filled, the others not."""
@@ -170,8 +197,10 @@ class Bank:
         if len(rows):
             at = np.arange(start, stop)
             self._fill(group, np.full(len(rows), place), at, xs, rows)
-            group.trust[place, start:stop] = trust
-        group.among[place, :stop, :stop] = gram(group.values[place : place + 1, :stop])[0]
+            if self._trusting:
+                group.trust[place, start:stop] = trust
+        products = gram(group.values[place : place + 1, :stop])[0]
+        group.among[place, group.pairs[:stop, :stop]] = products
 
     def _find(self, code: int) -> tuple[Group, int]:
         number, place = self._home[code]
@@ -200,13 +229,11 @@ class Bank:
         first = lead + int(self.shots[members].max(initial=0))
         shape = (len(members), first + self.length)
         keys = np.zeros((*shape, self.dim), np.float32)
-        apart = self.offsets is not None and (
-            self.offsets.acts("key") or self.offsets.acts("value")
-        )
         group = Group(
-            members, first, keys, np.zeros_like(keys) if apart else keys,
-            np.zeros((*shape, shape[1]), np.float32), np.zeros(shape, np.bool_),
-            np.ones(shape, np.float32), np.full(shape, -1, np.int64),
+            members, first, keys, np.zeros_like(keys) if self._apart else keys,
+            np.zeros((shape[0], shape[1] * (shape[1] + 1) // 2), np.float32), _pairs(shape[1]),
+            np.zeros(shape, np.bool_), np.ones(shape if self._trusting else (1, 1), np.float32),
+            np.full(shape, -1, np.int64),
         )  # fmt: skip
         if text is not None:
             everyone = np.arange(len(members))
@@ -218,7 +245,7 @@ class Bank:
         if len(mine):
             rank = np.arange(len(mine)) - np.searchsorted(codes[mine], codes[mine])
             self._fill(group, place_of[codes[mine]], lead + rank, shots[mine], ids[mine])
-        group.among[:, :first, :first] = gram(group.values[:, :first])
+        group.among[:, group.pairs[:first, :first]] = gram(group.values[:, :first])
         return group
 
     # -- reading -------------------------------------------------------------------------------
@@ -288,7 +315,8 @@ class Bank:
         used = group.used if dynamic else group.first
         similarity, toward = self._products(group, chosen, queries, used)
         output = self._output(group, chosen, queries, used)
-        filled, among = group.filled[chosen, :used], group.among[chosen, :used, :used]
+        filled = group.filled[chosen, :used]
+        among = group.among[chosen][:, group.pairs[:used, :used]]
         if hidden is not None and hidden < used:
             filled[:, hidden] = False
         parts: list[Doubles | None] = []
@@ -342,6 +370,13 @@ class Bank:
         for row, vector in enumerate(offset):
             own[row] = np.add.reduce(queries.x * vector, axis=-1)
         return slots, size, own
+
+
+def _pairs(slots: int) -> Ids:
+    """Number the pairs of slots, in either order, from 0."""
+    place = np.arange(slots)
+    larger, smaller = np.maximum.outer(place, place), np.minimum.outer(place, place)
+    return np.asarray(larger * (larger + 1) // 2 + smaller)
 
 
 def _like_counts(counts: Codes) -> list[Codes]:

@@ -53,9 +53,11 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         memory: As in ``MemoryClassifier``.
         text_encoder: Encodes names; None takes the text side of an ``encoder`` of CLIP.
         mode: ``"published"``: an observed picture is labelled by the text, written, then read.
-            ``"robust"``: labelled by text and static memory, read, then written.
-        order: Instead of the mode's: ``"write-read"``, ``"read-write"``, or ``"read-others"``
-            (written, then read as if its own slot were empty).
+            ``"robust"``: where there are shots, labelled by text and static memory, read, then
+            written; as published where there are none.
+        order: Instead of the mode's: ``"write-read"``, ``"read-write"``, ``"read-others"``
+            (written, then read as if its own slot were empty), or ``"auto"`` (read-write where
+            there are shots, write-read where there are none).
         labels: Instead of the mode's: ``"text"`` or ``"text+static"``.
         views: How many views of a picture are encoded to label it, the picture itself included.
         view_fraction: Share of the views that is kept, at least one; the paper's 0.1.
@@ -66,6 +68,8 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         threshold: Pictures whose label is less sure than this share of log(classes) are not
             written; None writes all.
         decay: Entropy that a slot gains with each picture after it, so that old ones give way.
+        negative: How much speaks against classes that unsure pictures alike did not rule out, in
+            logits; 0 leaves it out, TDA's 0.117 is a cautious choice.
         seed: Of the views.
 
     Attributes:
@@ -116,6 +120,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         trust: float = 0.0,
         threshold: float | None = None,
         decay: float = 0.0,
+        negative: float = 0.0,
         seed: int = 0,
     ) -> None:
         self.text_features = text_features
@@ -140,6 +145,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         self.trust = trust
         self.threshold = threshold
         self.decay = decay
+        self.negative = negative
         self.seed = seed
 
     # -- teaching ------------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from recollect.heads.dual_memory.parts import (
     TEXT,
     VIEW,
     Names,
+    read_parts,
 )
 from recollect.heads.dual_memory.settings import check_weights
 from recollect.heads.dual_memory.state import Plan, State
@@ -163,7 +164,7 @@ class DualMemory(Derived):
             )  # fmt: skip
         memory = self._writable()
         memory.remove(np.concatenate([wanted, state.views_of(wanted)]))
-        if np.isin(wanted, state.offers.ids).all():
+        if np.isin(wanted, state.offers.ids).all() and not state.options.negative:
             state.drop(wanted, memory)
             self._stamp(state)
 
@@ -180,15 +181,15 @@ class DualMemory(Derived):
         state = self._current()
         plan = state.plan(keys, others)
         ids, view_ids = self._write_seen(state, plan, keys, others)
-        cosines, slots = state.take(plan, ids, view_ids)
+        against, cosines, slots, held = state.take(plan, ids, view_ids)
         self._stamp(state)
         static = None
         if state.bank.shots.any():
             static, _ = state.bank.scores(
                 state.bank.queries(plan.x), state.options.beta, dynamic=False
             )
-        members = state.as_members(plan.x, cosines, static)
-        probability = self._fused(members, state)
+        members = state.as_members(plan.x, cosines, static, against)
+        probability = self._fused(members, state, held)
         classes = np.array(state.parts.classes)
         return Observation(
             labels=classes[probability.argmax(axis=1)],
@@ -197,6 +198,7 @@ class DualMemory(Derived):
             pseudo_labels=classes[plan.guesses.codes],
             entropy=plan.guesses.entropy,
             slots=slots,
+            held=held,
             ids=ids,
         )
 
@@ -268,9 +270,15 @@ class DualMemory(Derived):
             sure[code, slot] = offers.entropy[place[int(slots.ids[code, slot])]]
         return Holders(slots.ids.copy(), sure, slots.count.copy())
 
+    def derived_bytes(self) -> int:
+        """Bytes of the arrays that are derived from the rows to answer fast."""
+        return self._current().bank.nbytes
+
     def left_out(self) -> tuple[Members, Codes]:
         """Ask the shots about themselves; see ``tuning.leave_out``."""
-        return leave_out(self._current(), self._learned)
+        options = self._current().options
+        parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
+        return leave_out(parts, options, self._learned)
 
     def codes_of(self, X: Any, y: Any) -> Codes:
         """Return the class of each label; see ``tuning.codes_of``."""
@@ -301,15 +309,14 @@ class DualMemory(Derived):
         self._check_dim(keys)
         return self._current(), unit(keys)
 
-    def _fused(self, members: Members, state: State) -> Doubles:
-        shares = self._shares(members, state)
+    def _fused(self, members: Members, state: State, held: Doubles | None = None) -> Doubles:
+        shares = self._shares(members, state, held)
         return fuse(members, shares, logarithms=self.fusion == "logits")
 
-    def _shares(self, members: Members, state: State) -> Doubles:
+    def _shares(self, members: Members, state: State, held: Doubles | None = None) -> Doubles:
         weights = check_weights(self.weights)
-        return member_weights(
-            members, weights, self.fusion, counts=state.counts(), anchor=self.anchor
-        )
+        counts = state.counts() if held is None else (held, state.counts()[1])
+        return member_weights(members, weights, self.fusion, counts=counts, anchor=self.anchor)
 
     # -- checks --------------------------------------------------------------------------------
 

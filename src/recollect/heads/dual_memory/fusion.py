@@ -43,7 +43,7 @@ def member_weights(
     weights: tuple[float, float, float],
     fusion: Fusion,
     *,
-    counts: tuple[float, float],
+    counts: tuple[float | Doubles, float],
     anchor: float,
 ) -> Doubles:
     """Weigh the members for each picture.
@@ -55,7 +55,8 @@ def member_weights(
             pictures a class, the memories as many as they hold. ``"entropy"``: each member's
             weight times 1 - its entropy / log(classes), picture by picture. ``"logits"``: the
             weights as they are, to be used with ``logarithms=True`` in :func:`fuse`.
-        counts: Filled dynamic slots, and shots, of a class in the mean.
+        counts: Filled dynamic slots (one number, or one for each picture), and shots, of a class in
+            the mean.
         anchor: How many pictures a name is worth.
 
     Returns:
@@ -63,10 +64,12 @@ def member_weights(
     """
     present = np.array([each is not None for each in members.all()])
     base = np.array(weights, np.float64) * present
+    table = np.repeat(base[:, None], len(members.dynamic), axis=1)
     if fusion == "count":
         dynamic, static = counts
-        base *= (anchor, dynamic + static, static)
-    table = np.repeat(base[:, None], len(members.dynamic), axis=1)
+        table[0] *= anchor
+        table[1] *= dynamic + static
+        table[2] *= static
     if fusion == "entropy":
         for row, each in enumerate(members.all()):
             if each is not None:

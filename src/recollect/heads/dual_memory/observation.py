@@ -25,6 +25,7 @@ class Observation:
         pseudo_labels: ``(pictures,)``: what each was written as.
         entropy: float64 ``(pictures,)``: how unsure that was.
         slots: int64 ``(pictures,)``: the slot each took when it came, -1 if none.
+        held: float64 ``(pictures,)``: filled slots of a class, in the mean, when each was read.
         ids: int64 ``(pictures,)``: rows, to forget or inspect them.
     """
 
@@ -34,6 +35,7 @@ class Observation:
     pseudo_labels: NDArray[Any]
     entropy: Doubles
     slots: Ids
+    held: Doubles
     ids: Ids
 
     def __len__(self) -> int:

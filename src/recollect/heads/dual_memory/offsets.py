@@ -139,7 +139,7 @@ class Offsets:
             CorruptMemory: It is no such file.
         """
         try:
-            with np.load(Path(path), allow_pickle=False) as arrays:
+            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 known = {name: arrays[name] for name in arrays.files}
             position = str(known.pop("position"))
             roles = {role: known.pop(role) for role in ROLES}

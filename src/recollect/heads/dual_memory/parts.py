@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,18 @@ class Parts:
     view_ids: Ids
     counts: Codes
     next_serial: int
+
+    def taught(self) -> Parts:
+        """Return names and shots without what was observed."""
+        nothing = np.empty(0, np.int64)
+        return replace(
+            self,
+            seen=self.seen[:0].copy(),
+            seen_ids=nothing,
+            views=self.views[:0].copy(),
+            view_ids=nothing,
+            counts=nothing,
+        )
 
 
 def read_parts(memory: Memory | None, names: Names | None, dim: int) -> Parts:

@@ -17,7 +17,7 @@ MODES: tuple[Mode, ...] = get_args(Mode)
 
 _MODES: dict[str, tuple[Order, Labels]] = {
     "published": ("write-read", "text"),
-    "robust": ("read-write", "text+static"),
+    "robust": ("auto", "text+static"),
 }
 
 
@@ -43,6 +43,7 @@ def check_options(head: Any) -> Options:
     _number("view_fraction", head.view_fraction, 1e-9, 1.0)
     _number("anchor", head.anchor, 1e-9, 1e9)
     _number("trust", head.trust, 0.0, 100.0)
+    _number("negative", head.negative, 0.0, 1e6)
     _number("decay", head.decay, 0.0, 1e9)
     if head.threshold is not None:
         _number("threshold", head.threshold, 0.0, 1.0)
@@ -58,7 +59,7 @@ def check_options(head: Any) -> Options:
         length=int(head.memory_length), beta=float(head.beta), scale=float(head.scale),
         order=order, labels=labels, fraction=float(head.view_fraction), decay=float(head.decay),
         threshold=None if head.threshold is None else float(head.threshold),
-        trust=float(head.trust),
+        trust=float(head.trust), negative=float(head.negative),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from recollect.heads.dual_memory.bank import Bank
 from recollect.heads.dual_memory.competition import Offers, Slots, make_offers, no_offers
 from recollect.heads.dual_memory.fusion import Members
+from recollect.heads.dual_memory.negative import Negative, doubts
 from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.parts import Parts
 from recollect.heads.dual_memory.stream import (
@@ -19,6 +20,7 @@ from recollect.heads.dual_memory.stream import (
     guess,
     kept_views,
     label_probability,
+    resolved,
 )
 from recollect.memory.memory import Memory
 from recollect.readout.attention import softmax, unit
@@ -39,6 +41,7 @@ class Options:
         decay: See ``make_offers``.
         threshold: See ``make_offers``.
         trust: Exponent of (1 - entropy / log(classes)), by which dynamic slots weigh.
+        negative: Factor of negative evidence; 0 leaves it out.
     """
 
     length: int
@@ -50,6 +53,7 @@ class Options:
     decay: float
     threshold: float | None
     trust: float
+    negative: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,8 @@ class State:
     """
 
     def __init__(self, parts: Parts, options: Options, offsets: Offsets | None) -> None:
-        self.parts, self.options = parts, options
+        # What was observed may be long: once it is in the slots, its rows are in the memory alone.
+        self.parts, self.options = parts.taught(), options
         self.bank = Bank(
             parts.text,
             parts.text_ids,
@@ -90,10 +95,12 @@ class State:
         )
         self.slots = Slots(self.bank.classes, options.length)
         self.offers = no_offers()
+        self.negative = Negative(self.bank.classes, self.bank.dim)
         self.next_serial = parts.next_serial
         self._view_ids = dict(zip(parts.seen_ids.tolist(), _split(parts), strict=True))
         if len(parts.seen):
             guesses = self._guess(parts.views, parts.counts)
+            self._doubt(parts.seen, guesses)
             self.offers = self._offers(parts.seen_ids, guesses, first=0)
             self.slots.play(self.offers)
             place = {row: at for at, row in enumerate(parts.seen_ids.tolist())}
@@ -132,21 +139,29 @@ class State:
         counts = np.array([len(some) for some in kept], np.int64)
         return Plan(x, self._guess(chosen, counts), kept)
 
-    def take(self, plan: Plan, ids: Ids, view_ids: list[Ids]) -> tuple[Doubles, Ids]:
+    def take(
+        self, plan: Plan, ids: Ids, view_ids: list[Ids]
+    ) -> tuple[Doubles, Doubles, Ids, Doubles]:
         """Let planned pictures be written, and read the dynamic memory for each.
 
         Returns:
-            Cosines of the dynamic memory, and the slot that each took, or -1.
+            Evidence against each class, and what ``stream.follow`` gives.
         """
+        against = self._doubt(plan.x, plan.guesses)
         offers = self._offers(ids, plan.guesses, first=len(self.offers))
         self.offers = self.offers.then(offers)
         self._view_ids.update(zip(ids.tolist(), view_ids, strict=True))
         self.next_serial += len(ids)
         at = np.arange(len(self.offers) - len(ids), len(self.offers))
-        return follow(
-            self.bank, self.slots, plan.x, offers, order=self.options.order,
+        return against, *follow(
+            self.bank, self.slots, plan.x, offers, order=self.order,
             beta=self.options.beta, trust=self._trust(at),
         )  # fmt: skip
+
+    @property
+    def order(self) -> Order:
+        """When a picture is read and written, with these shots."""
+        return resolved(self.options.order, self.bank)
 
     def views_of(self, ids: Ids) -> Ids:
         """Rows of views that belong to observed pictures."""
@@ -185,15 +200,25 @@ class State:
         static, dynamic = self.bank.scores(
             self.bank.queries(x), self.options.beta, static=bool(self.bank.shots.any())
         )
-        return self.as_members(x, dynamic, static)
+        against = self.negative.read(x) if self.options.negative else None
+        return self.as_members(x, dynamic, static, against)
 
-    def as_members(self, x: Floats, dynamic: Doubles | None, static: Doubles | None) -> Members:
+    def as_members(
+        self,
+        x: Floats,
+        dynamic: Doubles | None,
+        static: Doubles | None,
+        against: Doubles | None = None,
+    ) -> Members:
         """Turn cosines into probabilities, and ask the text."""
         scale = self.options.scale
         assert dynamic is not None
+        logits = scale * dynamic
+        if self.options.negative and against is not None:
+            logits -= self.options.negative * against
         return Members(
             self.bank.text_probability(x, scale),
-            softmax(scale * dynamic),
+            softmax(logits),
             None if static is None else softmax(scale * static),
         )
 
@@ -202,6 +227,14 @@ class State:
         return float(self.slots.count.mean()), float(self.bank.shots.mean())
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _doubt(self, x: Floats, guesses: Guesses) -> Doubles:
+        """Let unsure pictures enter the negative memory; returns what speaks against each."""
+        if not self.options.negative:
+            return np.zeros((len(x), 0))
+        found = doubts(guesses.probability, guesses.codes, guesses.entropy)
+        first = self.order == "read-write"
+        return self.negative.follow(x, found, read_first=first)
 
     def _label_probability(self, x: Floats) -> Doubles:
         options = self.options

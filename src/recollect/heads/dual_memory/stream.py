@@ -12,7 +12,7 @@ from recollect.heads.dual_memory.competition import Offers, Slots
 from recollect.readout.attention import entropy, select_views
 from recollect.types import Codes, Doubles, Floats, Ids
 
-Order: TypeAlias = Literal["write-read", "read-write", "read-others"]
+Order: TypeAlias = Literal["auto", "write-read", "read-write", "read-others"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 Labels: TypeAlias = Literal["text", "text+static"]
 LABELS: tuple[Labels, ...] = get_args(Labels)
@@ -73,10 +73,17 @@ def kept_views(text: Doubles, fraction: float) -> tuple[Codes, Doubles]:
     return np.sort(kept), mean
 
 
+def resolved(order: Order, bank: Bank) -> Order:
+    """Return what ``"auto"`` means with these shots; any other order is itself."""
+    if order == "auto":
+        return "read-write" if bank.shots.any() else "write-read"
+    return order
+
+
 def follow(
     bank: Bank, slots: Slots, x: Floats, offers: Offers, *, order: Order, beta: float,
     trust: Floats,
-) -> tuple[Doubles, Ids]:  # fmt: skip
+) -> tuple[Doubles, Ids, Doubles]:  # fmt: skip
     """Let pictures be written one after another, and read the dynamic memory for each.
 
     The result is that of one picture at a time, to the last bit: all are read at once from the
@@ -93,10 +100,12 @@ def follow(
         trust: float32 ``(pictures,)``: of each picture's slot.
 
     Returns:
-        Cosines of the dynamic memory ``(pictures, classes)``, and the slot that each took, or -1.
+        Cosines of the dynamic memory ``(pictures, classes)``; the slot that each took, or -1; and
+        how many slots of a class were filled in the mean when each was read.
     """
     found = np.empty((len(x), bank.classes))
-    taken = np.full(len(x), -1, np.int64)
+    taken, held = np.full(len(x), -1, np.int64), np.empty(len(x))
+    filled = int(slots.count.sum())
     queries = bank.queries(x)
     # Reading a class again for all that follow should cost no more than reading all classes once.
     block = min(QUERIES, max(16, 2 * bank.classes))
@@ -106,6 +115,7 @@ def follow(
         assert read is not None
         found[start:stop] = read
         for place in range(start, stop):
+            held[place] = filled
             if not offers.enters[place]:
                 continue
             code, row = int(offers.codes[place]), int(offers.ids[place])
@@ -113,6 +123,9 @@ def follow(
             if slot < 0:
                 continue
             taken[place] = slot
+            filled = int(slots.count.sum())
+            if order == "write-read":
+                held[place] = filled
             bank.put(code, slot, x[place], row, float(trust[place]))
             since = place + (order != "write-read")
             if since < stop:
@@ -120,4 +133,4 @@ def follow(
             if order == "read-others":
                 own = queries.part(place, place + 1)
                 found[place, code] = bank.dynamic_of(code, own, beta, without=slot)[0]
-    return found, taken
+    return found, taken, held / bank.classes

@@ -85,7 +85,7 @@ def score_weights(
     tried: Sequence[float] = GRID,
     *,
     fusion: Fusion = "fixed",
-    counts: tuple[float, float] = (1.0, 1.0),
+    counts: tuple[float | Doubles, float] = (1.0, 1.0),
     anchor: float = 1.0,
 ) -> WeighingReport:
     """Score all pairs of weights of dynamic and static memory.
@@ -116,12 +116,13 @@ def score_weights(
         shares = member_weights(members, weights, fusion, counts=counts, anchor=anchor)
         fused = fuse(members, shares, logarithms=fusion == "logits")
         settings.append(Weighed(weights, *_score(fused, truth)))
-    order = sorted(settings, key=lambda each: (-each.accuracy, -each.log_probability))
+    # What differs in the last bits alone is equally good.
+    order = sorted(settings, key=lambda each: (-each.accuracy, -round(each.log_probability, 9)))
     return WeighingReport("given", len(truth), order[0], tuple(order))
 
 
 def leave_out(
-    state: State, learn: Callable[[Parts, Options], Offsets | None]
+    parts: Parts, options: Options, learn: Callable[[Parts, Options], Offsets | None]
 ) -> tuple[Members, Codes]:
     """Ask shots about themselves, some of every class left out at a time.
 
@@ -129,7 +130,8 @@ def leave_out(
     would be one shot short of all others.
 
     Args:
-        state: Of all shots.
+        parts: All rows.
+        options: Settings.
         learn: Gives the offsets for the shots that are left.
 
     Returns:
@@ -138,7 +140,6 @@ def leave_out(
     Raises:
         InvalidParameter: There are none.
     """
-    parts = state.parts
     rank = _ranks(parts.codes)
     counts = np.bincount(parts.codes, minlength=len(parts.classes))[parts.codes]
     if not (counts > 1).any():
@@ -154,7 +155,7 @@ def leave_out(
         out = (rank % np.minimum(folds, counts) == fold) & (counts > 1)
         if out.any():
             rest = _without(parts, out)
-            left = State(rest, state.options, learn(rest, state.options))
+            left = State(rest, options, learn(rest, options))
             asked.append(left.members(parts.shots[out]))
             truth.append(parts.codes[out])
     return _joined(asked), np.concatenate(truth)

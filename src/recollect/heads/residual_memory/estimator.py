@@ -13,7 +13,8 @@ from sklearn.base import clone
 
 from recollect.encoders.base import Encoder
 from recollect.errors import DimensionMismatch, InputError, InvalidParameter, LengthMismatch
-from recollect.heads.base import MemoryEstimator, empty_memory
+from recollect.heads.base import MemoryEstimator
+from recollect.heads.keeper import empty_memory
 from recollect.heads.residual_memory.bases import Base, as_embedding, as_outputs, ask
 from recollect.heads.residual_memory.recalled import Recalled, recall
 from recollect.memory.memory import Memory

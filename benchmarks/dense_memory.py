@@ -1,0 +1,257 @@
+"""What dense memory costs beside training: `python benchmarks/dense_memory.py --json out.json`.
+
+CamVid, features of MobileNetV2 at strides 32, 16 and 8, made once; their time is reported apart.
+In one process, same features, same threads: adding one labelled frame and all frames against
+fitting a linear head (L-BFGS until it converges) and against training end to end (steps measured,
+epochs stated); alternating, a query coarse to fine against exact flat search, among all cells of
+the same memory by the same score, and among 100,000 hypercolumns; cost against memory size, on
+samples made of real ones plus noise; the peak of a search beside its cap.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recollect import DenseMemorySegmenter
+from recollect.evaluation import dense_baselines as baselines
+from recollect.evaluation.dense_data import Samples, Task, camvid, camvid_encoder, spread
+from recollect.heads.dense_memory.pyramids import check_pyramid
+from recollect.heads.dense_memory.search import flat
+
+WIDE: dict[str, Any] = {"score": "path", "k": (100, 60, 30), "position": 0.3, "balance": 0.3}
+SIZES = (10, 100, 1000, 10_000)
+EPOCHS = 30  # of end-to-end training; few published recipes for CamVid need less
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def teach(task: Task, samples: Samples, **options: Any) -> DenseMemorySegmenter:
+    head = DenseMemorySegmenter(ignore=task.ignore, **WIDE | options)
+    for start in range(0, len(samples), 64):
+        part = samples.take(range(start, min(start + 64, len(samples))))
+        head.partial_fit(part.pyramids, part.truth)
+    head.classes_  # noqa: B018 - lays the cells out
+    return head
+
+
+def learning(task: Task, rounds: int) -> dict[str, Any]:
+    """Adding against fitting: all samples but one are there, the last is added."""
+    begun = time.perf_counter()
+    head = teach(task, task.train)
+    everything = time.perf_counter() - begun
+    one = task.test.take([0])
+
+    def add() -> None:
+        head.partial_fit(one.pyramids, one.truth)
+        head.classes_  # noqa: B018 - the cells are up to date when this returns
+
+    adding = []
+    for _ in range(rounds):
+        adding.append(seconds(add))
+        head.forget(head.ids_[-1:])
+        head.classes_  # noqa: B018
+    linear = baselines.linear_head(task.train, len(task.labels), most=1_000_000)
+    step = end_to_end_step(task)
+    epoch = step * len(task.train)
+    return {
+        "samples": len(task.train),
+        "add_one_seconds": statistics.median(adding),
+        "add_all_seconds": everything,
+        "linear_head_seconds": linear.seconds,
+        "linear_head_rounds": linear.rounds,
+        "end_to_end_epoch_seconds": epoch,
+        "end_to_end_epochs": EPOCHS,
+        "linear_over_add_one": linear.seconds / statistics.median(adding),
+        "linear_over_add_all": linear.seconds / everything,
+        "end_to_end_over_add_all": epoch * EPOCHS / everything,
+    }
+
+
+def features(data: Path, models: Path, rounds: int) -> dict[str, Any]:
+    """Decoding a frame and running the network on it."""
+    from pyarrow import parquet
+
+    encoder = camvid_encoder(models)
+    table = parquet.read_table(data / "camvid" / "test.parquet", columns=["image"])
+    images = table["image"].to_pylist()[: 4 * rounds]
+    list(encoder.encode_pyramids([encoder.open(images[0])]))
+    spent = [seconds(lambda i=i: list(encoder.encode_pyramids([encoder.open(i)]))) for i in images]
+    return {"frame_seconds": statistics.median(spent)}
+
+
+def end_to_end_step(task: Task) -> float:
+    """One step of training a MobileNetV2 with a small decoder on one 352 x 480 frame."""
+    import torch
+
+    net = mobilenet_v2(torch, len(task.labels))
+    solver = torch.optim.SGD(net.parameters(), lr=0.01)
+    image = torch.randn(1, 3, 352, 480)
+    truth = torch.zeros(1, 44, 60, dtype=torch.long)
+
+    def step() -> None:
+        solver.zero_grad()
+        torch.nn.functional.cross_entropy(net(image), truth).backward()
+        solver.step()
+
+    step()
+    return statistics.median(seconds(step) for _ in range(3))
+
+
+def mobilenet_v2(torch: Any, labels: int) -> Any:
+    """The architecture of the encoder (width 1.0) and two layers at stride 8; random weights."""
+    nn = torch.nn
+
+    def bottleneck(width: int, out: int, stride: int, expand: int) -> Any:
+        inner = width * expand
+        wide = [nn.Conv2d(width, inner, 1, bias=False), nn.BatchNorm2d(inner), nn.ReLU6()]
+        deep = nn.Conv2d(inner, inner, 3, stride, 1, groups=inner, bias=False)
+        narrow = [nn.Conv2d(inner, out, 1, bias=False), nn.BatchNorm2d(out)]
+        return nn.Sequential(*wide[: 0 if expand == 1 else 3], deep, nn.BatchNorm2d(inner),
+                             nn.ReLU6(), *narrow)  # fmt: skip
+
+    layers = [nn.Conv2d(3, 32, 3, 2, 1, bias=False), nn.BatchNorm2d(32), nn.ReLU6()]
+    width = 32
+    for expand, out, count, stride in (
+        (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+        (6, 320, 1, 1),
+    ):  # fmt: skip
+        for at in range(count):
+            layers.append(bottleneck(width, out, stride if at == 0 else 1, expand))
+            width = out
+    decoder = [nn.Conv2d(320, 96, 3, 1, 1), nn.ReLU(), nn.Upsample((44, 60), mode="bilinear"),
+               nn.Conv2d(96, labels, 3, 1, 1)]  # fmt: skip
+    return nn.Sequential(*layers, *decoder)
+
+
+def asking(task: Task, queries: int, rounds: int) -> dict[str, Any]:
+    """A query coarse to fine and flat, alternating; the search alone and the whole answer."""
+    head = teach(task, task.train)
+    published = teach(task, task.train, score="level", k=(32, 16, 8, 4), position=0.0)
+    layout, settings = head._layout(), head._settings()  # noqa: SLF001 - what is compared
+    plan = settings.plan(len(task.train.pyramids[0]))
+    bounded = baselines.flat_search(task.train, len(task.labels), 100_000)
+    times: dict[str, list[float]] = {}
+    for row in spread(len(task.test), queries) * rounds:
+        levels = task.test.pyramids[row]
+        pyramid = check_pyramid(levels, "query")
+        vectors = layout.query(pyramid)
+        calls: dict[str, Callable[[], object]] = {
+            "chosen": lambda levels=levels: head.answer([levels]),
+            "published": lambda levels=levels: published.answer([levels]),
+            "flat_all_cells": lambda p=pyramid, v=vectors: flat(
+                layout.cells, p.shapes, v, plan, baselines.K
+            ),
+            "flat_100k_cells": lambda levels=levels: bounded.answer(levels),
+        }
+        for name, call in calls.items():
+            times.setdefault(name, []).append(seconds(call))
+    medians = {f"{name}_seconds": statistics.median(each) for name, each in times.items()}
+    ratios = {
+        f"{name}_over_{ours}": statistics.median(
+            a / b for a, b in zip(times[name], times[ours], strict=True)
+        )
+        for name in ("flat_all_cells", "flat_100k_cells")
+        for ours in ("chosen", "published")
+    }
+    return {"samples": len(task.train), "queries": queries, **medians, **ratios}
+
+
+def growth(task: Task, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Cost against the number of samples, with and without the pre-filter; two sparse levels."""
+    rng = np.random.default_rng(0)
+    lines, head = [], DenseMemorySegmenter(ignore=task.ignore, **WIDE | {"sparse_levels": 2})
+    taught = 0
+    for size in sizes:
+        begun = time.perf_counter()
+        while taught < size:
+            rows = [(taught + at) % len(task.train) for at in range(min(50, size - taught))]
+            part = task.train.take(rows)
+            noisy = [
+                [level + rng.normal(size=level.shape).astype(np.float16) * 0.1 for level in levels]
+                for levels in part.pyramids
+            ]
+            head.partial_fit(noisy, [mask[::4, ::4] for mask in part.truth])
+            taught += len(rows)
+        head.classes_  # noqa: B018
+        line: dict[str, Any] = {"samples": size, "teaching_seconds": time.perf_counter() - begun}
+        for prefilter in (None, 64):
+            head.set_params(prefilter=prefilter)
+            asked = [task.test.pyramids[row] for row in spread(len(task.test), 3)]
+            head.answer(asked[:1])
+            name = "query_seconds" if prefilter is None else "query_seconds_with_pre_filter"
+            line[name] = statistics.median(seconds(lambda a=a: head.answer([a])) for a in asked)
+        lines.append(line)
+    return lines
+
+
+def capped(task: Task, caps: tuple[int, ...]) -> list[dict[str, Any]]:
+    """The most that Python allocated during one search, beside the cells, for several caps."""
+    lines = []
+    for cap in caps:
+        head = teach(task, task.train.take(range(min(100, len(task.train)))), memory_cap=cap)
+        levels = task.test.pyramids[0]
+        head.answer([levels])
+        tracemalloc.start()
+        head.answer([levels])
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        lines.append({"cap_bytes": cap, "peak_bytes": peak})
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, default=os.environ.get("RECOLLECT_DATA", "."))
+    parser.add_argument("--models", type=Path, default=os.environ.get("RECOLLECT_MODELS", "."))
+    parser.add_argument("--samples", type=int, help="frames taught; all without")
+    parser.add_argument("--queries", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--most", type=int, default=SIZES[-1], help="largest memory of the sweep")
+    parser.add_argument("--only", choices=["features", "learning", "asking", "growth", "capped"])
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    begun = time.perf_counter()
+    task = camvid(Path(options.data), Path(options.models))
+    opened = time.perf_counter() - begun
+    if options.samples:
+        some = task.train.take(spread(len(task.train), options.samples))
+        task = Task(task.name, task.words, task.kind, task.labels, task.ignore, some, task.held,
+                    task.validation, task.test)  # fmt: skip
+    parts: dict[str, Callable[[], Any]] = {
+        "features": lambda: features(Path(options.data), Path(options.models), options.rounds),
+        "learning": lambda: learning(task, 5 * options.rounds),
+        "asking": lambda: asking(task, options.queries, options.rounds),
+        "growth": lambda: growth(task, tuple(s for s in SIZES if s <= options.most)),
+        "capped": lambda: capped(task, (64 << 20, 256 << 20, 1 << 30)),
+    }
+    report: dict[str, Any] = {}
+    if options.json and options.json.is_file():
+        report = json.loads(options.json.read_text())
+    report["opening_seconds"] = opened
+    for name, part in parts.items():
+        if options.only in {None, name}:
+            report[name] = part()
+            print(f"{name}: {json.dumps(report[name], indent=1)}")
+    report["load"], report["cores"] = os.getloadavg()[0], os.cpu_count()
+    report["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

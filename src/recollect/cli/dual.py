@@ -1,0 +1,131 @@
+"""Class names on the command line: written by ``init``, asked by ``predict`` and ``observe``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recollect.cli import options
+from recollect.cli.inputs import Wanted, encode_inputs, opened
+from recollect.cli.screen import Screen, percent, plural
+from recollect.errors import InvalidFilter, InvalidParameter
+from recollect.memory.memory import Memory
+from recollect.memory.sources import ColumnOptions
+
+if TYPE_CHECKING:
+    from recollect.encoders.base import Encoder
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
+    from recollect.types import Floats
+
+_SHOWN = 5
+
+
+def read_names(given: list[str]) -> list[str]:
+    """Class names out of ``crow,jay`` or of files with one name a line."""
+    names = []
+    for each in given:
+        path = Path(each)
+        lines = path.read_text("utf-8").splitlines() if path.is_file() else each.split(",")
+        names += [line.strip() for line in lines if line.strip()]
+    return names
+
+
+def write_names(
+    memory: Memory, encoder: Encoder, names: list[str], prompts: list[str] | None,
+    text_encoder: str | None,
+) -> list[Any]:  # fmt: skip
+    """Encode class names and write them into an empty memory; returns the labels."""
+    from recollect.encoders import from_name
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
+
+    head = DualMemoryClassifier(
+        class_names=names, prompts=prompts, encoder=encoder, memory=memory,
+        text_encoder=None if text_encoder is None else from_name(text_encoder),
+    )  # fmt: skip
+    return [str(label) for label in head.fit().classes_]
+
+
+def holds_names(memory: Memory) -> bool:
+    """True if class names were written into this memory."""
+    if memory.value != "label" or memory.metric != "cosine" or not len(memory):
+        return False
+    try:
+        return len(memory.rows(where="part = 'text'")) > 0
+    except InvalidFilter:  # no row was ever said to be anything
+        return False
+
+
+def head_of(memory: Memory) -> DualMemoryClassifier:
+    """The classifier over a memory of names, shots and observed pictures."""
+    from recollect.heads.dual_memory.classifier import DualMemoryClassifier
+
+    return DualMemoryClassifier(memory=memory, mode="robust")
+
+
+def answer_by_names(memory: Memory, keys: Floats) -> list[dict[str, Any]]:
+    """Answers of names, shots and observed pictures, as plain values for JSON."""
+    return [
+        {
+            "label": why.prediction,
+            "score": why.score,
+            "shares": {str(label): share for label, share in why.shares.items()},
+            "neighbors": [
+                {"id": row.id, "value": row.value, "similarity": row.similarity,
+                 "share": row.contribution}
+                for row in why.evidence
+            ],
+        }
+        for why in head_of(memory).explain(keys)
+    ]  # fmt: skip
+
+
+def observe(
+    memory: options.Memory,
+    inputs: options.Inputs,
+    *,
+    image_column: options.ImageColumn = None,
+    split: options.Split = None,
+    on_error: options.Skip = options.OnError.skip,
+    batch_size: options.BatchSize = 64,
+    no_cache: options.NoCache = False,
+    wait: options.Wait = 0.0,
+    as_json: options.AsJson = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Answer pictures one after another, and remember each under the label it is taken for.
+
+    For a memory with class names (`recollect init --names`). `recollect remove` takes observed
+    pictures out again, as if they had never been seen.
+    """
+    with Screen(as_json=as_json, quiet=quiet) as screen:
+        with opened(memory) as known:
+            if not holds_names(known):
+                raise InvalidParameter(
+                    "this memory has no class names", expected="one made with --names", got="none",
+                    remedy="Make one: recollect init MEMORY --names crow,jay --encoder ORG/CLIP",
+                )  # fmt: skip
+            columns = ColumnOptions(image=image_column, labelled=False)
+            ready = encode_inputs(
+                screen, known, inputs, Wanted(columns, split), on_error=on_error.value,
+                batch_size=batch_size, cache=not no_cache,
+            )  # fmt: skip
+        with opened(memory, write=True, wait=wait) as taught:
+            said = head_of(taught).observe(ready.keys)
+        facts = {
+            "memory": str(memory),
+            "ids": said.ids,
+            "labels": said.labels,
+            "scores": said.probability.max(axis=1),
+            "pseudo_labels": said.pseudo_labels,
+            "slots": said.slots,
+            "skipped": ready.skipped,
+        }
+
+        def show() -> None:
+            kept = int((said.slots >= 0).sum())
+            screen.say(f"Observed {plural(len(said), 'picture')}; {kept} got a slot.")
+            most = Counter(said.labels.tolist()).most_common(_SHOWN)
+            screen.say(", ".join(f"{label} {percent(n / len(said))}" for label, n in most))
+
+        screen.result(facts, show)

@@ -1,0 +1,150 @@
+"""What the dual memory is compared with, written from the papers: class means, Tip-Adapter, TDA."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recollect.readout.attention import SCALE, entropy, softmax
+from recollect.types import Codes, Doubles, Floats
+
+TIP_ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+TIP_BETAS = (0.5, 1.0, 2.0, 5.5, 10.0, 20.0)
+
+
+def class_means(keys: Floats, codes: Codes, classes: int) -> Floats:
+    """Return the mean of each class's rows, of length 1; zeros for a class without rows.
+
+    Example:
+        >>> class_means(np.eye(2, dtype=np.float32), np.array([0, 1]), 2).tolist()
+        [[1.0, 0.0], [0.0, 1.0]]
+    """
+    means = np.zeros((classes, keys.shape[1]))
+    np.add.at(means, codes, keys)
+    length = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(means / np.where(length > 0, length, 1.0), np.float32)
+
+
+def tip_adapter(
+    text: Floats, keys: Floats, codes: Codes, queries: Floats, *, alpha: float, beta: float
+) -> Doubles:
+    """Logits of Tip-Adapter (Zhang et al., ECCV 2022, eq. 6), ``(queries, classes)``.
+
+    100 <x, T> plus alpha times the sum of exp(-beta (1 - <x, key>)) over the shots of a class.
+
+    Example:
+        >>> east = np.array([[1.0, 0.0]], np.float32)
+        >>> tip_adapter(east, east, np.array([0]), east, alpha=2.0, beta=1.0).tolist()
+        [[102.0]]
+    """
+    near = np.exp(-beta * (1.0 - queries.astype(np.float64) @ keys.T))
+    votes = near @ np.eye(len(text))[codes]
+    return np.asarray(SCALE * queries.astype(np.float64) @ text.T + alpha * votes)
+
+
+def choose_tip(text: Floats, keys: Floats, codes: Codes, folds: Codes) -> tuple[float, float]:
+    """Choose alpha and beta on shots that are left out, a fold of every class at a time.
+
+    Args:
+        text: ``(classes, dim)``.
+        keys: ``(shots, dim)``.
+        codes: Their classes.
+        folds: int64 ``(shots,)``: which fold each is in; one fold alone gives 1 and 5.5.
+    """
+    numbers = np.unique(folds)
+    if len(numbers) < 2:
+        return 1.0, 5.5
+    best, chosen = -1, (1.0, 5.5)
+    for alpha in TIP_ALPHAS:
+        for beta in TIP_BETAS:
+            right = 0
+            for fold in numbers:
+                out = folds == fold
+                logits = tip_adapter(
+                    text, keys[~out], codes[~out], keys[out], alpha=alpha, beta=beta
+                )
+                right += int((logits.argmax(axis=1) == codes[out]).sum())
+            if right > best:
+                best, chosen = right, (alpha, beta)
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Settings of one cache of TDA: those of its ImageNet configuration.
+
+    Attributes:
+        capacity: Items of each class.
+        alpha: Factor of its logits.
+        beta: Sharpness.
+    """
+
+    capacity: int
+    alpha: float
+    beta: float
+
+
+POSITIVE, NEGATIVE = Cache(3, 2.0, 5.0), Cache(2, 0.117, 1.0)
+UNSURE = (0.2, 0.5)
+MASK = (0.03, 1.0)
+
+
+def tda(
+    text: Floats,
+    stream: Floats,
+    *,
+    positive: Cache = POSITIVE,
+    negative: Cache | None = NEGATIVE,
+) -> Doubles:
+    """Logits of TDA (Karmanov et al., CVPR 2024) over a stream, ``(pictures, classes)``.
+
+    Each picture enters the positive cache of its pseudo label if it is among the surest, and the
+    negative cache if its entropy (divided by log(classes)) lies between 0.2 and 0.5; then both
+    caches are read: the positive one votes for the pseudo labels, the negative one against every
+    class that had a probability between 0.03 and 1.
+
+    Example:
+        >>> east = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+        >>> tda(east, east[:1], negative=None).tolist()
+        [[102.0, 0.0]]
+    """
+    classes = len(text)
+    base = SCALE * stream.astype(np.float64) @ text.T
+    probability = softmax(base)
+    unsure = entropy(probability, 1e-12)
+    share = unsure / np.log(max(classes, 2))
+    codes = base.argmax(axis=1)
+    held: list[dict[int, list[int]]] = [{}, {}]
+    logits, labels = np.empty_like(base), np.eye(classes)[codes]
+    masks = ((probability > MASK[0]) & (probability < MASK[1])).astype(np.float64)
+    for place, x in enumerate(stream):
+        code = int(codes[place])
+        _enter(held[0].setdefault(code, []), place, unsure, positive.capacity)
+        logits[place] = base[place] + _votes(held[0], stream, x, labels, positive)
+        if negative is None:
+            continue
+        if UNSURE[0] < share[place] < UNSURE[1]:
+            _enter(held[1].setdefault(code, []), place, unsure, negative.capacity)
+        logits[place] -= _votes(held[1], stream, x, masks, negative)
+    return logits
+
+
+def _enter(items: list[int], place: int, unsure: Doubles, capacity: int) -> None:
+    """Take an item in if there is room or it is surer than the least sure one."""
+    if len(items) < capacity:
+        items.append(place)
+    elif unsure[place] < unsure[items[-1]]:
+        items[-1] = place
+    items.sort(key=lambda each: float(unsure[each]))
+
+
+def _votes(
+    held: dict[int, list[int]], stream: Floats, x: Floats, values: Doubles, cache: Cache
+) -> Doubles:
+    places: Sequence[int] = [place for items in held.values() for place in items]
+    if not places:
+        return np.zeros(values.shape[1])
+    near = stream[places].astype(np.float64) @ x
+    return np.asarray(cache.alpha * np.exp(-cache.beta * (1.0 - near)) @ values[places])

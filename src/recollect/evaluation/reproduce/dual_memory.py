@@ -1,0 +1,307 @@
+"""Zhang et al., "Dual Memory Networks" (CVPR 2024, arXiv 2403.17589).
+
+Names alone, a few examples, and learned offsets, on Caltech-101, CIFAR-10 and Tiny-ImageNet; with
+fixed, honest and oracle weights side by side, streams that come in three orders, ablations, and
+the methods it is compared with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recollect.errors import InvalidParameter
+from recollect.evaluation.datasets import cache_file
+from recollect.evaluation.named_images import NamedSet, load_named
+from recollect.evaluation.reproduce import dual_memory_cells as cells
+from recollect.evaluation.reproduce.dual_memory_cells import Cell
+from recollect.evaluation.reproduce.dual_memory_page import page
+from recollect.evaluation.reproduce.dual_memory_plots import pictures
+
+STEM = "dual-memory"
+SETS = ("caltech101", "cifar10", "tiny_imagenet100_32")
+SHOTS = (0, 1, 2, 4, 8, 16)
+ROWS = 10_000
+LONGER = {"cifar10": 2}
+"""Sets of few classes, which cost little, are streamed longer: slots fill one class at a time."""
+LENGTHS = (1, 5, 10, 30, 50, 70)
+BETAS = (0.5, 2.5, 5.5, 10.5, 20.0)
+ABLATED: dict[str, dict[str, Any]] = {
+    "published": {},
+    "read, then write": {"order": "read-write"},
+    "own slot excluded": {"order": "read-others"},
+    "labels from text and static": {"labels": "text+static"},
+    "robust": {"mode": "robust"},
+    "robust, logits": {"mode": "robust", "fusion": "logits"},
+    "robust, threshold 0.3": {"mode": "robust", "threshold": 0.3},
+    "robust, trust 1": {"mode": "robust", "trust": 1.0},
+    "robust, negative 0.117": {"mode": "robust", "negative": 0.117},
+    "robust, negative 5": {"mode": "robust", "negative": 5.0},
+    "robust, decay 0.001": {"mode": "robust", "decay": 0.001},
+}
+LEARNED = {
+    "offsets": cells.LEARNING,
+    "offsets, own slot hidden": replace(cells.LEARNING, leave_one_out=True),
+    "offsets and maps": replace(cells.LEARNING, affine=True),
+    "offsets for query, key, value": replace(cells.LEARNING, position="qkv"),
+    "offsets for output and text": replace(cells.LEARNING, position="output"),
+    "tied offsets": replace(cells.LEARNING, tied=True),
+}
+
+
+@dataclass
+class Notebook:
+    """Results that are kept as they come, so that an interrupted run goes on where it was.
+
+    Args:
+        path: A file of JSON lines; None keeps nothing on the disk.
+        progress: Called as ``progress(done, total)``.
+        total: How many results there will be.
+    """
+
+    path: Path | None
+    progress: Callable[[int, int], object] | None
+    total: int
+    done: dict[str, Any] = field(default_factory=dict)
+    until: float = float("inf")
+
+    def __post_init__(self) -> None:
+        if self.path is not None and self.path.exists():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                key, result = json.loads(line)
+                self.done[key] = result
+
+    def note(self, key: str, measure: Callable[[], Any]) -> Any:
+        """Return the result of this name, measured now unless it was before."""
+        if key not in self.done:
+            if time.monotonic() > self.until:
+                raise TimeoutError
+            begun = time.perf_counter()
+            result = measure()
+            self.done[key] = {"result": result, "seconds": round(time.perf_counter() - begun, 2)}
+            if self.path is not None:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps([key, self.done[key]]) + "\n")
+        if self.progress is not None:
+            self.progress(min(len(self.done), self.total), self.total)
+        return self.done[key]["result"]
+
+
+def run(
+    *,
+    data: Path,
+    models: Path,
+    out: Path | None = None,
+    queries: int = 1000,
+    seeds: int = 3,
+    size: int = 160,
+    sets: Sequence[str] = SETS,
+    shots: Sequence[int] = SHOTS,
+    seconds: float | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> dict[str, Any] | None:
+    """Measure the tables and write them as JSON, as a page, and as pictures.
+
+    Args:
+        data: Folder of the data sets.
+        models: Folder that holds ``mobilenet_v2_imagenet``, ``minilm_l6_text``,
+            ``zero_shot_text_map`` and ``clip_text_lvis``.
+        out: Folder for the results; None writes nothing.
+        queries: At most so many test pictures of a set are streamed, from the top of the file;
+            twice as many of CIFAR-10.
+        seeds: Draws of shots and orders of the stream.
+        size: Side to which pictures are brought, a multiple of 32.
+        sets: Data sets.
+        shots: Of each class; 0 is zero-shot.
+        seconds: Begin no measurement after so long, and keep what was measured; the next run goes
+            on. Learned offsets come last, and the page is written without those that are missing.
+        progress: Called as ``progress(done, total)``.
+
+    Returns:
+        Every figure, as plain values for JSON; None if time was up.
+
+    Raises:
+        InputError: The data or a model is not there.
+        InvalidParameter: A number is out of range.
+    """
+    if queries < 10 or seeds < 1 or not sets or not shots:
+        raise InvalidParameter(
+            "there is too little to measure", expected="10 queries, 1 seed, a set and shots",
+            got=f"{queries}, {seeds}, {list(sets)}, {list(shots)}",
+        )  # fmt: skip
+    cache = cache_file() if out is not None else ":memory:"
+    name = f"{STEM}-{queries}-{size}.jsonl"
+    total = len(sets) * seeds * 3 * len(shots) + 60
+    book = Notebook(None if out is None else cache_file().parent / name, progress, total)
+    book.until = time.monotonic() + (float("inf") if seconds is None else seconds)
+
+    def load(each: str, text: Any) -> NamedSet:
+        return load_named(
+            data,
+            models,
+            each,
+            text=text,
+            rows=ROWS,
+            queries=queries * LONGER.get(each, 1),
+            size=size,
+            cache=cache,
+        )
+
+    try:
+        mini = {each: load(each, "minilm") for each in sets}
+        clip = {each: load(each, "clip") for each in sets}
+        report = measure(mini, clip, book, seeds, shots)
+    except TimeoutError:
+        return None
+    report["protocol"] = _protocol(queries, seeds, size, shots)
+    report["seconds"] = round(sum(each["seconds"] for each in book.done.values()))
+    if out is not None:
+        text = json.dumps(report, ensure_ascii=False)
+        (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
+        (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+        for stem, figure in pictures(report).items():
+            figure.savefig(out / f"{STEM}-{stem}.png")
+    return report
+
+
+def measure(
+    sets: dict[str, NamedSet],
+    clip: dict[str, NamedSet],
+    book: Notebook,
+    seeds: int,
+    shots: Sequence[int],
+) -> dict[str, Any]:
+    """Measure everything on features that are given."""
+    report: dict[str, Any] = {"sets": {name: _about(each) for name, each in sets.items()}}
+    report["clip sets"] = {name: _about(each) for name, each in clip.items()}
+    report["main"] = _main(sets, book, seeds, shots, "minilm")
+    zero = [0] if 0 in shots else []
+    report["clip"] = _main(clip, book, seeds, zero, "clip")
+    report["streams"] = _streams(sets, book, "minilm")
+    report["CLIP streams"] = _streams(clip, book, "clip")
+    few = max((each for each in shots if each <= 4), default=max(shots))
+    report["ablation"] = _ablation(sets, book, max(shots))
+    report["few"] = few
+    report["rejecting"] = {
+        name: book.note(f"reject {name} {few}", partial(cells.rejecting, Cell(each, few, 0)))
+        for name, each in sets.items()
+    }
+    first = next(iter(sets))
+    report["ways to learn"] = book.note(
+        f"variants {first} {few}", partial(cells.variants, Cell(sets[first], few, 0), LEARNED)
+    )
+    report["learned"] = _learned(sets, book, seeds, shots)
+    return report
+
+
+def _main(
+    sets: dict[str, NamedSet], book: Notebook, seeds: int, shots: Sequence[int], text: str
+) -> dict[str, Any]:
+    table: dict[str, Any] = {}
+    for name, named in sets.items():
+        for count in shots:
+            results: list[dict[str, Any]] = []
+            for seed in range(seeds):
+                cell, key = Cell(named, count, seed), f"{name} {text} {count} {seed}"
+                free = book.note(f"free {key}", partial(cells.training_free, cell))
+                other = book.note(f"other {key}", partial(cells.compared, cell))
+                results.append({**free, "other": other})
+            table.setdefault(name, {})[str(count)] = results
+    return table
+
+
+def _learned(
+    sets: dict[str, NamedSet], book: Notebook, seeds: int, shots: Sequence[int]
+) -> dict[str, Any]:
+    """One seed of everything first, so that a run that is cut short leaves no gap but seeds."""
+    table: dict[str, Any] = {}
+    for seed in range(seeds):
+        for count in (each for each in shots if each):
+            for name, named in sets.items():
+                key, cell = f"learned {name} {count} {seed}", Cell(named, count, seed)
+                try:
+                    result = book.note(key, partial(cells.learned, cell))["robust"]
+                except TimeoutError:
+                    continue
+                table.setdefault(name, {}).setdefault(str(count), []).append(result)
+    return table
+
+
+def _streams(sets: dict[str, NamedSet], book: Notebook, text: str) -> dict[str, Any]:
+    """Zero-shot, one seed, in three orders."""
+    table: dict[str, Any] = {}
+    ways: dict[str, dict[str, Any]] = {"published": {}, "robust": {"mode": "robust"},
+            "read, then write": {"order": "read-write"}}  # fmt: skip
+    for name, named in sets.items():
+        for order in cells.ORDERS:
+            cell, key = Cell(named, 0, 0, order), f"{name} {text} {order}"
+            line = {
+                way: book.note(f"stream {key} {way}", partial(cells.streamed, cell, **options))
+                for way, options in ways.items()
+            }
+            line["TDA"] = book.note(f"tda {key}", partial(cells.compared_stream, cell))
+            table.setdefault(name, {})[order] = line
+    return table
+
+
+def _ablation(sets: dict[str, NamedSet], book: Notebook, shots: int) -> dict[str, Any]:
+    """The first two sets, one seed each: options, memory length and sharpness."""
+    table: dict[str, Any] = {}
+    for name, named in list(sets.items())[:2]:
+        for count in (0, shots):
+            cell, key = Cell(named, count, 0), f"{name} {count}"
+            options = {way: some for way, some in ABLATED.items() if count or "static" not in way}
+            entry = {
+                "options": {
+                    way: book.note(f"option {key} {way}", partial(cells.streamed, cell, **some))
+                    for way, some in options.items()
+                }
+            }
+            swept: tuple[tuple[str, Sequence[float], str], ...] = (
+                ("length", LENGTHS, "memory_length"),
+                ("beta", BETAS, "beta"),
+            )
+            for what, values, parameter in swept:
+                entry[what] = {
+                    str(value): book.note(
+                        f"{what} {key} {value}",
+                        partial(cells.streamed, cell, **{"mode": "robust", parameter: value}),
+                    )
+                    for value in values
+                }
+            table.setdefault(name, {})[str(count)] = entry
+    return table
+
+
+def _about(named: NamedSet) -> dict[str, Any]:
+    return {
+        "classes": len(named.classes),
+        "rows": len(named.keys),
+        "queries": len(named.queries),
+        "dim": int(named.text.shape[1]),
+        "chance": round(1 / len(named.classes), 5),
+        "largest": float(np.bincount(named.truth).max() / len(named.truth)),
+    }
+
+
+def _protocol(queries: int, seeds: int, size: int, shots: Sequence[int]) -> dict[str, Any]:
+    from recollect import __version__
+
+    return {
+        "queries": queries,
+        "seeds": seeds,
+        "size": size,
+        "shots": list(shots),
+        "recollect": __version__,
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+    }

@@ -1,0 +1,1 @@
+"""Memorization-based inference: a network replayed from a table."""

@@ -1,0 +1,208 @@
+"""The part of the exported header that is the same for every table."""
+
+from __future__ import annotations
+
+BODY = r"""
+#define LOOKUP_H_BYTES ((LOOKUP_STATE + 7) / 8)
+#define LOOKUP_PHI_BYTES ((LOOKUP_PHI + 7) / 8)
+#define LOOKUP_KEY_BYTES (LOOKUP_H_BYTES * LOOKUP_H_BITS + 2 + LOOKUP_PHI_BYTES * LOOKUP_PHI_BITS)
+#define LOOKUP_VALUE_BYTES (LOOKUP_H_BYTES * LOOKUP_H_BITS + 2 + LOOKUP_ANSWER_BYTES)
+#define LOOKUP_KEPT (LOOKUP_BEAM > 0 ? LOOKUP_BEAM : 1)
+
+typedef struct { int64_t distance; int32_t row; } lookup_near;
+
+static int lookup_ones(uint64_t x)
+{
+    x -= x >> 1 & UINT64_C(0x5555555555555555);
+    x = (x & UINT64_C(0x3333333333333333)) + (x >> 2 & UINT64_C(0x3333333333333333));
+    x = (x + (x >> 4)) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    return (int)(x * UINT64_C(0x0101010101010101) >> 56);
+}
+
+static uint64_t lookup_word(const unsigned char *bytes, int count)
+{
+    uint64_t word = 0;
+    int i;
+    if (count >= 8)
+        return (uint64_t)bytes[0] | (uint64_t)bytes[1] << 8 | (uint64_t)bytes[2] << 16
+            | (uint64_t)bytes[3] << 24 | (uint64_t)bytes[4] << 32 | (uint64_t)bytes[5] << 40
+            | (uint64_t)bytes[6] << 48 | (uint64_t)bytes[7] << 56;
+    for (i = 0; i < count; i++)
+        word |= (uint64_t)bytes[i] << 8 * i;
+    return word;
+}
+
+/* Sum of the differences of codes of one or two bits, plane by plane. */
+static int lookup_apart(const unsigned char *a, const unsigned char *b, int bytes, int bits)
+{
+    int total = 0, at;
+    for (at = 0; at < bytes; at += 8) {
+        uint64_t high = lookup_word(a + at, bytes - at);
+        uint64_t x = high ^ lookup_word(b + at, bytes - at);
+        if (bits == 1) {
+            total += lookup_ones(x);
+        } else {
+            uint64_t low = lookup_word(a + bytes + at, bytes - at);
+            uint64_t y = low ^ lookup_word(b + bytes + at, bytes - at);
+            total += 2 * lookup_ones(x) + lookup_ones(y) - 2 * lookup_ones(x & y & (high ^ low));
+        }
+    }
+    return total;
+}
+
+static int64_t lookup_distance(const unsigned char *a, const unsigned char *b)
+{
+    const int place = LOOKUP_H_BYTES * LOOKUP_H_BITS;
+    int column = a[place] - b[place], row = a[place + 1] - b[place + 1];
+    if (column < 0) column = -column;
+    if (row < 0) row = -row;
+    return (int64_t)LOOKUP_COST_H * lookup_apart(a, b, LOOKUP_H_BYTES, LOOKUP_H_BITS)
+        + (int64_t)LOOKUP_COST_L * (column + row)
+        + (int64_t)LOOKUP_COST_PHI
+            * lookup_apart(a + place + 2, b + place + 2, LOOKUP_PHI_BYTES, LOOKUP_PHI_BITS);
+}
+
+/* Write what is seen around a place into the last part of a key. */
+static void lookup_glimpse(const uint8_t *image, int column, int row, unsigned char *key)
+{
+    int patch, i, j, number = 0, byte;
+    for (byte = 0; byte < LOOKUP_PHI_BYTES * LOOKUP_PHI_BITS; byte++)
+        key[byte] = 0;
+    for (patch = 0; patch < LOOKUP_PATCHES; patch++) {
+        const int cell = lookup_cell_sides[patch], half = cell * LOOKUP_CELLS / 2;
+        const int64_t area = (int64_t)cell * cell, span = area * (LOOKUP_HIGH - LOOKUP_LOW);
+        const int64_t levels = (1 << LOOKUP_PHI_BITS) - 1;
+        for (i = 0; i < LOOKUP_CELLS; i++) {
+            for (j = 0; j < LOOKUP_CELLS; j++, number++) {
+                int top = row - half + i * cell, left = column - half + j * cell;
+                int bottom = top + cell, right = left + cell, r, c;
+                int64_t sum = 0, scaled, code;
+                if (top < 0) top = 0;
+                if (left < 0) left = 0;
+                if (bottom > LOOKUP_SIDE) bottom = LOOKUP_SIDE;
+                if (right > LOOKUP_SIDE) right = LOOKUP_SIDE;
+                for (r = top; r < bottom; r++)
+                    for (c = left; c < right; c++)
+                        sum += image[r * LOOKUP_SIDE + c];
+                scaled = 2 * levels * (sum - area * LOOKUP_LOW) + span;
+                code = scaled < 0 ? 0 : scaled / (2 * span);
+                if (code > levels) code = levels;
+                for (byte = 0; byte < LOOKUP_PHI_BITS; byte++)
+                    if (code >> (LOOKUP_PHI_BITS - 1 - byte) & 1)
+                        key[byte * LOOKUP_PHI_BYTES + number / 8]
+                            |= (unsigned char)(1 << number % 8);
+            }
+        }
+    }
+}
+
+/* Keep the nearest few, nearest first; ties to the lower row. */
+static int lookup_keep(lookup_near *kept, int count, int most, int64_t distance, int32_t row)
+{
+    int at = count < most ? count : most - 1;
+    if (count == most && (distance > kept[at].distance
+            || (distance == kept[at].distance && row > kept[at].row)))
+        return count;
+    while (at > 0 && (kept[at - 1].distance > distance
+            || (kept[at - 1].distance == distance && kept[at - 1].row > row))) {
+        kept[at] = kept[at - 1];
+        at--;
+    }
+    kept[at].distance = distance;
+    kept[at].row = row;
+    return count < most ? count + 1 : count;
+}
+
+#if LOOKUP_BEAM > 0
+/* As above, but ties to what came first, which is how ways down are kept. */
+static int lookup_open(lookup_near *kept, int count, int64_t distance, int32_t center)
+{
+    int at = count < LOOKUP_KEPT ? count : LOOKUP_KEPT - 1;
+    if (count == LOOKUP_KEPT && distance >= kept[at].distance)
+        return count;
+    while (at > 0 && kept[at - 1].distance > distance) {
+        kept[at] = kept[at - 1];
+        at--;
+    }
+    kept[at].distance = distance;
+    kept[at].row = center;
+    return count < LOOKUP_KEPT ? count + 1 : count;
+}
+
+static int lookup_nearest(const unsigned char *query, int part, lookup_near *kept, int most)
+{
+    lookup_near ways[LOOKUP_KEPT], next[LOOKUP_KEPT];
+    int count = 0, more, i, found = 0;
+    int32_t at;
+    for (at = lookup_node_start[lookup_roots[part]];
+            at < lookup_node_start[lookup_roots[part] + 1]; at++)
+        count = lookup_open(ways, count,
+            lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
+    do {
+        int total = 0;
+        more = 0;
+        for (i = 0; i < count; i++)
+            if (lookup_child[ways[i].row] < 0)
+                total = lookup_open(next, total, ways[i].distance, ways[i].row);
+        for (i = 0; i < count; i++) {
+            const int32_t node = lookup_child[ways[i].row];
+            if (node < 0) continue;
+            more = 1;
+            for (at = lookup_node_start[node]; at < lookup_node_start[node + 1]; at++)
+                total = lookup_open(next, total,
+                    lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
+        }
+        if (more) {
+            for (i = 0; i < total; i++) ways[i] = next[i];
+            count = total;
+        }
+    } while (more);
+    for (i = 0; i < count; i++)
+        for (at = lookup_leaf_start[ways[i].row]; at < lookup_leaf_start[ways[i].row + 1]; at++) {
+            const int32_t row = lookup_leaf_rows[at];
+            found = lookup_keep(kept, found, most,
+                lookup_distance(query, lookup_keys + (int64_t)row * LOOKUP_KEY_BYTES), row);
+        }
+    return found;
+}
+#else
+static int lookup_nearest(const unsigned char *query, int part, lookup_near *kept, int most)
+{
+    int found = 0;
+    int32_t row;
+    for (row = lookup_parts[part]; row < lookup_parts[part + 1]; row++)
+        found = lookup_keep(kept, found, most,
+            lookup_distance(query, lookup_keys + (int64_t)row * LOOKUP_KEY_BYTES), row);
+    return found;
+}
+#endif
+
+/* Return the class of one image, from 0. */
+static int lookup_predict(const uint8_t *image)
+{
+    unsigned char key[LOOKUP_KEY_BYTES] = {0};
+    const int place = LOOKUP_H_BYTES * LOOKUP_H_BITS;
+    int64_t votes[LOOKUP_CLASSES] = {0};
+    lookup_near kept[LOOKUP_K] = {{0, 0}};
+    int step, i, found = 0, best = 0;
+    key[place] = key[place + 1] = LOOKUP_SIDE / 2;
+    for (step = 0; step < LOOKUP_STEPS; step++) {
+        const unsigned char *value;
+        lookup_glimpse(image, key[place], key[place + 1], key + place + 2);
+        found = lookup_nearest(key, LOOKUP_PER_STEP ? step : 0, kept,
+            step == LOOKUP_STEPS - 1 ? LOOKUP_K : 1);
+        value = lookup_values + (int64_t)kept[0].row * LOOKUP_VALUE_BYTES;
+        for (i = 0; i < place + 2; i++)
+            key[i] = value[i];
+    }
+    for (i = 0; i < found; i++) {
+        const unsigned char *answer = lookup_values
+            + (int64_t)kept[i].row * LOOKUP_VALUE_BYTES + place + 2;
+        votes[answer[0] + (LOOKUP_ANSWER_BYTES > 1 ? answer[LOOKUP_ANSWER_BYTES - 1] << 8 : 0)]
+            += (1 << 20) / (2 + i);
+    }
+    for (i = 1; i < LOOKUP_CLASSES; i++)
+        if (votes[i] > votes[best]) best = i;
+    return best;
+}
+"""

@@ -1,0 +1,152 @@
+"""What the rows of a memory say of each other: who can be trusted, and how near is usual.
+
+All of it comes from one table, each row's nearest others, and is computed once for each version of
+the memory. Nothing is written into the memory; all of it can be thrown away at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from threading import RLock
+from typing import Any
+
+import numpy as np
+
+from recollect.memory.leave_one_out import DEEPEST, LeaveOneOut, Progress
+from recollect.memory.memory import Memory
+from recollect.readout.reliability import (
+    Reliability,
+    Tally,
+    apply,
+    factors,
+    factors_of,
+    factors_without_own,
+    tally,
+)
+from recollect.types import Codes, Doubles, Ids, Neighbors
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some rows, each asked about with itself left out.
+
+    Attributes:
+        ids: int64 ``(rows,)``. The rows asked about.
+        truth: int64 ``(rows,)``. Codes of their own labels; -1 in a memory of numbers.
+        values: ``(rows,)``. What they hold.
+        near: Their neighbors, as a vote without reliability sees them.
+        judged: The same neighbors under each reliability that was asked for; None stands for none.
+    """
+
+    ids: Ids
+    truth: Codes
+    values: Any
+    near: Neighbors
+    judged: dict[Reliability | None, Neighbors]
+
+
+class Peers:
+    """The rows of one memory, asked about each other.
+
+    Args:
+        memory: The rows.
+        deepest: Neighbors of a row that may be asked for.
+    """
+
+    def __init__(self, memory: Memory, *, deepest: int = DEEPEST) -> None:
+        self.memory = memory
+        self._lock = RLock()
+        self._table = LeaveOneOut(memory, deepest=deepest)
+        self._version = -1
+        self._tallies: dict[int, Tally] = {}
+        self._factors: dict[Reliability, Doubles] = {}
+        self._derived: dict[Any, Any] = {}
+
+    @property
+    def deepest(self) -> int:
+        """Neighbors of a row that may be asked for."""
+        return self._table.deepest
+
+    def follow(self, progress: Progress | None = None) -> LeaveOneOut:
+        """Bring everything to the memory's version; returns the table of nearest others."""
+        with self._lock:
+            table = self._table.update(progress)
+            if self._version != table.version:
+                self._version = table.version
+                self._tallies, self._factors, self._derived = {}, {}, {}
+            return table
+
+    def keep(self) -> bool:
+        """Keep the table in the cache of a durable memory that is open for writing."""
+        with self._lock:
+            return self.follow().keep()
+
+    def derived(self, name: Any, compute: Callable[[], Any]) -> Any:
+        """Compute something once for each version of the memory."""
+        with self._lock:
+            self.follow()
+            if name not in self._derived:
+                self._derived[name] = compute()
+            return self._derived[name]
+
+    def judged(self, near: Neighbors, reliability: Reliability | None) -> Neighbors:
+        """Let what a question found vote with its reliability."""
+        if reliability is None:
+            return near
+        with self._lock:
+            self.follow()
+            counts = self.counts(reliability.counted)
+            if reliability not in self._factors:
+                self._factors[reliability] = factors(counts, reliability)
+            return apply(
+                near, factors_of(near.ids, counts, self._factors[reliability]), reliability
+            )
+
+    def counts(self, counted: int) -> Tally:
+        """How often each row was retrieved among the first ``counted`` neighbors, and how."""
+        with self._lock:
+            table = self.follow()
+            if counted not in self._tallies:
+                near = table.neighbors(counted)
+                self._tallies[counted] = tally(near, self.own(table.ids).codes, share=table.share)
+            return self._tallies[counted]
+
+    def own(self, ids: Ids) -> Own:
+        """Labels or numbers of rows themselves."""
+        found = self.memory.look_up(ids[:, None], np.ones((len(ids), 1), np.float32))
+        codes = np.full(len(ids), -1) if found.codes is None else found.codes[:, 0]
+        return Own(codes, found.values[:, 0])
+
+    def blocks(
+        self, k: int, reliabilities: Sequence[Reliability | None] = (None,)
+    ) -> Iterator[Block]:
+        """Ask each row with itself left out, some thousands at a time.
+
+        Under a reliability a row's neighbors are judged by all rows but itself.
+        """
+        table = self.follow()
+        for ids, near in table.blocks(k):
+            own = self.own(ids)
+            judged = {
+                reading: near if reading is None else self._without_own(near, own.codes, reading)
+                for reading in reliabilities
+            }
+            yield Block(ids, own.codes, own.values, near, judged)
+
+    def _without_own(self, near: Neighbors, truth: Codes, reading: Reliability) -> Neighbors:
+        counts, share = self.counts(reading.counted), self._table.share
+        return apply(near, factors_without_own(counts, near, truth, reading, share=share), reading)
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What rows hold themselves.
+
+    Attributes:
+        codes: int64 ``(rows,)``: codes of their labels, or -1.
+        values: ``(rows,)`` labels or numbers, or ``(rows, width)`` vectors.
+    """
+
+    codes: Codes
+    values: Any

@@ -1,0 +1,327 @@
+"""Search by inverted lists: most rows are not looked at, and the recall that costs is held.
+
+Who is found may be short of a true neighbor; what is found is not approximate. Candidates come out
+of the lists by id. Those that were removed, are not allowed or are excluded are dropped, the others
+get the similarity of ``scoring.similarity`` from their keys, and are ordered by it and by id. Where
+more rows tie than candidates were taken, more are taken, so that the smallest ids of equal rows are
+kept as in an exact search. Every step is by query, so a query has one answer alone and in a batch.
+
+Searches stay exact until the lists are trained, for few rows, for a filter that few rows pass, for
+a k of a large share of the rows, and where lists would not save anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.index import scoring
+from recollect.index.blocks import Snapshot
+from recollect.index.exact import ExactIndex
+from recollect.index.keeper import Keeper, trust
+from recollect.index.policy import Approximate
+from recollect.index.training import Trained, regular_sizes
+from recollect.types import Doubles, Floats, Ids, Metric
+
+QUERIES = 256  # in a block
+ROUNDS = 4  # of taking more candidates, before a query is answered exactly
+WIDER, DEEPER = 4, 2  # how many more are taken, and how many more lists are looked into
+
+
+@dataclass(frozen=True, slots=True)
+class Switches:
+    """Where a search by lists would gain nothing, and an exact one takes its place.
+
+    Attributes:
+        gain: Lists are used where they read less than one in so many rows.
+        few_allowed: A filter that so few rows pass is answered exactly, and one
+        allowed_share: that one in so many rows pass.
+        excluded: So many ids may be excluded for a query.
+    """
+
+    gain: float = 3.0
+    few_allowed: int = 20_000
+    allowed_share: int = 50
+    excluded: int = 1024
+
+
+DEFAULT_SWITCHES = Switches()
+
+
+class ApproximateIndex:
+    """Finds most of the k nearest rows while it looks at few; see the module's description.
+
+    One thread may write while others search.
+
+    Args:
+        dim: Width of a key.
+        metric: As for ``ExactIndex``; under Manhattan every search is exact.
+        metric_weights: Likewise.
+        policy: The recall to hold and how; not read where a keeper is given.
+        exact: The index that holds the rows and answers what lists should not; a new one if None.
+        vouch: Called with ids before their keys are read, with None before all keys are; raises if
+            a key is not what was written.
+        keeper: Of the lists; a new one if None.
+        switches: When to search exactly.
+
+    Raises:
+        InvalidParameter: An argument is out of its range.
+        MissingExtra: faiss is not installed.
+
+    Example:
+        >>> index = ApproximateIndex(2, policy=Approximate(least=2, background=False))
+        >>> index.add(np.array([7, 8]), np.array([[1.0, 0.0], [3.0, 4.0]]))
+        >>> index.search(np.array([[2.0, 0.0]]), k=3)[0]
+        array([[ 7,  8, -1]])
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        metric: Metric = "cosine",
+        *,
+        metric_weights: NDArray[Any] | None = None,
+        policy: Approximate | None = None,
+        exact: ExactIndex | None = None,
+        vouch: Callable[[Ids | None], None] = trust,
+        keeper: Keeper | None = None,
+        switches: Switches = DEFAULT_SWITCHES,
+    ) -> None:
+        # Holds no rows, and refuses the arguments that an exact index refuses.
+        self._judge = ExactIndex(dim, metric, metric_weights=metric_weights)
+        self._exact = exact or ExactIndex(dim, metric, metric_weights=metric_weights)
+        self._dim, self._metric = self._judge.dim, metric
+        self._vouch, self._switches = vouch, switches
+        self.keeper = keeper or Keeper(metric, policy or Approximate())
+        self.keeper.serve(self._exact, vouch)
+
+    def __len__(self) -> int:
+        return len(self._exact)
+
+    def status(self) -> dict[str, Any]:
+        """Say how searches are answered now, as plain values for JSON."""
+        with self.keeper.reading() as trained:
+            lists = trained is not None and self._depth(10, trained) is not None
+        return {"engine": "lists" if lists else "exact", **self.keeper.status()}
+
+    def prepare(self) -> None:
+        """Train now if that is due, and wait until it is done."""
+        self.keeper.prepare()
+
+    # -- rows ----------------------------------------------------------------------------------
+
+    def add(self, ids: Ids, keys: NDArray[Any], *, norms: Doubles | None = None) -> None:
+        """Copy rows in, in effect for the next search; see ``ExactIndex.add``."""
+        self.keeper.enter(lambda: self._exact.add(ids, keys, norms=norms), np.asarray(ids))
+
+    def attach(self, ids: Ids, keys: NDArray[Any], *, norms: Doubles | None = None) -> None:
+        """Take rows in without a copy; see ``ExactIndex.attach``."""
+        self.keeper.enter(lambda: self._exact.attach(ids, keys, norms=norms), np.asarray(ids))
+
+    def remove(self, ids: Ids) -> None:
+        """Take rows out, in effect for the next search.
+
+        They leave the lists when some thousand have gathered, or before rows are added; an answer
+        never holds one, as every candidate is looked up among the rows that are here.
+
+        Raises:
+            UnknownIds: One of them is not in the index; nothing was removed.
+        """
+        self._exact.remove(ids)
+        self.keeper.leave(np.unique(ids))
+
+    # -- search --------------------------------------------------------------------------------
+
+    def search(
+        self,
+        queries: Floats,
+        k: int,
+        *,
+        allowed: Ids | None = None,
+        exclude: Sequence[Ids] | Ids | None = None,
+    ) -> tuple[Ids, Floats]:
+        """Return the k nearest rows that the lists give; arguments and order as ``ExactIndex``'s.
+
+        Where fewer than k rows lie in the lists that are near, more lists are looked into, so that
+        there are fewer than k only where fewer take part.
+        """
+        ids, similarity = self._judge.search(queries, k, allowed=allowed, exclude=exclude)
+        self.keeper.follow()
+        trained = self.keeper.trained
+        depth = None if trained is None else self._depth(int(k), trained)
+        barred = _padded(exclude)
+        if depth is None or trained is None or self._too_few(allowed, barred):
+            return self._exactly(queries, k, allowed, exclude)
+        if allowed is not None:
+            allowed = np.unique(np.asarray(allowed, np.int64))
+            # Of the rows in a list only some pass, so as many more lists hold k of them.
+            depth = min(trained.reach.lists, -(-depth * len(self) // len(allowed)))
+        vectors = np.asarray(queries)
+        asked = _Asked(int(k), depth, trained, allowed)
+        for start in range(0, len(vectors), QUERIES):
+            part = slice(start, start + QUERIES)
+            some = np.ascontiguousarray(vectors[part], np.float32)
+            without = None if barred is None else barred[part]
+            ids[part], similarity[part] = self._block(some, asked, without)
+        return ids, similarity
+
+    def _too_few(self, allowed: Ids | None, barred: Ids | None) -> bool:
+        """Tell whether so few rows take part that none need be left out."""
+        switches = self._switches
+        few = max(switches.few_allowed, len(self) // switches.allowed_share)
+        excluded = 0 if barred is None else barred.shape[1]
+        return excluded > switches.excluded or (allowed is not None and len(allowed) <= few)
+
+    def _depth(self, k: int, trained: Trained) -> int | None:
+        """Return how many lists to look into; None where that would not pay."""
+        depth = trained.depth(k)
+        rows = len(self)
+        # So many rows lie in them, if all lists are as long.
+        within = depth * rows // trained.reach.lists
+        if rows < self.keeper.policy.least or self._switches.gain * max(within, 4 * k) > rows:
+            return None
+        return depth
+
+    def _exactly(
+        self,
+        queries: Floats,
+        k: int,
+        allowed: Ids | None,
+        exclude: Sequence[Ids] | Ids | None,
+    ) -> tuple[Ids, Floats]:
+        self._vouch(allowed)
+        return self._exact.search(queries, k, allowed=allowed, exclude=exclude)
+
+    def _block(self, queries: Floats, asked: _Asked, barred: Ids | None) -> tuple[Ids, Floats]:
+        """Answer a block of queries, each with as many candidates as it needs."""
+        ids = np.full((len(queries), asked.k), -1)
+        similarity = np.full(ids.shape, -np.inf, np.float32)
+        sizes = scoring.measure(queries)
+        waiting = np.flatnonzero(regular_sizes(self._metric, sizes))
+        odd = np.flatnonzero(~regular_sizes(self._metric, sizes))
+        extra = 0 if barred is None else barred.shape[1]
+        count, depth = asked.trained.candidates(asked.k) + extra, asked.depth
+        for _ in range(ROUNDS):
+            if not len(waiting):
+                break
+            without = None if barred is None else barred[waiting]
+            found, near, done = self._round(
+                queries[waiting], sizes[waiting], asked, depth, count, without
+            )
+            ids[waiting[done]], similarity[waiting[done]] = found[done], near[done]
+            waiting = waiting[~done]
+            count = min(count * WIDER, asked.trained.lists.rows)
+            depth = min(depth * DEEPER, asked.trained.reach.lists)
+        rest = np.concatenate([waiting, odd])
+        if len(rest):
+            without = None if barred is None else barred[rest]
+            ids[rest], similarity[rest] = self._exactly(
+                queries[rest], asked.k, asked.allowed, without
+            )
+        return ids, similarity
+
+    def _round(
+        self,
+        queries: Floats,
+        sizes: Doubles,
+        asked: _Asked,
+        depth: int,
+        count: int,
+        barred: Ids | None,
+    ) -> tuple[Ids, Floats, NDArray[np.bool_]]:
+        """Answer queries from so many lists and candidates; tells which answers are settled."""
+        snapshot = self._exact.snapshot
+        with self.keeper.reading():
+            candidates, scores = asked.trained.find(queries, sizes, depth, count, asked.allowed)
+        full = candidates[:, -1] >= 0  # as many as were asked for: there may be more
+        last = np.where(full, scores[:, -1], -np.inf)
+        candidates, scores = asked.trained.with_odd(candidates, scores)
+        ids, similarity, lowest, wanted = self._scored(
+            snapshot, queries, sizes, candidates, scores, barred, asked.k
+        )
+        # A row left out might tie with the worst that was taken, or belong before it.
+        settled = ~full | ((lowest > last) & (wanted >= asked.k))
+        every = depth >= asked.trained.reach.lists
+        return ids, similarity, settled & ((wanted >= asked.k) | every)
+
+    def _scored(
+        self,
+        snapshot: Snapshot,
+        queries: Floats,
+        sizes: Doubles,
+        candidates: Ids,
+        scores: Floats,
+        barred: Ids | None,
+        k: int,
+    ) -> tuple[Ids, Floats, Floats, NDArray[np.intp]]:
+        """Score candidates from their keys.
+
+        Returns:
+            Ids and similarity, ``(queries, k)``; the lowest score of lists among them; and how
+            many candidates could be used.
+        """
+        slots = snapshot.locate(candidates.reshape(-1)).reshape(candidates.shape)
+        usable = slots >= 0
+        if barred is not None:
+            usable &= ~(candidates[:, :, None] == barred[:, None, :]).any(axis=2)
+        self._vouch(np.unique(candidates[usable]))
+        similarity = np.full(candidates.shape, -np.inf, np.float32)
+        query, place = np.nonzero(usable)
+        similarity[query, place] = self._similarity(
+            snapshot, queries, sizes, query, slots[query, place]
+        )
+        order = np.lexsort((candidates, -similarity), axis=-1)[:, :k]
+        found = np.take_along_axis(usable, order, axis=1)
+        ids = np.full((len(queries), k), -1)
+        best = np.full((len(queries), k), -np.inf, np.float32)
+        width = order.shape[1]
+        ids[:, :width] = np.where(found, np.take_along_axis(candidates, order, axis=1), -1)
+        best[:, :width] = np.take_along_axis(similarity, order, axis=1)
+        lowest = np.where(found, np.take_along_axis(scores, order, axis=1), np.inf).min(axis=1)
+        return ids, best, lowest, np.count_nonzero(usable, axis=1)
+
+    def _similarity(
+        self,
+        snapshot: Snapshot,
+        queries: Floats,
+        sizes: Doubles,
+        query: NDArray[np.intp],
+        slots: NDArray[np.intp],
+    ) -> Floats:
+        similarity = np.empty(len(slots), np.float32)
+        step = max(1, scoring.CHUNK // self._dim)
+        for start in range(0, len(slots), step):
+            part = slice(start, start + step)
+            keys, row_sizes = snapshot.gather(slots[part])
+            similarity[part] = scoring.similarity(
+                self._metric, queries[query[part]], keys, query_sizes=sizes[query[part]],
+                row_sizes=row_sizes,
+            )  # fmt: skip
+        return similarity
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What all queries of a search have in common."""
+
+    k: int
+    depth: int
+    trained: Trained
+    allowed: Ids | None
+
+
+def _padded(exclude: Sequence[Ids] | Ids | None) -> Ids | None:
+    """Ids to leave out as int64 ``(queries, m)``, -1 for nothing."""
+    if exclude is None:
+        return None
+    if isinstance(exclude, np.ndarray) and exclude.dtype != object:
+        return exclude.reshape(len(exclude), -1).astype(np.int64)
+    widest = max((len(part) for part in exclude), default=0)
+    padded = np.full((len(exclude), widest), -1)
+    for row, part in zip(padded, exclude, strict=True):
+        row[: len(part)] = part
+    return padded

@@ -1,0 +1,257 @@
+"""Training lists, measuring how deep to search them, and telling when that is out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recollect.index.blocks import Snapshot
+from recollect.index.coarse import LARGEST_SIZE
+from recollect.index.exact import ExactIndex
+from recollect.index.gate import Gate
+from recollect.index.lists import POINTS, Lists, train
+from recollect.index.policy import Approximate
+from recollect.index.recall import Reach
+from recollect.types import Doubles, Floats, Ids, Mask, Metric
+
+NEIGHBORS = 100  # of each row of the sample; recall for a larger k is taken to be that for 100
+ASKED = 64  # rows of the sample asked at a time, so that other searches get their turn
+STEP = 1 << 15  # rows read at a time
+MOST_LISTS = 1 << 14
+SPARES = ((1, 16), (2, 32), (4, 64), (8, 128))  # candidates: so many times k, and so many more
+CHECKED = 10  # the k at which the search itself is held against an exact one
+LOSS = 0.25  # of the neighbors that may be missed, the share that 8 bits a number may cost
+CHANGED, GROWN = 0.2, 2.0  # shares of the rows that make figures and centers out of date
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """Lists with rows in them, and what was measured of them.
+
+    Attributes:
+        lists: The lists.
+        metric: How rows are compared.
+        recall: What was wanted.
+        reach: Where the neighbors of the sample lie.
+        spare: How many times k candidates are taken, and how many more.
+        rows_measured: Rows there were when this was measured.
+        rows_trained: Rows there were when the centers were found.
+        measured: Recall at 10 that a search of the sample had.
+        odd: Rows too long for float32 arithmetic, which are candidates for every query.
+    """
+
+    lists: Lists
+    metric: Metric
+    recall: float
+    reach: Reach
+    spare: tuple[int, int]
+    rows_measured: int
+    rows_trained: int
+    measured: float
+    odd: set[int] = field(default_factory=set)
+
+    @property
+    def ids(self) -> Ids:
+        """int64, sorted: all rows that may be found."""
+        return np.sort(np.concatenate([self.lists.ids(), np.array(sorted(self.odd), np.int64)]))
+
+    def depth(self, k: int) -> int:
+        """Return how many lists must be looked into."""
+        loss = LOSS if self.lists.storage == "8bit" else 0.0
+        return self.reach.depth(k=k, recall=1 - (1 - self.recall) * (1 - loss))
+
+    def candidates(self, k: int) -> int:
+        """Return how many candidates are taken out of the lists."""
+        times, more = self.spare
+        return max(1, min(self.lists.rows, times * k + more))
+
+    def find(
+        self, queries: Floats, sizes: Doubles, depth: int, count: int, allowed: Ids | None = None
+    ) -> tuple[Ids, Floats]:
+        """Return candidates of regular queries and their scores; see ``Lists.find``."""
+        prepared = self.lists.prepare(queries, sizes)
+        return self.lists.find(prepared, self.lists.probe(prepared, depth), count, allowed)
+
+    def with_odd(self, ids: Ids, scores: Floats) -> tuple[Ids, Floats]:
+        """Put the odd rows behind the candidates of every query."""
+        if not self.odd:
+            return ids, scores
+        odd = np.broadcast_to(np.array(sorted(self.odd), np.int64), (len(ids), len(self.odd)))
+        high = np.full(odd.shape, np.inf, np.float32)
+        return np.concatenate([ids, odd], axis=1), np.concatenate([scores, high], axis=1)
+
+    def add(self, ids: Ids, keys: NDArray[Any], sizes: Doubles) -> None:
+        """Take rows in."""
+        regular = regular_sizes(self.metric, sizes)
+        if not regular.all():
+            self.odd.update(ids[~regular].tolist())
+            ids, keys, sizes = ids[regular], keys[regular], sizes[regular]
+        self.lists.add(ids, self.lists.prepare(keys, sizes))
+
+    def remove(self, ids: Ids) -> None:
+        """Take rows out."""
+        self.odd.difference_update(ids.tolist())
+        self.lists.remove(ids)
+
+    def facts(self) -> dict[str, Any]:
+        """What a user may want to know, as plain values for JSON."""
+        return {
+            "lists": len(self.lists),
+            "lists_searched": self.depth(CHECKED),
+            "candidates": self.candidates(CHECKED),
+            "measured_recall": round(self.measured, 4),
+            "measured_at_rows": self.rows_measured,
+        }
+
+
+def regular_sizes(metric: Metric, sizes: Doubles) -> Mask:
+    """Tell which rows or queries float32 arithmetic can compare."""
+    return np.ones(len(sizes), bool) if metric == "cosine" else sizes <= LARGEST_SIZE
+
+
+def drifted(trained: Trained, rows: int) -> Literal["train", "measure"] | None:
+    """Tell whether the rows have changed so much that lists or figures no longer fit them."""
+    if rows > GROWN * trained.rows_trained or GROWN * rows < trained.rows_trained:
+        return "train"
+    return (
+        "measure" if abs(rows - trained.rows_measured) > CHANGED * trained.rows_measured else None
+    )
+
+
+def live_ids(snapshot: Snapshot) -> Ids:
+    """int64, sorted: ids of all rows of a snapshot."""
+    parts = [
+        block.ids if block.live is None else block.ids[block.live] for block in snapshot.blocks
+    ]
+    return np.sort(np.concatenate([np.empty(0, np.int64), *parts]))
+
+
+def live_rows(snapshot: Snapshot) -> Iterator[tuple[Ids, NDArray[Any], Doubles]]:
+    """Go through ids, keys and sizes of all rows, some at a time, in the order they lie in."""
+    for block in snapshot.blocks:
+        for start in range(0, len(block), STEP):
+            part = slice(start, start + STEP)
+            ids, keys, sizes = block.ids[part], block.keys[part], block.sizes[part]
+            if block.live is not None:
+                here = block.live[part]
+                ids, keys, sizes = ids[here], keys[here], sizes[here]
+            yield ids, keys.astype(np.float32, copy=False), sizes
+
+
+def train_lists(exact: ExactIndex, metric: Metric, policy: Approximate) -> Trained:
+    """Make lists of all rows of an index, and measure them."""
+    snapshot = exact.snapshot
+    ids = live_ids(snapshot)
+    wanted = policy.lists or int(4 * np.sqrt(len(ids)))
+    count = max(1, min(wanted, MOST_LISTS, len(ids)))
+    rng = np.random.default_rng(policy.seed)
+    sample = np.sort(rng.choice(ids, min(len(ids), count * POINTS), replace=False))
+    keys, sizes = snapshot.gather(snapshot.locate(sample))
+    regular = regular_sizes(metric, sizes)
+    shell = Lists(metric, "flat", np.zeros((1, exact.dim), np.float32), np.empty(0, np.float32))
+    prepared = shell.prepare(keys[regular], sizes[regular])
+    del keys
+    centers, ranges = train(metric, policy.storage, prepared, count, seed=policy.seed)
+    del prepared
+    lists = Lists(metric, policy.storage, centers, ranges)
+    odd = _fill(lists, metric, snapshot)
+    return measure(exact, snapshot, metric, policy, lists, rows_trained=len(ids), odd=odd)
+
+
+def _fill(lists: Lists, metric: Metric, snapshot: Snapshot) -> set[int]:
+    """Put all rows into empty lists; returns those that belong into none."""
+    odd: set[int] = set()
+    assigned = []
+    for ids, keys, sizes in live_rows(snapshot):
+        regular = regular_sizes(metric, sizes)
+        odd.update(ids[~regular].tolist())
+        assigned.append(lists.assign(lists.prepare(keys[regular], sizes[regular])))
+    lists.reserve(np.bincount(np.concatenate(assigned), minlength=len(lists)))
+    for (ids, keys, sizes), where in zip(live_rows(snapshot), assigned, strict=True):
+        regular = regular_sizes(metric, sizes)
+        lists.add(ids[regular], lists.prepare(keys[regular], sizes[regular]), where)
+    return odd
+
+
+def measure(
+    exact: ExactIndex,
+    snapshot: Snapshot,
+    metric: Metric,
+    policy: Approximate,
+    lists: Lists,
+    *,
+    rows_trained: int,
+    odd: set[int],
+    gate: Gate | None = None,
+) -> Trained:
+    """Ask a sample of rows for their neighbors, exactly and by the lists.
+
+    Args:
+        exact: Knows the truth.
+        snapshot: The rows to sample from.
+        metric: How rows are compared.
+        policy: The recall that is wanted, and the size of the sample.
+        lists: What is measured.
+        rows_trained: Rows there were when the centers were found.
+        odd: Rows that are not in the lists.
+        gate: Of lists that are in use.
+    """
+    ids = live_ids(snapshot)
+    rng = np.random.default_rng(policy.seed + 1)
+    sample = np.sort(rng.choice(ids, min(len(ids), policy.sample), replace=False))
+    keys, sizes = snapshot.gather(snapshot.locate(sample))
+    regular = regular_sizes(metric, sizes)
+    sample, keys, sizes = sample[regular], keys[regular], sizes[regular]
+    k = max(1, min(NEIGHBORS, len(ids) - 1))
+    parts = [slice(start, start + ASKED) for start in range(0, len(sample), ASKED)]
+    truth = np.concatenate([exact.search(keys[part], k, exclude=sample[part])[0] for part in parts])
+    reach = Reach(_ranks(lists, metric, snapshot, lists.prepare(keys, sizes), truth), len(lists))
+    made = [
+        Trained(lists, metric, policy.recall, reach, spare, len(ids), rows_trained, 0.0, odd)
+        for spare in SPARES
+    ]
+    for trained in made:
+        with (gate or Gate()).shared():
+            share = _found(trained, keys, sizes, sample, truth[:, :CHECKED])
+        if share >= policy.recall or trained is made[-1]:
+            break
+    return Trained(
+        lists, metric, policy.recall, reach, trained.spare, len(ids), rows_trained, share, odd
+    )
+
+
+def _ranks(
+    lists: Lists, metric: Metric, snapshot: Snapshot, prepared: Floats, truth: Ids
+) -> NDArray[np.int64]:
+    """Count, for each true neighbor, the lists that are nearer to the query than its own."""
+    ranks = np.empty(truth.shape, np.int64)
+    for start in range(0, len(truth), ASKED):
+        part = slice(start, start + ASKED)
+        slots = snapshot.locate(truth[part].reshape(-1))
+        keys, sizes = snapshot.gather(np.maximum(slots, 0))
+        own = lists.assign(lists.prepare(keys, sizes)).reshape(truth[part].shape)
+        order = np.argsort(-lists.nearness(prepared[part]), axis=1, kind="stable")
+        place = np.empty_like(order)
+        np.put_along_axis(place, order, np.arange(len(lists))[None], axis=1)
+        # Nobody is to blame for a row that went meanwhile, or for one that is always a candidate.
+        here = ((slots >= 0) & regular_sizes(metric, sizes)).reshape(own.shape)
+        ranks[part] = np.where(here, np.take_along_axis(place, own, axis=1), 0)
+    return ranks
+
+
+def _found(trained: Trained, keys: Floats, sizes: Doubles, sample: Ids, truth: Ids) -> float:
+    """Share of the true neighbors that are among the candidates."""
+    k = truth.shape[1]
+    hits = 0
+    for start in range(0, len(sample), ASKED):
+        part = slice(start, start + ASKED)
+        found, scores = trained.find(
+            keys[part], sizes[part], trained.depth(k), trained.candidates(k) + 1
+        )
+        found, _ = trained.with_odd(found, scores)
+        hits += int((truth[part][:, :, None] == found[:, None, :]).any(axis=2).sum())
+    return hits / truth.size

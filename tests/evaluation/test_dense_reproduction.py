@@ -1,0 +1,154 @@
+"""The reproduction of dense memories: on made-up signals, small enough for every run."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from recollect.encoders import LocalStatistics
+from recollect.errors import InputError, InvalidParameter
+from recollect.evaluation import dense_baselines as baselines
+from recollect.evaluation.dense_data import Samples, Task, pyramids
+from recollect.evaluation.reproduce import dense_answers, dense_continual, dense_memory
+from recollect.evaluation.reproduce.dense_memory_page import page
+
+RECORDS, LENGTH = 10, 192
+
+
+def beats(seed):
+    """Two leads with a bump every 32 samples, and where the bumps are."""
+    rng = np.random.default_rng(seed)
+    place = (np.arange(LENGTH) + seed * 5) % 32
+    wave = (place < 8).astype(np.uint8)
+    signal = 200 * np.sin(np.pi * place / 8) * wave + rng.normal(size=LENGTH) * 10
+    return np.stack([signal, -signal], axis=1).astype(np.int16), wave
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """A folder with a set of signals in the form of the QT database."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "data" / "qtdb_ecg"
+    folder.mkdir(parents=True)
+    for split, first in (("train", 0), ("test", 100)):
+        records = [beats(first + at) for at in range(RECORDS)]
+        np.savez(
+            folder / f"{split}.npz",
+            names=np.array([f"sel{at}" for at in range(RECORDS)]),
+            offsets=np.arange(RECORDS + 1) * LENGTH,
+            signal_uV=np.concatenate([signal for signal, _ in records]),
+            labels=np.concatenate([wave for _, wave in records]),
+        )
+    return tmp_path / "data"
+
+
+def task(count=6):
+    """Two scenes of one axis with two labels, as a task of masks."""
+    encoder = LocalStatistics(1, levels=2, stride=4, scales=1)
+    signals, masks = zip(*(beats(seed) for seed in range(count)), strict=True)
+    levels = pyramids(encoder, signals, folder=None)
+    some = Samples(levels, list(masks), [f"film{at % 2}_{at}" for at in range(count)])
+    return Task("made up", "bumps", "labels", ("none", "bump"), 255, some,
+                np.array([4]), None, some)  # fmt: skip
+
+
+def test_the_whole_part_is_measured_and_written(data, tmp_path):
+    """Settings, our lines, the baselines, few samples, a page and a picture."""
+    report = dense_memory.run(data=data, models=tmp_path, out=tmp_path, part="ecg")
+
+    part = report["parts"]["ecg"]
+    names = [line["name"] for line in part["lines"]]
+    assert names == ["chosen", "linear head", "as published", "small convolutional head"]
+    assert all(0 <= line["miou"] <= 1 for line in part["lines"])
+    assert json.loads((tmp_path / "dense-memory.json").read_text()) == report
+    assert (tmp_path / "dense-memory.md").read_text() == page(report)
+    assert (tmp_path / "dense-memory-ecg.png").stat().st_size > 1000
+    assert not list(tmp_path.glob("*.part.json"))
+
+
+def test_settings_are_never_chosen_on_the_test_samples(data, tmp_path):
+    """What is asked while choosing comes from the training file."""
+    found = dense_memory.TASKS["ecg"](data, tmp_path)
+
+    memory, asked = found.to_choose()
+
+    assert set(asked.names).isdisjoint(memory.names)
+    assert [id(each) for each in asked.truth] == [id(found.train.truth[at]) for at in found.held]
+
+
+def test_a_part_that_was_stopped_goes_on_from_its_notes(tmp_path):
+    """What was measured is not measured again."""
+    path = tmp_path / "notes.json"
+    dense_answers.Steps(path).once("first", lambda: 1)
+
+    steps = dense_answers.Steps(path)
+
+    assert steps.once("first", lambda: 2) == 1
+    steps.finish()
+    assert not path.exists()
+
+
+def test_pyramids_are_computed_once(tmp_path):
+    """A second run reads them from the folder."""
+    encoder = LocalStatistics(1, levels=2)
+    signals = [np.arange(16.0), np.arange(20.0)]
+
+    first, second = (pyramids(encoder, signals, folder=tmp_path) for _ in range(2))
+
+    assert len(list(tmp_path.iterdir())) == 1
+    assert [level.shape for level in second[1]] == [(5, 13), (10, 13)]
+    assert all(
+        np.array_equal(one, two)
+        for pair in zip(first, second, strict=True)
+        for one, two in zip(*pair, strict=True)
+    )
+
+
+@pytest.mark.parametrize(("options", "error"), [({"part": "moon"}, InvalidParameter),
+                                                ({"limit": 3}, InvalidParameter),
+                                                ({"part": "ecg"}, InputError)])  # fmt: skip
+def test_what_cannot_be_measured_is_refused(tmp_path, options, error):
+    """An unknown part, too few samples, no data."""
+    with pytest.raises(error):
+        dense_memory.run(data=tmp_path, models=tmp_path, **options)
+
+
+def test_hypercolumns_hold_every_level_at_the_finest_cells():
+    """Each level of length 1, the coarser ones interpolated."""
+    coarse, fine = np.array([[3.0, 4.0]]), np.array([[2.0], [5.0]])
+
+    columns = baselines.hypercolumns([coarse, fine])
+
+    assert columns == pytest.approx(np.array([[0.6, 0.8, 1.0], [0.6, 0.8, 1.0]]))
+
+
+def test_baselines_learn_what_is_easy(tmp_path, monkeypatch):
+    """Bumps are told from flat stretches by each of them."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+    easy = task()
+    heads = [
+        baselines.flat_search(easy.train, 2, 10_000),
+        baselines.linear_head(easy.train, 2),
+        baselines.conv_head(easy.train, 2, held=easy.train.take([4]), score=lambda *_: 1.0),
+    ]
+
+    for trained in heads:
+        shares = trained.answer(easy.train.pyramids[0])
+        wanted, _ = baselines.targets(easy.train.truth[0], (48,), 2)
+        assert (shares.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.8
+
+
+def test_tasks_one_after_another(tmp_path, monkeypatch):
+    """The memory's unlearning is exact; the table has a line for each method."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+    monkeypatch.setattr(dense_continual, "LABEL_GROUPS", ((0,), (1,)))
+
+    report = dense_continual.measure_continual(task(20))
+
+    for protocol in report["protocols"].values():
+        assert [line["name"] for line in protocol["lines"]] == [
+            "memory", "fine-tuned", "fine-tuned with replay", "joint training"
+        ]  # fmt: skip
+        assert protocol["lines"][0]["same_bits_as_never_taught"]

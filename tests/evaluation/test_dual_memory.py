@@ -1,0 +1,160 @@
+"""The measurements of the dual-memory reproduction, on synthetic pictures."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from recollect.evaluation.baselines import choose_tip, class_means, tda, tip_adapter
+from recollect.evaluation.named_images import NamedSet, load_named
+from recollect.evaluation.reproduce.dual_memory import Notebook, measure
+from recollect.evaluation.reproduce.dual_memory_cells import Cell
+from recollect.evaluation.reproduce.dual_memory_page import page
+from recollect.evaluation.reproduce.dual_memory_plots import pictures
+from recollect.readout.attention import unit
+
+EAST, NORTH = np.eye(2, dtype=np.float32)
+BOTH = np.stack([EAST, NORTH])
+
+
+@pytest.fixture(scope="module")
+def named():
+    """Four classes of pictures around four names, eight numbers each."""
+    random = np.random.default_rng(0)
+    text = unit(random.normal(size=(4, 8)))
+    codes, truth = np.tile(np.arange(4), 6), np.tile(np.arange(4), 5)
+    keys = unit(text[codes] + 0.4 * random.normal(size=(24, 8)))
+    queries = unit(text[truth] + 0.4 * random.normal(size=(20, 8)))
+    return NamedSet("synthetic", list("abcd"), text, keys, codes, queries, truth)
+
+
+@pytest.fixture(scope="module")
+def report(named):
+    pytest.importorskip("torch")
+    book = Notebook(None, None, 1)
+    found = measure({"synthetic": named}, {"synthetic": named}, book, 1, (0, 1, 2))
+    protocol = {"queries": 20, "seeds": 1, "size": 32, "shots": [0, 1, 2]}
+    found["protocol"] = protocol | {"recollect": "0", "python": "3", "cores": 1}
+    return json.loads(json.dumps(found | {"seconds": 1}))
+
+
+def test_the_page_shows_every_measurement(report):
+    """A table without lines, or a figure that is missing, is noticed here."""
+    text = page(report)
+
+    assert "| text alone |" in text
+    assert "| learned offsets, robust, logits, weights (1, 1, 1) |" in text
+    assert text.count("### ") == 1
+    assert "nan" not in text
+    assert "{" not in text
+
+
+def test_both_pictures_are_drawn(report):
+    """One panel a set, and one an order."""
+    pytest.importorskip("matplotlib")
+
+    drawn = pictures(report)
+
+    assert [len(drawn[name].axes) for name in ("by-shots", "streams")] == [1, 3]
+
+
+def test_shots_and_stream_depend_on_the_seed_alone(named):
+    """The same draw for every method, so that they can be compared in pairs."""
+    first, again, other = (Cell(named, 2, seed) for seed in (0, 0, 1))
+
+    assert np.array_equal(first.drawn()[0], again.drawn()[0])
+    assert not np.array_equal(first.drawn()[0], other.drawn()[0])
+    assert np.bincount(first.drawn()[1]).tolist() == [2, 2, 2, 2]
+
+
+def test_a_blocked_stream_shows_one_class_after_another(named):
+    """The order in which memories of the past do most harm."""
+    _, truth = Cell(named, 0, 0, "blocked").stream()
+
+    assert truth.tolist() == sorted(truth.tolist())
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    """Hours of measurements are not done twice."""
+    path = tmp_path / "cells.jsonl"
+    Notebook(path, None, 1).note("a", lambda: {"accuracy": 0.5})
+
+    again = Notebook(path, None, 1).note("a", lambda: pytest.fail("measured again"))
+
+    assert again == {"accuracy": 0.5}
+
+
+def test_nothing_is_begun_when_time_is_up():
+    """Results that are there are still given."""
+    book = Notebook(None, None, 1, {"a": {"result": 1}}, until=0.0)
+
+    assert book.note("a", dict) == 1
+    with pytest.raises(TimeoutError):
+        book.note("b", dict)
+
+
+# -- the methods it is compared with -----------------------------------------------------------
+
+
+def test_the_mean_of_a_class_has_length_one_and_none_of_an_empty_class():
+    """(3, 0) and (0, 4) average to (0.6, 0.8) times 2.5."""
+    rows = np.array([[3.0, 0.0], [0.0, 4.0]], np.float32)
+
+    means = class_means(rows, np.array([1, 1]), 2)
+
+    assert means.tolist() == [[0.0, 0.0], [pytest.approx(0.6), pytest.approx(0.8)]]
+
+
+def test_tip_adapter_adds_the_votes_of_all_shots():
+    """A query in the east: 100 + 2 (1 + e^-1) for the east with a shot each way."""
+    logits = tip_adapter(BOTH, BOTH, np.array([0, 0]), EAST[None], alpha=2.0, beta=1.0)
+
+    assert logits.tolist() == [[pytest.approx(100 + 2 * (1 + np.exp(-1))), 0.0]]
+
+
+def test_tip_adapter_is_tuned_on_shots_that_are_left_out():
+    """The text is wrong by 7.4 logits: 10 (1 - e^-2) of the shots is the first to outweigh it."""
+    text = unit([[1.0, 0.9], [0.9, 1.0]])
+    keys = np.stack([EAST, NORTH, EAST, NORTH])
+    codes, folds = np.array([1, 0, 1, 0]), np.array([0, 0, 1, 1])
+
+    assert choose_tip(text, keys, codes, folds) == (10.0, 2.0)
+
+
+def test_tip_adapter_with_a_single_fold_keeps_its_defaults():
+    """One shot a class leaves nothing to choose on."""
+    assert choose_tip(BOTH, BOTH, np.arange(2), np.zeros(2, int)) == (1.0, 5.5)
+
+
+def test_tda_keeps_the_three_surest_pictures_of_a_class():
+    """Four pictures in the east, the first least sure: it has gone when the fourth is read."""
+    stream = unit([[1.0, 0.9], EAST, EAST, EAST])
+
+    logits = tda(BOTH, stream, negative=None)
+
+    assert logits[3, 0] == pytest.approx(100 + 2.0 * 3)
+
+
+def test_tda_votes_against_classes_of_unsure_pictures():
+    """A picture of entropy 0.2 to 0.5 (of log 2) takes 0.117 from each class it might show."""
+    sure_of_east = np.log(0.93 / 0.07) / 100  # difference of cosines that gives 93 %
+    angle = np.pi / 4 - sure_of_east / np.sqrt(2)
+    x = np.array([[np.cos(angle), np.sin(angle)]], np.float32)
+
+    against = tda(BOTH, x, negative=None) - tda(BOTH, x)
+
+    np.testing.assert_allclose(against, [[0.117, 0.117]], atol=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("text", ["minilm", "clip"])
+def test_names_of_cifar10_are_better_than_chance_on_real_pictures(text):
+    """Real encoders, real maps: four tenths where chance is a tenth."""
+    from places import data, models
+
+    found = load_named(data(), models(), "cifar10", text=text, rows=10, queries=300)
+
+    right = (found.queries @ found.text.T).argmax(axis=1) == found.truth
+    assert right.mean() > 0.3

@@ -1,0 +1,206 @@
+"""Nearest rows: weighted Manhattan distance, ties to the lowest row, flat and by tree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from recollect.errors import DimensionMismatch, InvalidParameter
+from recollect.heads.lookup import search
+from recollect.heads.lookup.cluster import Growth, grow, grow_trees
+from recollect.heads.lookup.costs import check_weights, costs_of, whole_costs
+from recollect.heads.lookup.layout import Layout
+from recollect.heads.lookup.runs import Runs
+from recollect.heads.lookup.search import FlatSearch
+from recollect.heads.lookup.table import make_table
+from recollect.heads.lookup.tree import TreeSearch
+
+MOST = [1, 28, 3]
+
+
+def table_of(keys):
+    keys = np.array(keys, np.uint8)
+    answers = np.arange(len(keys))[:, None]
+    return make_table(Runs(np.arange(len(keys)), keys[:, None], keys[:, None, :1], answers))
+
+
+def test_distance_is_weighted_column_by_column():
+    """1 * 1 + 0.5 * 2 + 2 * 3 = 8."""
+    costs = whole_costs([1.0, 0.5, 2.0], MOST)
+
+    apart = costs.between(np.array([[0, 10, 0]], np.uint8), np.array([[1, 12, 3]], np.uint8))
+
+    assert (apart * costs.unit).tolist() == [[8.0]]
+
+
+def test_the_published_distance_is_divided_by_the_sum_of_the_weights():
+    """A glimpse code of 3 is one whole unit: (2 * 1 + 1 * 1 + 1 * 4) / 4 = 1.75."""
+    layout = Layout(side=28, glimpse=1, patches=1, state=1)
+    costs = costs_of(layout, (2.0, 1.0, 1.0))
+
+    apart = costs.between(np.array([[0, 10, 10, 0]], np.uint8), np.array([[1, 12, 8, 3]], np.uint8))
+
+    assert apart * costs.unit == pytest.approx(1.75)
+
+
+@pytest.mark.parametrize("queries", [1, 20], ids=["by bits", "by matrix product"])
+def test_the_lowest_row_wins_a_tie(queries):
+    """Both ways of comparing; rows 0 and 1 are both one code away."""
+    flat = FlatSearch(table_of([[0, 5, 0], [0, 7, 0], [1, 6, 3]]), whole_costs([1, 1, 1], MOST))
+
+    found = flat.nearest(np.tile(np.array([[0, 6, 0]], np.uint8), (queries, 1)), 0)
+
+    assert found.rows[:, 0].tolist() == [0] * queries
+    assert (found.distances * flat.costs.unit)[:, 0].tolist() == [1.0] * queries
+    assert found.comparisons.tolist() == [3] * queries
+
+
+def test_more_rows_than_there_are_end_in_minus_one():
+    """k larger than the table is normal on the first day."""
+    flat = FlatSearch(table_of([[0, 5, 0], [0, 9, 0]]), whole_costs([1, 1, 1], MOST))
+
+    found = flat.nearest(np.array([[0, 8, 0]], np.uint8), 0, k=3)
+
+    assert found.rows.tolist() == [[1, 0, -1]]
+    assert (found.distances * flat.costs.unit).tolist()[0][:2] == [1.0, 3.0]
+    assert found.distances[0, 2] == -1
+
+
+def test_a_weight_of_zero_hides_its_group():
+    """A single zero weight is allowed."""
+    flat = FlatSearch(table_of([[0, 0, 3], [1, 28, 0]]), whole_costs([0, 0, 1], MOST))
+
+    assert flat.nearest(np.array([[0, 0, 0]], np.uint8), 0).rows.tolist() == [[1]]
+
+
+@given(
+    keys=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 28), st.integers(0, 3)), min_size=1, max_size=12
+    ),
+    asked=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 28), st.integers(0, 3)), min_size=1, max_size=20
+    ),
+    k=st.integers(1, 4),
+)
+@settings(max_examples=60, deadline=None)
+def test_bits_products_and_columns_agree(keys, asked, k):
+    """The slow truth is the distance written out; both fast ways must find the same rows."""
+    table, costs = table_of(keys), whole_costs([1.0, 0.5, 2.0], MOST)
+    queries = np.array(asked, np.uint8)
+    truth = costs.between(queries, table.keys)
+    order = np.argsort(truth, axis=1, kind="stable")[:, :k]
+
+    whole = FlatSearch(table, costs).nearest(queries, 0, k)
+    alone = [FlatSearch(table, costs).nearest(queries[i : i + 1], 0, k) for i in range(len(asked))]
+
+    assert np.array_equal(whole.rows[:, : order.shape[1]], order)
+    assert np.array_equal(np.concatenate([one.rows for one in alone]), whole.rows)
+    assert np.array_equal(np.concatenate([one.distances for one in alone]), whole.distances)
+
+
+def test_blocks_of_queries_answer_like_one(monkeypatch):
+    """Large batches are cut so that distances stay small."""
+    random = np.random.default_rng(0)
+    table = table_of(random.integers(0, [2, 29, 4], (40, 3)))
+    queries = random.integers(0, [2, 29, 4], (30, 3)).astype(np.uint8)
+    flat = FlatSearch(table, whole_costs([1, 1, 1], MOST))
+    whole = flat.nearest(queries, 0, 2)
+
+    monkeypatch.setattr(search, "_BLOCK", 12 * 40)
+
+    assert np.array_equal(flat.nearest(queries, 0, 2).rows, whole.rows)
+
+
+def tree_search(keys, *, beam=1, branches=2, leaf=1):
+    table, costs = table_of(keys), whole_costs([1, 1, 1], MOST)
+    trees = grow_trees(table, costs, Growth(branches=branches, leaf=leaf))
+    return TreeSearch(table.keys, table.parts, trees, costs, beam=beam)
+
+
+def test_a_tree_of_two_clusters_finds_the_near_one():
+    """Two far groups of two: one center of two, then one of two rows or centers."""
+    keys = [[0, 0, 0], [0, 2, 0], [0, 20, 0], [0, 22, 0]]
+    found = tree_search(keys).nearest(np.array([[0, 20, 1], [0, 0, 1]], np.uint8), 0)
+
+    assert found.rows[:, 0].tolist() == [2, 0]
+    assert found.comparisons.tolist() == [5, 5]
+
+
+def test_every_row_lies_in_one_leaf():
+    """Nothing is lost, nothing is there twice."""
+    random = np.random.default_rng(0)
+    keys = np.unique(random.integers(0, [2, 29, 4], (200, 3)).astype(np.uint8), axis=0)
+    tree = grow(keys, whole_costs([1, 1, 1], MOST), Growth())
+
+    assert np.sort(tree.leaf_rows).tolist() == list(range(len(keys)))
+    assert np.diff(tree.leaf_start).max() <= 4
+
+
+def test_equal_clusters_are_dealt_out():
+    """Where the metric sees no difference between keys, the tree still ends."""
+    keys = np.array([[0, place, 0] for place in range(29)], np.uint8)
+    tree = grow(keys, whole_costs([1, 0, 1], MOST), Growth(branches=2, leaf=2))
+
+    assert np.sort(tree.leaf_rows).tolist() == list(range(29))
+
+
+def test_a_beam_that_keeps_everything_is_exact():
+    """As many ways as leaves: the tree finds what comparing with all rows finds."""
+    random = np.random.default_rng(1)
+    keys = np.unique(random.integers(0, [2, 29, 4], (60, 3)).astype(np.uint8), axis=0)
+    queries = random.integers(0, [2, 29, 4], (40, 3)).astype(np.uint8)
+    flat = FlatSearch(table_of(keys), whole_costs([1, 1, 1], MOST)).nearest(queries, 0, 3)
+
+    found = tree_search(keys, beam=64).nearest(queries, 0, 3)
+
+    assert np.array_equal(found.rows, flat.rows)
+    assert np.array_equal(found.distances, flat.distances)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_a_tree_answers_alone_as_in_a_batch(beam):
+    """Same question, same rows."""
+    random = np.random.default_rng(2)
+    keys = random.integers(0, [2, 29, 4], (100, 3))
+    queries = random.integers(0, [2, 29, 4], (20, 3)).astype(np.uint8)
+    tree = tree_search(keys, beam=beam, branches=4, leaf=4)
+    whole = tree.nearest(queries, 0, 2)
+
+    alone = [tree.nearest(queries[i : i + 1], 0, 2) for i in range(20)]
+
+    assert np.array_equal(np.concatenate([one.rows for one in alone]), whole.rows)
+    assert np.array_equal(np.concatenate([one.comparisons for one in alone]), whole.comparisons)
+
+
+@pytest.mark.parametrize(
+    "weights", [(0, 0, 0), (-1, 2, 2), (1, 1), (1, 1, np.nan), (1, np.inf, 1), "abc", None]
+)
+def test_weights_that_measure_nothing_are_refused(weights):
+    """A sum of zero, a negative one, NaN, or not three."""
+    with pytest.raises(InvalidParameter, match="weights"):
+        check_weights(weights)
+
+
+def test_keys_of_another_width_are_refused():
+    """The error names both widths."""
+    flat = FlatSearch(table_of([[0, 0, 0]]), whole_costs([1, 1, 1], MOST))
+
+    with pytest.raises(DimensionMismatch):
+        flat.nearest(np.zeros((1, 4), np.uint8), 0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"branches": 1}, {"leaf": 0}, {"starts": 0}, {"iterations": 0}], ids=str
+)
+def test_a_tree_that_cannot_grow_is_refused(wrong):
+    """One branch would never split anything."""
+    with pytest.raises(InvalidParameter):
+        Growth(**wrong)
+
+
+def test_a_beam_of_nothing_is_refused():
+    """At least one way down."""
+    with pytest.raises(InvalidParameter, match="beam"):
+        tree_search([[0, 0, 0]], beam=0)

@@ -1,0 +1,250 @@
+"""Bad input of a dense memory: one clear error each, sample and level named, nothing kept."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny_pyramids import EAST, NORTH, pair, random_mask, random_pyramid, signal
+
+from recollect import DenseMemoryRegressor, DenseMemorySegmenter, Memory
+from recollect.encoders import HashingTextEncoder, LocalStatistics
+from recollect.errors import (
+    DimensionMismatch,
+    DuplicateIds,
+    EmptyBatch,
+    InputError,
+    InvalidLabel,
+    InvalidParameter,
+    InvalidType,
+    LengthMismatch,
+    NonFinite,
+    UnknownIds,
+)
+
+GOOD = [signal(EAST, NORTH)], [[1, 2]]
+NAN = float("nan")
+
+BAD_SAMPLES = {
+    "another width on the fine level": (
+        [pair(EAST, [1.0], [0.0])], [[1, 2]], DimensionMismatch, "level 1 of sample 0",
+    ),
+    "another number of levels": ([signal(EAST)], [[1]], DimensionMismatch, "sample 0"),
+    "another dimension": (
+        [[np.ones((1, 1, 2)), np.ones((2, 2, 2))]], [np.ones((2, 2), int)], DimensionMismatch,
+        "sample 0",
+    ),
+    "levels of several dimensions": (
+        [[np.ones((1, 2)), np.ones((2, 2, 2))]], [[1, 2]], DimensionMismatch, "sample 0",
+    ),
+    "the finest level first": (
+        [[np.ones((2, 2)), np.ones((1, 2))]], [[1]], DimensionMismatch, "level 1 of sample 0",
+    ),
+    "NaN on the coarse level": (
+        [pair([NAN, 0.0], EAST, EAST)], [[1, 2]], NonFinite, "level 0 of sample 0",
+    ),
+    "infinity on the fine level of the second sample": (
+        [pair(EAST, EAST, EAST), pair(EAST, EAST, [np.inf, 0.0])], [[1, 2], [1, 2]], NonFinite,
+        "level 1 of sample 1",
+    ),
+    "no level at all": ([[]], [[1]], InputError, "sample 0"),
+    "an array where a list of levels should be": (
+        [np.ones((2, 2))], [[1, 2]], InputError, "sample 0",
+    ),
+    "text for features": ([[np.array([["a", "b"]])] * 2], [[1]], DimensionMismatch, "level 0"),
+    "a mask smaller than the finest grid": (
+        [pair(EAST, EAST, EAST)], [[1]], DimensionMismatch, "mask 0",
+    ),
+    "a mask of another dimension": (
+        [pair(EAST, EAST, EAST)], [[[1, 2]]], DimensionMismatch, "mask 0",
+    ),
+    "a mask that is all ignored": (
+        [pair(EAST, EAST, EAST)], [[255, 255]], InvalidLabel, "mask 0",
+    ),
+    "a label below zero": ([pair(EAST, EAST, EAST)], [[-1, 2]], InvalidLabel, "mask 0"),
+    "a mask of fractions": ([pair(EAST, EAST, EAST)], [[0.5, 2.0]], InvalidType, "mask 0"),
+    "more samples than masks": ([pair(EAST, EAST, EAST)] * 2, [[1, 2]], LengthMismatch, "masks"),
+    "nothing": ([], [], EmptyBatch, "X"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("pyramids", "masks", "error", "words"), BAD_SAMPLES.values(), ids=BAD_SAMPLES
+)
+def test_a_bad_sample_is_refused_by_name_and_nothing_is_kept(pyramids, masks, error, words):
+    """Teaching is all or nothing, and the message says where to look."""
+    head = DenseMemorySegmenter(k=1).fit([pair(EAST, EAST, NORTH)], [[1, 2]])
+    version = head.memory_.version
+
+    with pytest.raises(error, match=words):
+        head.partial_fit(pyramids, masks)
+
+    assert head.memory_.version == version
+
+
+@pytest.mark.parametrize(
+    ("target", "error"),
+    [([[NAN, NAN]], NonFinite), ([[np.inf, 1.0]], NonFinite), ([["a", "b"]], InvalidType),
+     ([[1.0]], DimensionMismatch)],
+)  # fmt: skip
+def test_a_bad_target_is_refused(target, error):
+    """All missing, infinite, no numbers, another size."""
+    with pytest.raises(error, match="mask 0"):
+        DenseMemoryRegressor(k=1).fit([signal(EAST, NORTH)], target)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"k": 0}, {"k": ()}, {"k": (4, 0)}, {"temperature": 0.0}, {"temperature": -1.0},
+     {"sparse_levels": -1}, {"sparse_levels": 1}, {"kernel": "cousins"},
+     {"message_passing": "loud"}, {"alpha": 1.0}, {"alpha": -0.1}, {"score": "total"},
+     {"level_weights": (1.0, 1.0)}, {"level_weights": (0.0,)}, {"position": -1.0},
+     {"balance": float("inf")}, {"prefilter": 0}, {"precision": "float64"}, {"order": "random"},
+     {"radius": 0}, {"links": 0}, {"link_temperature": 0.0}, {"tolerance": -1.0},
+     {"max_iterations": 0}, {"memory_cap": 1000}, {"retrieve": "pixel"}, {"encoder": 3}],
+    ids=str,
+)  # fmt: skip
+def test_an_option_out_of_its_range_is_refused(option):
+    """Before anything is read or written."""
+    with pytest.raises(InvalidParameter):
+        DenseMemorySegmenter(**{"k": 1} | option).fit(*GOOD)
+
+
+def test_a_median_of_vectors_is_refused():
+    """There is no order among them."""
+    with pytest.raises(InvalidParameter, match="median"):
+        DenseMemoryRegressor(reading="median").fit([signal(EAST)], [[[1.0, 2.0]]])
+
+
+def test_targets_of_several_widths_are_refused():
+    """One memory holds one kind of number."""
+    head = DenseMemoryRegressor(k=1).fit([signal(EAST)], [[1.0]])
+
+    with pytest.raises(InvalidParameter, match="width"):
+        head.partial_fit([signal(EAST)], [[[1.0, 2.0]]])
+
+
+def test_an_id_given_before_is_refused():
+    """Rows are replaced by forgetting and teaching, never silently."""
+    head = DenseMemorySegmenter(k=1).fit(*GOOD, ids=[4])
+
+    with pytest.raises(DuplicateIds):
+        head.partial_fit(*GOOD, ids=[4])
+
+
+def test_forgetting_what_is_not_there_is_refused():
+    """All or nothing."""
+    head = DenseMemorySegmenter(k=1).fit(*GOOD)
+
+    with pytest.raises(UnknownIds):
+        head.forget([0, 99])
+
+    assert len(head.memory_) == 1
+
+
+def test_relabelling_with_a_mask_of_another_size_is_refused():
+    """The row stays as it was."""
+    head = DenseMemorySegmenter(k=1).fit(*GOOD)
+
+    with pytest.raises(DimensionMismatch, match="mask 0"):
+        head.relabel(head.ids_, [[1]])
+
+    assert head.classes_.tolist() == [1, 2]
+
+
+def test_one_mask_for_two_ids_is_refused():
+    """One mask a sample."""
+    head = DenseMemorySegmenter(k=1).fit(GOOD[0] * 2, GOOD[1] * 2)
+
+    with pytest.raises(LengthMismatch):
+        head.relabel(head.ids_, [[1, 2]])
+
+
+@pytest.mark.parametrize("cell", [(2,), (-1,), (0, 0), "a"], ids=str)
+def test_a_cell_that_is_not_there_cannot_be_explained(cell):
+    """The message says what the grid is."""
+    head = DenseMemorySegmenter(k=1).fit(*GOOD)
+
+    with pytest.raises(InvalidParameter, match="no such cell"):
+        head.explain(signal(EAST, NORTH), cell)
+
+
+@pytest.mark.parametrize("size", [(0,), (2, 2), "wide", (1.5,)], ids=str)
+def test_a_size_that_does_not_fit_is_refused(size):
+    """As many whole numbers as the grid has axes."""
+    head = DenseMemorySegmenter(k=1).fit(*GOOD)
+
+    with pytest.raises(InvalidParameter, match="size"):
+        head.predict([signal(EAST, NORTH)], size=size)
+
+
+def test_a_single_image_instead_of_several_is_refused():
+    """A path alone would be read letter by letter."""
+    with pytest.raises(InputError, match="one thing"):
+        DenseMemorySegmenter(k=1).fit("scene.png", [[1]])
+
+
+def test_a_memory_of_other_values_is_refused():
+    """Labels of whole rows are no masks."""
+    memory = Memory.create(":memory:", dim=2)
+
+    with pytest.raises(InvalidParameter, match="arrays"):
+        DenseMemorySegmenter(memory=memory).fit(*GOOD)
+
+
+def test_a_regressor_refuses_the_memory_of_a_segmenter():
+    """It would read codes as depths."""
+    head = DenseMemorySegmenter(k=1).fit(*GOOD)
+
+    with pytest.raises(InvalidParameter, match="target"):
+        DenseMemoryRegressor(k=1, memory=head.memory_).predict([signal(EAST)])
+
+
+def test_diagnosis_needs_another_sample():
+    """Leaving the only one out leaves nothing."""
+    with pytest.raises(InvalidParameter, match="two samples"):
+        DenseMemorySegmenter(k=1).fit(*GOOD).diagnose()
+
+
+def test_a_sparse_memory_cannot_be_asked_about_itself():
+    """Its cells are gone; inputs must be given."""
+    head = DenseMemorySegmenter(k=1, sparse_levels=1).fit(
+        [random_pyramid(0), random_pyramid(1)], [random_mask(0, (4, 4)), random_mask(1, (4, 4))]
+    )
+
+    with pytest.raises(InvalidParameter, match="sparse"):
+        head.diagnose()
+
+
+def test_a_volume_with_nan_is_refused_by_name():
+    """The encoder says where, the head says which."""
+    volume = np.ones((8, 8, 8))
+    broken = volume.copy()
+    broken[1, 2, 3] = NAN
+    head = DenseMemorySegmenter(encoder=LocalStatistics(3, levels=2))
+
+    with pytest.raises(NonFinite, match="sample 1") as caught:
+        head.fit([volume, broken], [np.ones((8, 8, 8), int)] * 2)
+
+    assert "(1, 2, 3" in str(caught.value)
+
+
+def test_a_signal_shorter_than_one_cell_is_refused():
+    """Four samples to a cell of the coarsest level."""
+    head = DenseMemorySegmenter(encoder=LocalStatistics(1, levels=2))
+
+    with pytest.raises(DimensionMismatch, match="smaller than one cell"):
+        head.fit([np.arange(3.0)], [[1, 1, 1]])
+
+
+def test_a_mask_of_another_size_than_its_image_is_refused():
+    """With an encoder the size of the input is known, and must be met exactly."""
+    head = DenseMemorySegmenter(encoder=LocalStatistics(1, levels=2))
+
+    with pytest.raises(DimensionMismatch, match="mask 0"):
+        head.fit([np.arange(16.0)], [np.ones(32, int)])
+
+
+def test_an_encoder_without_maps_is_refused():
+    """A vector for a whole text says nothing of its places."""
+    with pytest.raises(InvalidParameter, match="pyramids"):
+        DenseMemorySegmenter(encoder=HashingTextEncoder()).fit(["a"], [[1]])

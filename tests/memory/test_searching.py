@@ -1,0 +1,143 @@
+"""A memory that is asked by lists: the rows decide what an answer may hold."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from recollect import Approximate, Memory
+from recollect.errors import CorruptMemory, InvalidParameter, MissingExtra
+
+POLICY = Approximate(recall=0.95, least=500, lists=32, sample=100, background=False)
+
+
+@pytest.fixture
+def keys():
+    rng = np.random.default_rng(5)
+    centers = rng.standard_normal((50, 16))
+    return (centers[rng.integers(0, 50, 2000)] + 0.4 * rng.standard_normal((2000, 16))).astype(
+        np.float32
+    )
+
+
+@pytest.fixture
+def place(tmp_path, keys):
+    with Memory.create(tmp_path / "m", dim=16) as memory:
+        memory.add(keys, (np.arange(2000) % 7).tolist())
+    return tmp_path / "m"
+
+
+def test_a_handle_searches_by_lists_if_it_is_asked_to(place, keys):
+    """The memory itself knows nothing of it: another handle searches exactly."""
+    with Memory.open(place, search=POLICY) as memory, Memory.open(place, read_only=True) as other:
+        assert memory.prepare()["engine"] == "lists"
+        assert memory.stats()["search"]["measured_recall"] >= 0.95
+        assert other.prepare() == {"engine": "exact"}
+        near, truth = memory.search(keys[:200], 10), other.search(keys[:200], 10)
+
+    assert (near.similarity >= truth.similarity[:, -1:]).mean() >= 0.95
+    assert near.values[:, 0].tolist() == (np.arange(200) % 7).tolist()
+
+
+def test_what_is_added_removed_and_restored_counts_in_the_next_answer(place, keys):
+    """Lists follow every write of the handle."""
+    with Memory.open(place, search=POLICY) as memory:
+        memory.prepare()
+        version = memory.version
+        memory.add(-keys[:1], [99])
+        added = memory.search(-keys[:1], 1)
+        memory.remove([3])
+        removed = memory.search(keys[3:4], 50)
+        memory.restore(version)
+        restored = memory.search(keys[3:4], 1)
+
+    assert added.values.tolist() == [[99]]
+    assert 3 not in removed.ids
+    assert restored.ids.tolist() == [[3]]
+
+
+def test_an_erased_row_is_in_no_list(place, keys):
+    """Erasing reads the rows anew; the lists that were trained stay, without the row."""
+    with Memory.open(place, search=POLICY) as memory:
+        memory.prepare()
+        memory.erase([3])
+
+        assert 3 not in memory.search(keys[3:4], 50).ids
+        assert 3 not in memory._view._index.keeper.trained.ids
+
+
+def test_a_reader_follows_a_writer_without_training_again(place, keys):
+    """Each commit gives the reader a new view; lists outlive it."""
+    with (
+        Memory.open(place) as writer,
+        Memory.open(place, read_only=True, search=POLICY) as reader,
+    ):
+        reader.prepare()
+        lists = reader._view._index.keeper.trained.lists
+        writer.remove([3])
+        writer.add(-keys[:1], [99], ids=[5000])
+
+        assert 3 not in reader.search(keys[3:4], 50).ids
+        assert reader.search(-keys[:1], 1).ids.tolist() == [[5000]]
+        assert reader._view._index.keeper.trained.lists is lists
+
+
+def test_a_filter_and_leave_one_out_work_by_lists(place, keys):
+    """The whole of `search` is there."""
+    with Memory.open(place, search=POLICY) as memory:
+        near = memory.search(keys[:20], 5, where="label = 3", exclude=np.arange(20))
+
+    assert (near.values == 3).all()
+    assert not (near.ids == np.arange(20)[:, None]).any()
+
+
+def test_past_versions_are_searched_exactly(place, keys):
+    """They are looked at once; training lists for them would take longer."""
+    with Memory.open(place, search=POLICY) as memory:
+        memory.remove([3])
+
+        assert memory.at(1).prepare() == {"engine": "exact"}
+        assert memory.at(1).search(keys[3:4], 1).ids.tolist() == [[3]]
+
+
+def test_a_damaged_key_among_the_candidates_is_noticed(place, keys):
+    """Every key that is scored by lists is compared with its checksum before."""
+    memory = Memory.open(place, search=POLICY, check=False)
+    memory.prepare()
+    memory._view.table.vouched[:] = False  # as after opening with lists from a file
+    path = next((place / "segments").iterdir())
+    with path.open("r+b") as file:
+        file.seek(3 * 64 + 5)
+        file.write(b"\xff")
+
+    with memory, pytest.raises(CorruptMemory, match="the key of row 3 was altered"):
+        memory.search(keys[3:4], 5)
+
+
+def test_a_memory_in_ram_can_search_by_lists(keys):
+    """For an experiment that needs no disk."""
+    memory = Memory.create(":memory:", dim=16, search=POLICY)
+    memory.add(keys, [0] * 2000)
+
+    assert memory.prepare()["engine"] == "lists"
+    assert memory.search(keys[:1], 1).ids.tolist() == [[0]]
+
+
+def test_an_unknown_search_is_refused_before_anything_is_made(tmp_path):
+    """A typing error must leave no empty memory behind."""
+    with pytest.raises(InvalidParameter, match="search is out of range"):
+        Memory.create(tmp_path / "m", dim=2, search="aproximate")
+
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_missing_faiss_is_named_when_the_memory_is_opened(place, monkeypatch):
+    """Not in the middle of the first search."""
+    monkeypatch.setitem(sys.modules, "faiss", None)
+
+    with pytest.raises(MissingExtra, match="needs faiss") as caught:
+        Memory.open(place, search="approximate")
+
+    assert caught.value.remedy == "pip install 'recollect[faiss]'"
