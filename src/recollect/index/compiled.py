@@ -75,7 +75,7 @@ class CompiledPass:
     @property
     def queries(self) -> int:
         """How many queries can be answered at a time."""
-        return max(1, CANDIDATES // (self._limits.cores * (2 * self._k + 64)))
+        return max(1, CANDIDATES // (self._limits.cores * (4 * self._k + 64)))
 
     def answer(
         self, batch: Batch, which: NDArray[np.intp], ids: Ids, similarity: Floats

@@ -7,7 +7,6 @@ there is taken.
 from __future__ import annotations
 
 import os
-import sys
 from dataclasses import dataclass
 from functools import cache
 
@@ -44,8 +43,8 @@ def choose(wish: str | None = None) -> Choice:
     Args:
         wish: ``"auto"``, a way, or ``"kernel:avx2"`` for a set of instructions; None for what
             ``RECOLLECT_SEARCH`` says. ``"auto"`` takes what ``recollect doctor --calibrate`` found
-            fastest on this machine; where that was not asked, the kernel if there is one, then
-            torch if it is loaded already (importing it takes seconds), then NumPy.
+            fastest on this machine; where that was not asked, the kernel if there is one, else
+            NumPy: torch takes seconds to import, and is slower for a large k.
 
     Raises:
         InvalidParameter: There is no such way, or not here.
@@ -84,8 +83,6 @@ def _chosen_here() -> Choice:
         return Choice(path, f"the fastest when measured here: {measured}", chosen)
     if found.kernel is not None:
         return Choice("kernel", f"{found.kernel.name}: {found.reason}", found.kernel)
-    if "torch" in sys.modules:
-        return Choice("torch", f"no compiled kernel ({found.reason}), but torch is loaded")
     return Choice("numpy", f"no compiled kernel: {found.reason}")
 
 

@@ -700,7 +700,7 @@ PUBLIC int recollect_search(Request *request)
 {
     Search search = {.request = request, .lanes = lanes_at(request->lanes)};
     if (request->threads > MOST_THREADS) request->threads = MOST_THREADS;
-    int64_t many = request->threads * request->count, room = 2 * request->k + 44;
+    int64_t many = request->threads * request->count, room = 4 * request->k + 64;
     Candidate *slab = malloc((size_t)(many * room) * sizeof *slab);
     search.lists = malloc((size_t)many * sizeof *search.lists);
     search.threshold = malloc((size_t)request->count * sizeof *search.threshold);
