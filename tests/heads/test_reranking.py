@@ -352,3 +352,11 @@ def test_an_endpoint_that_cannot_be_is_refused_when_it_is_made(options):
     """Not when the first question is asked."""
     with pytest.raises(InvalidParameter):
         VisionLanguageEndpoint(**({"address": "http://localhost", "model": "m"} | options))
+
+
+@pytest.mark.parametrize("key", ["SECRET\n", " SECRET", "SECRET\u2014", ""])
+def test_a_key_that_cannot_be_sent_is_refused_and_never_shown(key):
+    """A line end, read from a file, is the usual mistake; the empty one is one too."""
+    with pytest.raises(InvalidParameter) as refused:
+        VisionLanguageEndpoint("http://localhost", "m", key=key)
+    assert "CRET" not in str(refused.value)

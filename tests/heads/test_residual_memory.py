@@ -547,3 +547,21 @@ def test_the_largest_of_very_many_logits_are_found_in_groups():
     unknown = np.full(50, -1)
 
     assert np.array_equal(largest(logits, unknown, 16), np.argsort(-logits, axis=1)[:, :16])
+
+
+def test_numbers_are_followed_through_removals_and_additions_between_questions():
+    """What was read of the rows is brought up to date, not read anew."""
+    points, y = np.random.default_rng(3).normal(size=(30, 2)), np.arange(30.0)
+    base = LinearRegression().fit(points, y)
+    head = ResidualMemoryRegressor(base, k=3).fit(points, y)
+    head.predict(points)
+    head.forget(head.ids_[:5])
+    shorter = head.predict(points)
+    head.partial_fit(points[:5], y[:5], ids=np.arange(100, 105))
+    longer = head.predict(points)
+    fresh = ResidualMemoryRegressor(base, k=3).fit(points[5:], y[5:], ids=np.arange(5, 30))
+
+    np.testing.assert_array_equal(shorter, fresh.predict(points))
+    np.testing.assert_array_equal(
+        longer, fresh.partial_fit(points[:5], y[:5], ids=np.arange(100, 105)).predict(points)
+    )

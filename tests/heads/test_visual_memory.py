@@ -494,3 +494,13 @@ def test_a_memory_that_is_neither_memory_nor_path_is_refused(place, tmp_path, mo
         MemoryClassifier(memory=place).fit([EAST], ["east"])
 
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("reliability", ["soft", "hard", "rate"])
+def test_the_only_row_answers_whatever_the_reliability(reliability):
+    """Nobody can say anything of it; it is believed."""
+    head = MemoryClassifier(reliability=reliability).fit([[1, 0], [0, 1]], ["a", "b"])
+    head.forget([0])
+
+    assert head.predict([[1, 1]]).tolist() == ["b"]
+    assert head.predict_proba([[1, 1]]).tolist() == [[1.0]]

@@ -123,3 +123,27 @@ def test_a_memory_in_ram_keeps_nothing():
 
     assert memory.cache_folder is None
     assert not LeaveOneOut(memory).update().keep()
+
+
+def test_a_link_in_the_cache_leads_no_write_elsewhere(memory, tmp_path):
+    """A folder that someone sent may hold one; a file of the user's must not be overwritten."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine", encoding="utf-8")
+    memory.cache_folder.mkdir(exist_ok=True)
+    (memory.cache_folder / f"{FILE}.new").symlink_to(victim)
+
+    assert LeaveOneOut(memory).update().keep()
+    assert victim.read_text(encoding="utf-8") == "mine"
+    assert not (memory.cache_folder / FILE).is_symlink()
+    assert searched(memory) == 0
+
+
+@pytest.mark.parametrize("place", range(0, 120, 7))
+def test_a_damaged_table_is_made_anew(memory, place):
+    """Whatever the reader says of the bytes, it is no reason for a question to fail."""
+    LeaveOneOut(memory).update().keep()
+    content = bytearray((memory.cache_folder / FILE).read_bytes())
+    content[place] ^= 0xFF
+    (memory.cache_folder / FILE).write_bytes(content)
+
+    assert searched(memory) in {0, 60}

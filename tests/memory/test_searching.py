@@ -165,3 +165,16 @@ def test_a_missing_faiss_is_named_when_the_memory_is_opened(place, monkeypatch):
         Memory.open(place, search="approximate")
 
     assert caught.value.remedy == "pip install 'recollect[faiss]'"
+
+
+def test_a_filter_keeps_rows_out_that_no_list_can_hold(keys):
+    """Keys too long for the lists are looked at for every query, if the filter lets them pass."""
+    keys[0] = 1e30
+    with Memory.create(":memory:", dim=16, metric="dot", search=POLICY) as memory:
+        memory.add(keys, ["secret"] + ["known"] * 1999)
+        assert memory.prepare()["engine"] == "lists"
+        everything = memory.search(np.ones((1, 16)), 2)
+        filtered = memory.search(np.ones((1, 16)), 2, where="label = 'known'")
+
+    assert everything.values.tolist()[0][0] == "secret"
+    assert filtered.values.tolist() == [["known", "known"]]

@@ -239,7 +239,7 @@ class ApproximateIndex:
             candidates, scores = asked.trained.find(queries, sizes, depth, count, asked.allowed)
         full = candidates[:, -1] >= 0  # as many as were asked for: there may be more
         last = np.where(full, scores[:, -1], -np.inf)
-        candidates, scores = asked.trained.with_odd(candidates, scores)
+        candidates, scores = asked.trained.with_odd(candidates, scores, asked.allowed)
         ids, similarity, lowest, wanted = self._scored(
             snapshot, queries, sizes, candidates, scores, barred, asked.k
         )

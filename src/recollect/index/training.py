@@ -76,11 +76,14 @@ class Trained:
         prepared = self.lists.prepare(queries, sizes)
         return self.lists.find(prepared, self.lists.probe(prepared, depth), count, allowed)
 
-    def with_odd(self, ids: Ids, scores: Floats) -> tuple[Ids, Floats]:
-        """Put the odd rows behind the candidates of every query."""
-        if not self.odd:
+    def with_odd(self, ids: Ids, scores: Floats, allowed: Ids | None = None) -> tuple[Ids, Floats]:
+        """Put the odd rows that may be found behind the candidates of every query."""
+        rows = np.array(sorted(self.odd), np.int64)
+        if allowed is not None:
+            rows = rows[np.isin(rows, allowed)]
+        if not len(rows):
             return ids, scores
-        odd = np.broadcast_to(np.array(sorted(self.odd), np.int64), (len(ids), len(self.odd)))
+        odd = np.broadcast_to(rows, (len(ids), len(rows)))
         high = np.full(odd.shape, np.inf, np.float32)
         return np.concatenate([ids, odd], axis=1), np.concatenate([scores, high], axis=1)
 

@@ -26,6 +26,7 @@ from recollect.index.lists import Lists
 from recollect.index.policy import Approximate
 from recollect.index.recall import Reach
 from recollect.index.training import Trained
+from recollect.memory.cache_files import begin
 from recollect.memory.catalog import typed_lines
 from recollect.memory.seals import BLOCK, seal
 from recollect.memory.store import CACHE, Store
@@ -58,7 +59,7 @@ def save(store: Store, trained: Trained) -> None:
         ranks.astype(np.int32),
     )  # fmt: skip
     fresh = folder / f"{ARRAYS}.new"
-    with fresh.open("wb") as file:
+    with begin(fresh) as file:
         for array in (*first, *parts):
             file.write(np.ascontiguousarray(array).data)
     query = "SELECT sum FROM versions WHERE version = ?"
@@ -75,7 +76,8 @@ def save(store: Store, trained: Trained) -> None:
     }  # fmt: skip
     raw = json.dumps(header)
     note = folder / f"{HEADER}.new"
-    note.write_text(json.dumps([crc32(raw.encode()), raw]), encoding="utf-8")
+    with begin(note) as file:
+        file.write(json.dumps([crc32(raw.encode()), raw]).encode())
     fresh.replace(folder / ARRAYS)
     note.replace(folder / HEADER)
 

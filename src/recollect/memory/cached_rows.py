@@ -23,6 +23,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.memory.cache_files import begin
 from recollect.memory.catalog import fetch_states, read_labels, typed_lines
 from recollect.memory.faults import check_states
 from recollect.memory.schema import VALUE_COLUMNS
@@ -262,7 +263,7 @@ def write(store: Store, states: States, contents: Mapping[int, NDArray[np.uint8]
     folder = store.folder / CACHE
     folder.mkdir(exist_ok=True)
     fresh = folder / f"{NAME}.new"
-    with fresh.open("wb") as file:
+    with begin(fresh) as file:
         file.write(start.ljust(-(-len(start) // PAGE) * PAGE, b"\0"))
         file.write(content.data)
         file.write(sums.data)

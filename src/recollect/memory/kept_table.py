@@ -10,7 +10,6 @@ from __future__ import annotations
 import io
 import json
 import pathlib
-import zipfile
 from contextlib import suppress
 from typing import Any
 from zlib import crc32
@@ -18,6 +17,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.memory.cache_files import begin
 from recollect.memory.memory import Memory
 
 FILE = "leave-one-out.npz"
@@ -42,7 +42,7 @@ def keep(memory: Memory, version: int, deepest: int, arrays: dict[str, NDArray[A
     about["sum"] = _sum(arrays)
     folder.mkdir(exist_ok=True)
     unfinished = folder / f"{FILE}.new"
-    with unfinished.open("wb") as file:
+    with begin(unfinished) as file:
         np.savez(file, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
     pathlib.Path(unfinished).replace(folder / FILE)
     return True
@@ -53,7 +53,7 @@ def kept(memory: Memory, deepest: int) -> tuple[int, dict[str, NDArray[Any]]] | 
     folder = memory.cache_folder
     if folder is None or not (folder / FILE).is_file():
         return None
-    with suppress(OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile):
+    with suppress(Exception):  # whatever is wrong with it, the table can be made anew
         # numpy would leave a file open that it can't read.
         content = io.BytesIO((folder / FILE).read_bytes())
         with np.load(content, allow_pickle=False) as file:

@@ -205,6 +205,8 @@ def factors_without_own(
 
 def factors_of(ids: Ids, counts: Tally, of_rows: Doubles) -> Doubles:
     """Look up the factors of rows, the shape of ``ids``; 1 for one that was never retrieved."""
+    if not len(counts.ids):
+        return np.ones(ids.shape)
     place, known = _find(counts.ids, ids)
     return np.where(known, of_rows[place], 1.0)
 

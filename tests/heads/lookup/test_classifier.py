@@ -363,3 +363,12 @@ def test_a_memory_of_other_rows_is_refused():
         memory.add([[1, 0]], ["cat"])
         with pytest.raises(InvalidParameter, match="runs"):
             LookupClassifier(memory=memory).predict(noisy(1)[0])
+
+
+def test_the_name_that_the_network_gives_is_whole():
+    """Short names in the table do not cut it."""
+    images, labels = examples.bars(20)
+    head = make(fallback=0.0).fit(images[:1], ["no"])
+
+    assert set(head.predict(images[1:]).tolist()) <= {"no", *labels.tolist()}
+    assert head.fallback_share(images[1:]) > 0

@@ -417,7 +417,11 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         answers = np.asarray(predictor.classes)[votes.argmax(axis=1)]
         far = self._too_far(trail)
         if far.any():
-            answers[far] = self._by_network(pixels[far])
+            named = self._by_network(pixels[far])
+            # Neither a longer name nor one of another type may be forced into the table's own.
+            same = answers.dtype.kind == named.dtype.kind
+            answers = answers.astype(np.result_type(answers, named) if same else object)
+            answers[far] = named
         return answers, far
 
     def _too_far(self, trail: Trail) -> Mask:

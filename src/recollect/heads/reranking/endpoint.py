@@ -15,6 +15,7 @@ import base64
 import http.client
 import io
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -96,6 +97,14 @@ class VisionLanguageEndpoint:
                 expected="timeout above 0; retries, pause and most_images of 0 or more",
                 got=(self.timeout, self.retries, self.pause, self.most_images),
                 remedy="Leave them out.",
+            )
+        if self.key is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", self.key):
+            # Said here, where nothing of it is shown: the header's own error would quote it.
+            raise InvalidParameter(
+                "the key cannot be sent",
+                expected="printable ASCII, without spaces around it",
+                got="a key with other characters, such as the end of a line",
+                remedy="Strip what was read from a file: key.strip().",
             )
         if "{labels}" not in self.prompt:
             raise InvalidParameter(
@@ -188,7 +197,7 @@ def _kind(picture: bytes) -> str:
 
 
 def _retry_after(text: str | None) -> float | None:
-    if text is None or not text.strip().isdigit():
+    if text is None or not re.fullmatch(r"[0-9]{1,9}", text.strip()):
         return None
     return min(float(text), 60.0)
 

@@ -66,16 +66,18 @@ def _read(memory: Memory, version: int, before: Recalled | None) -> Recalled:
     ids = memory.ids
     stay = np.isin(before.ids, ids, assume_unique=True)
     fresh = np.setdiff1d(ids, before.ids[stay], assume_unique=True)
+    # A memory of numbers has no column of labels: it is empty, however many rows there are.
+    left = before.truth[stay] if len(before.truth) else before.truth
     if not len(fresh):
-        return Recalled(version, before.ids[stay], before.values[stay], before.truth[stay])
+        return Recalled(version, before.ids[stay], before.values[stay], left)
     new = _columns(memory, version, fresh)
     order = np.argsort(np.concatenate([before.ids[stay], new.ids]), kind="stable")
     parts = (
-        np.concatenate([old[stay], added])[order]
+        np.concatenate([old, added])[order[: len(old) + len(added)]]
         for old, added in (
-            (before.ids, new.ids),
-            (before.values, new.values),
-            (before.truth, new.truth),
+            (before.ids[stay], new.ids),
+            (before.values[stay], new.values),
+            (left, new.truth),
         )
     )
     return Recalled(version, *parts)
