@@ -11,7 +11,7 @@ import pytest
 from recollect import Memory
 from recollect.errors import CorruptMemory
 from recollect.memory import cached_rows
-from recollect.memory.seals import BLOCK, seal
+from recollect.memory.seals import BLOCK, WORDS, _factors, seal
 
 ROWS = cached_rows.LEAST + 15_000
 
@@ -239,12 +239,16 @@ def test_a_key_that_was_damaged_under_its_seal_is_found_before_the_first_answer(
 
 
 def test_a_damaged_row_that_a_seal_does_not_show_is_found_when_an_answer_names_it(place):
-    """The highest bits of two words cancel out in a sum modulo 2^64; no answer holds the row."""
+    """Two words, changed by each other's factor, keep the sum; no answer holds the row."""
     segment = next((place / "segments").iterdir())
     content = bytearray(segment.read_bytes())
     before = seal(np.frombuffer(bytes(content), np.uint8))
-    content[40_000 * 64 + 7] ^= 0x80
-    content[40_000 * 64 + 15] ^= 0x80
+    words = np.frombuffer(content, "<u8")[40_000 * 8 : 40_000 * 8 + 2]
+    high = np.uint64(32)
+    place_in_line = 40_000 * 8 % WORDS
+    first, second = _factors(WORDS, 1)[place_in_line : place_in_line + 2]
+    folded = (words ^ (words >> high)) + np.array([second, ~first + np.uint64(1)])
+    words[:] = folded ^ (folded >> high)
     segment.write_bytes(content)
     with Memory.open(place, read_only=True, check=False) as memory:
         queries = np.frombuffer(content, "<f4").reshape(-1, 16)[40_000:40_001]
@@ -321,6 +325,19 @@ def test_every_flipped_bit_breaks_the_seal_of_its_block_only():
             content[place] ^= 1 << bit
 
 
+@pytest.mark.parametrize("bit", [0x80, 0x40, 0x20, 0x01])
+def test_the_same_bit_flipped_in_two_words_does_not_cancel_out(bit):
+    """Of the highest bits a plain sum of words would forget every pair."""
+    content = np.random.default_rng(0).integers(0, 256, BLOCK, dtype=np.uint8)
+    before = seal(content)
+    content[7] ^= bit
+
+    for place in range(15, BLOCK, 8 * 61):
+        content[place] ^= bit
+        assert seal(content) != before
+        content[place] ^= bit
+
+
 def test_blocks_and_words_cannot_change_places():
     """A file system may bring back the wrong page."""
     content = np.random.default_rng(0).integers(0, 256, BLOCK, dtype=np.uint8)
@@ -352,13 +369,15 @@ def plain_seal(content):
         x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) % 2**64
         return (x ^ (x >> 31)) | 1
 
+    def folded(raw):
+        word = int.from_bytes(raw, "little")
+        return word ^ (word >> 32)
+
     filled = content + bytes(BLOCK - len(content))
     lines = [filled[start : start + 2048] for start in range(0, BLOCK, 2048)]
     total = sum(
         factor(at + 1, 2)
-        * sum(
-            factor(w + 1, 1) * int.from_bytes(line[8 * w : 8 * w + 8], "little") for w in range(256)
-        )
+        * sum(factor(w + 1, 1) * folded(line[8 * w : 8 * w + 8]) for w in range(256))
         for at, line in enumerate(lines)
     )
     return (total + len(content)) % 2**64
