@@ -117,6 +117,30 @@ def test_a_filter_and_leave_one_out_work_by_lists(place, keys):
     assert not (near.ids == np.arange(20)[:, None]).any()
 
 
+def test_closing_ends_a_training_in_the_background(place, keys):
+    """The thread would go on for minutes in a large memory, and hold its rows."""
+    memory = Memory.open(place, search=Approximate(least=500, lists=512, sample=500))
+    memory.search(keys[:1], 1)
+    worker = memory._view._index.keeper._worker
+
+    memory.close()
+
+    assert not worker.is_alive()
+
+
+def test_lists_from_a_file_are_not_searched_for_a_recall_they_were_not_measured_for(tmp_path, keys):
+    """What was measured for 0.5 says nothing of 0.99."""
+    low = Approximate(recall=0.5, least=500, lists=32, sample=100)
+    with Memory.create(tmp_path / "m", dim=16, search=low) as memory:
+        memory.add(keys, [0] * 2000)
+        memory.prepare()
+
+    high = Approximate(recall=0.95, least=500, lists=32, sample=100, background=False)
+    with Memory.open(tmp_path / "m", search=high) as memory:
+        memory._current().index.keeper.follow = lambda: None  # as while that is going on
+        assert memory.stats()["search"]["engine"] == "exact"
+
+
 def test_past_versions_are_searched_exactly(place, keys):
     """They are looked at once; training lists for them would take longer."""
     with Memory.open(place, search=POLICY) as memory:

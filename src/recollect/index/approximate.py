@@ -12,7 +12,7 @@ a k of a large share of the rows, and where lists would not save anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,8 @@ from recollect.index.blocks import Snapshot
 from recollect.index.exact import ExactIndex
 from recollect.index.keeper import Keeper, trust
 from recollect.index.policy import Approximate
-from recollect.index.training import Trained, regular_sizes
+from recollect.index.standard import standard_arithmetic
+from recollect.index.training import CHECKED, Trained, regular_sizes
 from recollect.types import Doubles, Floats, Ids, Metric
 
 QUERIES = 256  # in a block
@@ -104,9 +105,11 @@ class ApproximateIndex:
 
     def status(self) -> dict[str, Any]:
         """Say how searches are answered now, as plain values for JSON."""
-        with self.keeper.reading() as trained:
-            lists = trained is not None and self._depth(10, trained) is not None
-        return {"engine": "lists" if lists else "exact", **self.keeper.status()}
+        trained, facts = self.keeper.trained, self.keeper.status()
+        if trained is not None and self._depth(CHECKED, trained) is not None:
+            return {"engine": "lists", **facts, **trained.facts()}
+        # What was measured of lists that nobody searches says nothing of the answers.
+        return {"engine": "exact", **facts}
 
     def prepare(self) -> None:
         """Train now if that is due, and wait until it is done."""
@@ -136,6 +139,7 @@ class ApproximateIndex:
 
     # -- search --------------------------------------------------------------------------------
 
+    @standard_arithmetic()
     def search(
         self,
         queries: Floats,
@@ -153,8 +157,7 @@ class ApproximateIndex:
         self.keeper.follow()
         trained = self.keeper.trained
         depth = None if trained is None else self._depth(int(k), trained)
-        barred = _padded(exclude)
-        if depth is None or trained is None or self._too_few(allowed, barred):
+        if depth is None or trained is None or self._too_few(allowed):
             return self._exactly(queries, k, allowed, exclude)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
@@ -162,22 +165,24 @@ class ApproximateIndex:
             depth = min(trained.reach.lists, -(-depth * len(self) // len(allowed)))
         vectors = np.asarray(queries)
         asked = _Asked(int(k), depth, trained, allowed)
-        for start in range(0, len(vectors), QUERIES):
-            part = slice(start, start + QUERIES)
-            some = np.ascontiguousarray(vectors[part], np.float32)
-            without = None if barred is None else barred[part]
-            ids[part], similarity[part] = self._block(some, asked, without)
+        for which, barred in _by_width(exclude, len(vectors)):
+            some = np.ascontiguousarray(vectors[which], np.float32)
+            if barred is not None and barred.shape[1] > self._switches.excluded:
+                ids[which], similarity[which] = self._exactly(some, k, allowed, barred)
+            else:
+                ids[which], similarity[which] = self._block(some, asked, barred)
         return ids, similarity
 
-    def _too_few(self, allowed: Ids | None, barred: Ids | None) -> bool:
+    def _too_few(self, allowed: Ids | None) -> bool:
         """Tell whether so few rows take part that none need be left out."""
         switches = self._switches
         few = max(switches.few_allowed, len(self) // switches.allowed_share)
-        excluded = 0 if barred is None else barred.shape[1]
-        return excluded > switches.excluded or (allowed is not None and len(allowed) <= few)
+        return allowed is not None and len(allowed) <= few
 
     def _depth(self, k: int, trained: Trained) -> int | None:
-        """Return how many lists to look into; None where that would not pay."""
+        """Return how many lists to look into; None where that would not pay, or not hold."""
+        if not trained.holds:
+            return None
         depth = trained.depth(k)
         rows = len(self)
         # So many rows lie in them, if all lists are as long.
@@ -239,12 +244,14 @@ class ApproximateIndex:
             candidates, scores = asked.trained.find(queries, sizes, depth, count, asked.allowed)
         full = candidates[:, -1] >= 0  # as many as were asked for: there may be more
         last = np.where(full, scores[:, -1], -np.inf)
-        candidates, scores = asked.trained.with_odd(candidates, scores, asked.allowed)
-        ids, similarity, lowest, wanted = self._scored(
-            snapshot, queries, sizes, candidates, scores, barred, asked.k
+        candidates = np.where(scores > last[:, None], candidates, -1)
+        candidates = asked.trained.with_odd(candidates, asked.allowed)
+        ids, similarity, wanted = self._scored(
+            snapshot, queries, sizes, candidates, barred, asked.k
         )
-        # A row left out might tie with the worst that was taken, or belong before it.
-        settled = ~full | ((lowest > last) & (wanted >= asked.k))
+        # A row that ties with the worst that was taken may have been left out, and which one is
+        # depends on the batch: so all of them count as left out.
+        settled = ~full | (wanted >= asked.k)
         every = depth >= asked.trained.reach.lists
         return ids, similarity, settled & ((wanted >= asked.k) | every)
 
@@ -254,15 +261,13 @@ class ApproximateIndex:
         queries: Floats,
         sizes: Doubles,
         candidates: Ids,
-        scores: Floats,
         barred: Ids | None,
         k: int,
-    ) -> tuple[Ids, Floats, Floats, NDArray[np.intp]]:
+    ) -> tuple[Ids, Floats, NDArray[np.intp]]:
         """Score candidates from their keys.
 
         Returns:
-            Ids and similarity, ``(queries, k)``; the lowest score of lists among them; and how
-            many candidates could be used.
+            Ids and similarity, ``(queries, k)``; and how many candidates could be used.
         """
         slots = snapshot.locate(candidates.reshape(-1)).reshape(candidates.shape)
         usable = slots >= 0
@@ -281,8 +286,7 @@ class ApproximateIndex:
         width = order.shape[1]
         ids[:, :width] = np.where(found, np.take_along_axis(candidates, order, axis=1), -1)
         best[:, :width] = np.take_along_axis(similarity, order, axis=1)
-        lowest = np.where(found, np.take_along_axis(scores, order, axis=1), np.inf).min(axis=1)
-        return ids, best, lowest, np.count_nonzero(usable, axis=1)
+        return ids, best, np.count_nonzero(usable, axis=1)
 
     def _similarity(
         self,
@@ -314,14 +318,35 @@ class _Asked:
     allowed: Ids | None
 
 
-def _padded(exclude: Sequence[Ids] | Ids | None) -> Ids | None:
-    """Ids to leave out as int64 ``(queries, m)``, -1 for nothing."""
+def _by_width(
+    exclude: Sequence[Ids] | Ids | None, queries: int
+) -> Iterator[tuple[NDArray[np.intp], Ids | None]]:
+    """Go through blocks of queries, those together that leave out as many ids.
+
+    How many candidates a query is given room for follows from the ids that it leaves out, and must
+    not follow from those of its neighbors in the batch.
+
+    Yields:
+        Which queries; and what they leave out, int64 ``(queries, m)``, distinct, -1 for nothing:
+        m is 0 or a power of two.
+    """
     if exclude is None:
-        return None
-    if isinstance(exclude, np.ndarray) and exclude.dtype != object:
-        return exclude.reshape(len(exclude), -1).astype(np.int64)
-    widest = max((len(part) for part in exclude), default=0)
-    padded = np.full((len(exclude), widest), -1)
-    for row, part in zip(padded, exclude, strict=True):
-        row[: len(part)] = part
-    return padded
+        widths = np.zeros(queries, np.int64)
+    else:
+        parts = [np.unique(part[part >= 0]) for part in map(_flat, exclude)]
+        widths = np.array([1 << (len(part) - 1).bit_length() if len(part) else 0 for part in parts])
+    for width in np.unique(widths).tolist():
+        alike = np.flatnonzero(widths == width)
+        for start in range(0, len(alike), QUERIES):
+            which = alike[start : start + QUERIES]
+            if not width:
+                yield which, None
+                continue
+            barred = np.full((len(which), width), -1)
+            for row, number in zip(barred, which.tolist(), strict=True):
+                row[: len(parts[number])] = parts[number]
+            yield which, barred
+
+
+def _flat(part: Ids) -> Ids:
+    return np.asarray(part, np.int64).reshape(-1)

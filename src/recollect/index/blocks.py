@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import DuplicateIds, UnknownIds
 from recollect.index.coarse import Coarse
+from recollect.index.locks import ProcessLock
 from recollect.index.quantized import Shadow
 from recollect.types import Doubles, Floats, Ids, Mask
 
@@ -231,9 +231,19 @@ class Store:
 
     def __init__(self, coarse: Coarse, block_rows: int) -> None:
         self._coarse, self._block_rows = coarse, block_rows
-        self._space: _Space | None = None  # behind the last block, if that can grow
-        self._lock = Lock()
-        self.snapshot = Snapshot()
+        # The rows, and the arrays behind the last block if that can grow: always put in place
+        # together, so that a fork finds both as they were before a write or as they are after it.
+        self._state: tuple[Snapshot, _Space | None] = (Snapshot(), None)
+        self._lock = ProcessLock()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The rows as they are now."""
+        return self._state[0]
+
+    @property
+    def _space(self) -> _Space | None:
+        return self._state[1]
 
     def add(self, ids: Ids, keys: NDArray[Any], sizes: Doubles) -> None:
         """Copy rows in. Time in proportion to the rows added, on average."""
@@ -340,5 +350,4 @@ class Store:
         return kept, space
 
     def _publish(self, blocks: list[Block], space: _Space | None) -> None:
-        self._space = space
-        self.snapshot = Snapshot(blocks)
+        self._state = (Snapshot(blocks), space)

@@ -23,6 +23,7 @@ from recollect.index.compiled import Engine
 from recollect.index.paths import choose, make_engine
 from recollect.index.scan import Search
 from recollect.index.scope import SPARSE, Batch, Limits, make_scope
+from recollect.index.standard import standard_arithmetic
 from recollect.types import Doubles, Floats, Ids, Metric
 
 WIDEST = 1 << 20  # the error bound of the first pass needs a dim well below 2^24
@@ -164,6 +165,7 @@ class ExactIndex:
         if len(wanted):
             self._store.remove(wanted)
 
+    @standard_arithmetic()
     def search(
         self,
         queries: Floats,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Condition
@@ -21,37 +22,49 @@ class Gate:
     """
 
     def __init__(self) -> None:
-        self._changed = Condition()
-        self._readers = 0
-        self._waiting = 0
-        self._writing = False
+        self._halls: dict[int, _Hall] = {}  # of each process: see ``locks``
+
+    def _hall(self) -> _Hall:
+        process = os.getpid()
+        return self._halls.get(process) or self._halls.setdefault(process, _Hall())
 
     @contextmanager
     def shared(self) -> Iterator[None]:
         """Hold it together with other readers."""
-        with self._changed:
-            self._changed.wait_for(lambda: not (self._writing or self._waiting))
-            self._readers += 1
+        hall = self._hall()
+        with hall.changed:
+            hall.changed.wait_for(lambda: not (hall.writing or hall.waiting))
+            hall.readers += 1
         try:
             yield
         finally:
-            with self._changed:
-                self._readers -= 1
-                self._changed.notify_all()
+            with hall.changed:
+                hall.readers -= 1
+                hall.changed.notify_all()
 
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Hold it with nobody else."""
-        with self._changed:
-            self._waiting += 1
+        hall = self._hall()
+        with hall.changed:
+            hall.waiting += 1
             try:
-                self._changed.wait_for(lambda: not (self._writing or self._readers))
+                hall.changed.wait_for(lambda: not (hall.writing or hall.readers))
             finally:
-                self._waiting -= 1
-            self._writing = True
+                hall.waiting -= 1
+            hall.writing = True
         try:
             yield
         finally:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
+            with hall.changed:
+                hall.writing = False
+                hall.changed.notify_all()
+
+
+class _Hall:
+    """Who is in, and who waits."""
+
+    def __init__(self) -> None:
+        self.changed = Condition()
+        self.readers = self.waiting = 0
+        self.writing = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Lock, Thread, current_thread
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,16 @@ import numpy as np
 from recollect.index.exact import ExactIndex
 from recollect.index.gate import Gate
 from recollect.index.lists import load_faiss
+from recollect.index.locks import ProcessLock
 from recollect.index.policy import Approximate
-from recollect.index.training import Trained, drifted, live_ids, measure, train_lists
+from recollect.index.training import (
+    Stopped,
+    Trained,
+    drifted,
+    live_ids,
+    measure,
+    train_lists,
+)
 from recollect.types import Ids, Metric
 
 STEP = 1 << 14  # rows put into lists at a time
@@ -56,7 +64,7 @@ class Keeper:
         self.policy, self.trained = policy, trained
         self.failure: BaseException | None = None
         self._metric, self._purge_at = metric, purge
-        self._gate, self._starting = Gate(), Lock()
+        self._gate, self._starting, self._closing = Gate(), ProcessLock(), Event()
         self._gone: list[Ids] = []
         self._worker: Thread | None = None
         self._exact: ExactIndex | None = None
@@ -130,6 +138,20 @@ class Keeper:
             self._worker = Thread(target=self._work, name="recollect-training", daemon=True)
             self._worker.start()
 
+    def stop(self) -> None:
+        """Train no more; a training notices within seconds. What is trained stays as it is."""
+        self._closing.set()
+
+    def close(self) -> None:
+        """Train no more, and wait until a training has noticed."""
+        self.stop()
+        if self._worker is not None and self._worker is not current_thread():
+            self._worker.join()
+
+    def _check(self) -> None:
+        if self._closing.is_set():
+            raise Stopped
+
     def prepare(self) -> None:
         """Train now if that is due, and wait until it is done."""
         self.follow()
@@ -140,11 +162,16 @@ class Keeper:
         rows = 0 if self._exact is None else len(self._exact)
         if self._metric == "manhattan" or rows < self.policy.least or self.failure is not None:
             return False
-        return self.trained is None or drifted(self.trained, rows) is not None
+        if self._closing.is_set():
+            return False
+        trained = self.trained
+        return trained is None or drifted(trained, sum(map(len, self._gone))) is not None
 
     def _work(self) -> None:
         try:
             self._settle(self._renewed())
+        except Stopped:
+            return
         except Exception as error:  # noqa: BLE001 - searches stay exact, and `status` says why
             self.failure = error
 
@@ -152,11 +179,12 @@ class Keeper:
         exact, old = self._exact, self.trained
         assert exact is not None
         self._vouch(None)
-        if old is None or drifted(old, len(exact)) == "train":
-            return train_lists(exact, self._metric, self.policy)
+        if old is None or drifted(old, sum(map(len, self._gone))) == "train":
+            return train_lists(exact, self._metric, self.policy, self._check)
+        # What has left still fills candidates of the sample, and would count as changed for ever.
+        self.purge()
         return measure(
-            exact, exact.snapshot, self._metric, self.policy, old.lists,
-            rows_trained=old.rows_trained, odd=old.odd, gate=self._gate,
+            exact, exact.snapshot, self.policy, old, gate=self._gate, check=self._check
         )  # fmt: skip
 
     def _settle(self, trained: Trained) -> None:
@@ -177,8 +205,8 @@ class Keeper:
             self.trained = trained
 
     def status(self) -> dict[str, Any]:
-        """Say what there is, as plain values for JSON."""
+        """Say what is wanted and what goes on, as plain values for JSON."""
         facts: dict[str, Any] = {"wanted_recall": self.policy.recall, "training": self.working}
         if self.failure is not None:
             facts["failure"] = str(self.failure)
-        return facts | ({} if self.trained is None else self.trained.facts())
+        return facts

@@ -6,7 +6,7 @@ faiss is ever read from a file: what is kept of lists are plain arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -238,7 +238,13 @@ class Lists:
 
 
 def train(
-    metric: Metric, storage: Storage, prepared: Floats, lists: int, *, seed: int
+    metric: Metric,
+    storage: Storage,
+    prepared: Floats,
+    lists: int,
+    *,
+    seed: int,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[Floats, Floats]:
     """Find centers by k-means, and the range of each dimension.
 
@@ -248,20 +254,47 @@ def train(
         prepared: float32 ``(rows, dim)``, what ``Lists.prepare`` gives; at least ``lists``.
         lists: How many centers.
         seed: Of the first centers.
+        check: Called every second or so; what it raises ends the training.
 
     Returns:
         Centers and ranges as ``Lists`` takes them.
     """
-    faiss = load_faiss()
-    means = faiss.Kmeans(
-        prepared.shape[1], lists, niter=ROUNDS, seed=seed, spherical=metric == "cosine",
-        min_points_per_centroid=1, max_points_per_centroid=POINTS,
-    )  # fmt: skip
-    means.train(prepared)
+    centers = _means(prepared, lists, spherical=metric == "cosine", seed=seed, check=check)
     ranges = np.empty(0, np.float32)
     if storage == "8bit":
         low, high = prepared.min(axis=0), prepared.max(axis=0)
         margin = (high - low) * np.float32(0.05)  # rows to come may lie a little further out
         span = high - low + 2 * margin
         ranges = np.concatenate([low - margin, np.where(span > 0, span, np.float32(1))])
-    return np.array(means.centroids, np.float32), ranges.astype(np.float32)
+    return centers, ranges.astype(np.float32)
+
+
+def _means(
+    points: Floats, count: int, *, spherical: bool, seed: int, check: Callable[[], None]
+) -> Floats:
+    """Find centers by Lloyd's algorithm, in steps between which it can be stopped."""
+    faiss, rng = load_faiss(), np.random.default_rng(seed)
+    centers = points[rng.permutation(len(points))[:count]].copy()
+    for _ in range(ROUNDS):
+        nearest = (faiss.IndexFlatIP if spherical else faiss.IndexFlatL2)(points.shape[1])
+        nearest.add(centers)
+        own = np.empty(len(points), np.int64)
+        step = max(STEP // 16, (1 << 34) // centers.size)
+        for start in range(0, len(points), step):
+            check()
+            part = slice(start, start + step)
+            own[part] = nearest.search(points[part], 1)[1][:, 0]
+        sizes = np.bincount(own, minlength=count)
+        edges = np.concatenate([[0], np.cumsum(sizes)])
+        order, filled = np.argsort(own, kind="stable"), np.flatnonzero(sizes)
+        for number in filled.tolist():
+            rows = order[edges[number] : edges[number + 1]]
+            centers[number] = points[rows].mean(axis=0, dtype=np.float64)
+        # A center of nothing moves to a row of one of the largest.
+        empty = np.flatnonzero(sizes == 0)
+        crowded = np.argsort(-sizes, kind="stable")[: len(empty)]
+        centers[empty[: len(crowded)]] = points[order[edges[crowded]]]
+        if spherical:
+            lengths = np.linalg.norm(centers, axis=1, keepdims=True)
+            centers /= np.where(lengths > 0, lengths, np.float32(1))
+    return centers

@@ -43,7 +43,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,6 +50,7 @@ from numpy.typing import NDArray
 
 from recollect.index.coarse import Coarse
 from recollect.index.kernel import Kernel, SpaceArrays
+from recollect.index.locks import ProcessLock
 from recollect.types import Floats
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ class Shadow:
     """The codes of rows that are appended to one place; made when they are first asked for."""
 
     def __init__(self) -> None:
-        self.lock = Lock()
+        self.lock = ProcessLock()
         self.tensors: Any = None  # the same in torch, for ``tensors.TensorEngine``
         self._maker: Quantizer | Unquantized | None = None
         self._codes: Codes | None = None
@@ -172,17 +172,18 @@ class Shadow:
 
     def of(self, block: Block, maker: Quantizer | Unquantized, threads: int) -> Codes:
         """Return codes that cover the rows of a block, those of its predecessors included."""
+        # A fork may stop this anywhere: what the count covers is in the codes at every moment.
         with self.lock:
             if self._codes is None or self._maker is not maker:
-                self._maker, self._count = maker, 0
+                self._count = 0
                 self._codes = Codes.empty(len(block), block.keys.shape[1], coded=maker.coded)
+                self._maker = maker
             codes, dim = self._codes, block.keys.shape[1]
             if len(block) > codes.room:
-                codes = codes.grown(max(len(block), 2 * codes.room), dim)
+                codes = self._codes = codes.grown(max(len(block), 2 * codes.room), dim)
             if self._count < len(block):
                 maker.fill(codes, block, range(self._count, len(block)), threads)
                 self._count = len(block)
-            self._codes = codes
             return codes
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.index.standard import standard_arithmetic
 from recollect.types import Doubles, Floats, Metric
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -45,6 +46,7 @@ def sum_terms(terms: Doubles) -> Doubles:
     return total
 
 
+@standard_arithmetic()
 def measure(
     rows: NDArray[Any], *, metric: Metric = "cosine", weights: Doubles | None = None
 ) -> Doubles:
@@ -78,6 +80,7 @@ def measure(
     return lengths
 
 
+@standard_arithmetic()
 def similarity(
     metric: Metric,
     queries: NDArray[Any],

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,10 +22,36 @@ NEIGHBORS = 100  # of each row of the sample; recall for a larger k is taken to 
 ASKED = 64  # rows of the sample asked at a time, so that other searches get their turn
 STEP = 1 << 15  # rows read at a time
 MOST_LISTS = 1 << 14
-SPARES = ((1, 16), (2, 32), (4, 64), (8, 128))  # candidates: so many times k, and so many more
+# Candidates, so many times k and so many more; and of the neighbors that may be missed, the share
+# that 8 bits a number may cost. What comes first costs least; the first that holds is taken.
+SPARES = (
+    (1, 16, 0.25), (2, 32, 0.25), (4, 64, 0.25), (8, 128, 0.25), (8, 128, 0.5), (16, 256, 0.9),
+)  # fmt: skip
 CHECKED = 10  # the k at which the search itself is held against an exact one
-LOSS = 0.25  # of the neighbors that may be missed, the share that 8 bits a number may cost
 CHANGED, GROWN = 0.2, 2.0  # shares of the rows that make figures and centers out of date
+
+
+class Stopped(Exception):
+    """The rows are wanted no more."""
+
+
+Check = Callable[[], None]
+"""Raises ``Stopped`` if training should end."""
+
+
+def go_on() -> None:
+    """Let a training run to its end."""
+
+
+@dataclass
+class Turnover:
+    """Rows that came into lists and went out of them since their centers were found.
+
+    Rows that replace others leave their number as it was, and make lists as old as any.
+    """
+
+    came: int = 0
+    gone: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,22 +63,27 @@ class Trained:
         metric: How rows are compared.
         recall: What was wanted.
         reach: Where the neighbors of the sample lie.
-        spare: How many times k candidates are taken, and how many more.
+        spare: How many times k candidates are taken, how many more, and the share of what may be
+            missed that 8 bits a number may cost.
         rows_measured: Rows there were when this was measured.
         rows_trained: Rows there were when the centers were found.
-        measured: Recall at 10 that a search of the sample had.
+        measured: Recall at 10 that a search of the sample had; 0.0 where it is not known.
         odd: Rows too long for float32 arithmetic, which are candidates for every query.
+        turnover: Of the lists; shared by all that was measured of them.
+        before: What it was when this was measured.
     """
 
     lists: Lists
     metric: Metric
     recall: float
     reach: Reach
-    spare: tuple[int, int]
+    spare: tuple[int, int, float]
     rows_measured: int
     rows_trained: int
     measured: float
     odd: set[int] = field(default_factory=set)
+    turnover: Turnover = field(default_factory=Turnover)
+    before: Turnover = field(default_factory=Turnover)
 
     @property
     def ids(self) -> Ids:
@@ -61,12 +92,17 @@ class Trained:
 
     def depth(self, k: int) -> int:
         """Return how many lists must be looked into."""
-        loss = LOSS if self.lists.storage == "8bit" else 0.0
+        loss = self.spare[2] if self.lists.storage == "8bit" else 0.0
         return self.reach.depth(k=k, recall=1 - (1 - self.recall) * (1 - loss))
+
+    @property
+    def holds(self) -> bool:
+        """Whether the recall that was wanted was measured."""
+        return self.measured >= self.recall
 
     def candidates(self, k: int) -> int:
         """Return how many candidates are taken out of the lists."""
-        times, more = self.spare
+        times, more, _ = self.spare
         return max(1, min(self.lists.rows, times * k + more))
 
     def find(
@@ -76,19 +112,18 @@ class Trained:
         prepared = self.lists.prepare(queries, sizes)
         return self.lists.find(prepared, self.lists.probe(prepared, depth), count, allowed)
 
-    def with_odd(self, ids: Ids, scores: Floats, allowed: Ids | None = None) -> tuple[Ids, Floats]:
+    def with_odd(self, ids: Ids, allowed: Ids | None = None) -> Ids:
         """Put the odd rows that may be found behind the candidates of every query."""
         rows = np.array(sorted(self.odd), np.int64)
         if allowed is not None:
             rows = rows[np.isin(rows, allowed)]
         if not len(rows):
-            return ids, scores
-        odd = np.broadcast_to(rows, (len(ids), len(rows)))
-        high = np.full(odd.shape, np.inf, np.float32)
-        return np.concatenate([ids, odd], axis=1), np.concatenate([scores, high], axis=1)
+            return ids
+        return np.concatenate([ids, np.broadcast_to(rows, (len(ids), len(rows)))], axis=1)
 
     def add(self, ids: Ids, keys: NDArray[Any], sizes: Doubles) -> None:
         """Take rows in."""
+        self.turnover.came += len(ids)
         regular = regular_sizes(self.metric, sizes)
         if not regular.all():
             self.odd.update(ids[~regular].tolist())
@@ -97,6 +132,7 @@ class Trained:
 
     def remove(self, ids: Ids) -> None:
         """Take rows out."""
+        self.turnover.gone += len(ids)
         self.odd.difference_update(ids.tolist())
         self.lists.remove(ids)
 
@@ -116,13 +152,21 @@ def regular_sizes(metric: Metric, sizes: Doubles) -> Mask:
     return np.ones(len(sizes), bool) if metric == "cosine" else sizes <= LARGEST_SIZE
 
 
-def drifted(trained: Trained, rows: int) -> Literal["train", "measure"] | None:
-    """Tell whether the rows have changed so much that lists or figures no longer fit them."""
-    if rows > GROWN * trained.rows_trained or GROWN * rows < trained.rows_trained:
+def drifted(trained: Trained, leaving: int = 0) -> Literal["train", "measure"] | None:
+    """Tell whether the rows have changed so much that lists or figures no longer fit them.
+
+    Args:
+        trained: The lists.
+        leaving: Rows that are gone and have not left the lists yet.
+    """
+    turnover, before = trained.turnover, trained.before
+    gone, left = turnover.gone + leaving, trained.rows_trained - turnover.gone - leaving
+    if turnover.came > (GROWN - 1) * trained.rows_trained or GROWN * left < trained.rows_trained:
         return "train"
-    return (
-        "measure" if abs(rows - trained.rows_measured) > CHANGED * trained.rows_measured else None
-    )
+    if not trained.rows_measured:
+        return "measure"
+    changed = max(turnover.came - before.came, gone - before.gone)
+    return "measure" if changed > CHANGED * trained.rows_measured else None
 
 
 def live_ids(snapshot: Snapshot) -> Ids:
@@ -145,8 +189,14 @@ def live_rows(snapshot: Snapshot) -> Iterator[tuple[Ids, NDArray[Any], Doubles]]
             yield ids, keys.astype(np.float32, copy=False), sizes
 
 
-def train_lists(exact: ExactIndex, metric: Metric, policy: Approximate) -> Trained:
-    """Make lists of all rows of an index, and measure them."""
+def train_lists(
+    exact: ExactIndex, metric: Metric, policy: Approximate, check: Check = go_on
+) -> Trained:
+    """Make lists of all rows of an index, and measure them.
+
+    Raises:
+        Stopped: ``check`` said so.
+    """
     snapshot = exact.snapshot
     ids = live_ids(snapshot)
     wanted = policy.lists or int(4 * np.sqrt(len(ids)))
@@ -158,23 +208,31 @@ def train_lists(exact: ExactIndex, metric: Metric, policy: Approximate) -> Train
     shell = Lists(metric, "flat", np.zeros((1, exact.dim), np.float32), np.empty(0, np.float32))
     prepared = shell.prepare(keys[regular], sizes[regular])
     del keys
-    centers, ranges = train(metric, policy.storage, prepared, count, seed=policy.seed)
+    centers, ranges = train(
+        metric, policy.storage, prepared, count, seed=policy.seed, check=check
+    )  # fmt: skip
     del prepared
     lists = Lists(metric, policy.storage, centers, ranges)
-    odd = _fill(lists, metric, snapshot)
-    return measure(exact, snapshot, metric, policy, lists, rows_trained=len(ids), odd=odd)
+    odd = _fill(lists, metric, snapshot, check)
+    first = Trained(
+        lists, metric, policy.recall, Reach(np.zeros((1, 1), np.int64), count), SPARES[0],
+        len(ids), len(ids), 0.0, odd,
+    )  # fmt: skip
+    return measure(exact, snapshot, policy, first, check=check)
 
 
-def _fill(lists: Lists, metric: Metric, snapshot: Snapshot) -> set[int]:
+def _fill(lists: Lists, metric: Metric, snapshot: Snapshot, check: Check) -> set[int]:
     """Put all rows into empty lists; returns those that belong into none."""
     odd: set[int] = set()
     assigned = []
     for ids, keys, sizes in live_rows(snapshot):
+        check()
         regular = regular_sizes(metric, sizes)
         odd.update(ids[~regular].tolist())
         assigned.append(lists.assign(lists.prepare(keys[regular], sizes[regular])))
     lists.reserve(np.bincount(np.concatenate(assigned), minlength=len(lists)))
     for (ids, keys, sizes), where in zip(live_rows(snapshot), assigned, strict=True):
+        check()
         regular = regular_sizes(metric, sizes)
         lists.add(ids[regular], lists.prepare(keys[regular], sizes[regular]), where)
     return odd
@@ -183,26 +241,30 @@ def _fill(lists: Lists, metric: Metric, snapshot: Snapshot) -> set[int]:
 def measure(
     exact: ExactIndex,
     snapshot: Snapshot,
-    metric: Metric,
     policy: Approximate,
-    lists: Lists,
+    trained: Trained,
     *,
-    rows_trained: int,
-    odd: set[int],
     gate: Gate | None = None,
+    check: Check = go_on,
 ) -> Trained:
     """Ask a sample of rows for their neighbors, exactly and by the lists.
 
     Args:
         exact: Knows the truth.
         snapshot: The rows to sample from.
-        metric: How rows are compared.
         policy: The recall that is wanted, and the size of the sample.
-        lists: What is measured.
-        rows_trained: Rows there were when the centers were found.
-        odd: Rows that are not in the lists.
+        trained: The lists, and what was known of them.
         gate: Of lists that are in use.
+        check: Called now and then.
+
+    Returns:
+        The same lists with what was measured now. Where nothing reaches the recall, ``holds`` is
+        False.
+
+    Raises:
+        Stopped: ``check`` said so.
     """
+    lists, metric, before = trained.lists, trained.metric, replace(trained.turnover)
     ids = live_ids(snapshot)
     rng = np.random.default_rng(policy.seed + 1)
     sample = np.sort(rng.choice(ids, min(len(ids), policy.sample), replace=False))
@@ -210,21 +272,24 @@ def measure(
     regular = regular_sizes(metric, sizes)
     sample, keys, sizes = sample[regular], keys[regular], sizes[regular]
     k = max(1, min(NEIGHBORS, len(ids) - 1))
-    parts = [slice(start, start + ASKED) for start in range(0, len(sample), ASKED)]
-    truth = np.concatenate([exact.search(keys[part], k, exclude=sample[part])[0] for part in parts])
+    truth = np.empty((len(sample), k), np.int64)
+    for start in range(0, len(sample), ASKED):
+        check()
+        part = slice(start, start + ASKED)
+        truth[part] = exact.search(keys[part], k, exclude=sample[part])[0]
     reach = Reach(_ranks(lists, metric, snapshot, lists.prepare(keys, sizes), truth), len(lists))
-    made = [
-        Trained(lists, metric, policy.recall, reach, spare, len(ids), rows_trained, 0.0, odd)
-        for spare in SPARES
-    ]
-    for trained in made:
-        with (gate or Gate()).shared():
-            share = _found(trained, keys, sizes, sample, truth[:, :CHECKED])
-        if share >= policy.recall or trained is made[-1]:
-            break
-    return Trained(
-        lists, metric, policy.recall, reach, trained.spare, len(ids), rows_trained, share, odd
+    made = replace(
+        trained, recall=policy.recall, reach=reach, rows_measured=len(ids), before=before
     )
+    for spare in SPARES:
+        check()
+        made = replace(made, spare=spare)
+        with (gate or Gate()).shared():
+            share = _found(made, keys, sizes, sample, truth[:, :CHECKED])
+        made = replace(made, measured=share)
+        if made.holds:
+            break
+    return made
 
 
 def _ranks(
@@ -252,9 +317,9 @@ def _found(trained: Trained, keys: Floats, sizes: Doubles, sample: Ids, truth: I
     hits = 0
     for start in range(0, len(sample), ASKED):
         part = slice(start, start + ASKED)
-        found, scores = trained.find(
+        found, _ = trained.find(
             keys[part], sizes[part], trained.depth(k), trained.candidates(k) + 1
         )
-        found, _ = trained.with_odd(found, scores)
+        found = trained.with_odd(found)
         hits += int((truth[part][:, :, None] == found[:, None, :]).any(axis=2).sum())
     return hits / truth.size

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from recollect.index.lists import Lists
 from recollect.index.policy import Approximate
 from recollect.index.recall import Reach
-from recollect.index.training import Trained
+from recollect.index.training import Trained, Turnover
 from recollect.memory.cache_files import begin
 from recollect.memory.catalog import typed_lines
 from recollect.memory.seals import BLOCK, seal
@@ -38,7 +38,8 @@ STALE = 0.05  # share of the rows that may have changed before the file is writt
 PART = 1024 * BLOCK  # bytes summed up at a time: 64 MiB
 WHOLE = (
     "version", "encoding", "history", "lists", "rows", "odd", "width", "dim", "sample",
-    "neighbors", "rows_trained", "rows_measured", "spare_times", "spare_more", "sum",
+    "neighbors", "rows_trained", "rows_measured", "spare_times", "spare_more", "came", "gone",
+    "came_before", "gone_before", "sum",
 )  # fmt: skip
 
 
@@ -70,7 +71,10 @@ def save(store: Store, trained: Trained) -> None:
         "width": lists.width, "dim": lists.centers.shape[1], "sample": ranks.shape[0],
         "neighbors": ranks.shape[1], "rows_trained": trained.rows_trained,
         "rows_measured": trained.rows_measured, "spare_times": trained.spare[0],
-        "spare_more": trained.spare[1], "sum": _sum(_mapped(fresh)),
+        "spare_more": trained.spare[1], "spare_loss": trained.spare[2],
+        "came": trained.turnover.came, "gone": trained.turnover.gone,
+        "came_before": trained.before.came, "gone_before": trained.before.gone,
+        "sum": _sum(_mapped(fresh)),
         "metric": trained.metric, "storage": lists.storage, "recall": trained.recall,
         "measured": trained.measured,
     }  # fmt: skip
@@ -107,7 +111,7 @@ def parse_header(raw: bytes) -> dict[str, Any]:
     header: dict[str, Any] = json.loads(text)
     if any(type(header[name]) is not int or not 0 <= header[name] < 1 << 48 for name in WHOLE):
         raise TypeError("the header must hold whole numbers")
-    if any(type(header[name]) is not float for name in ("recall", "measured")):
+    if any(type(header[name]) is not float for name in ("recall", "measured", "spare_loss")):
         raise TypeError("the header must hold a recall")
     if min(header[name] for name in ("lists", "dim", "sample", "neighbors")) < 1:
         raise ValueError("the header speaks of nothing")
@@ -158,9 +162,11 @@ def _built(header: dict[str, Any], content: NDArray[np.uint8], policy: Approxima
     return Trained(
         made, header["metric"], policy.recall,
         Reach(ranks.reshape(header["sample"], -1).astype(np.int64), lists),
-        (header["spare_times"], header["spare_more"]),
+        (header["spare_times"], header["spare_more"], header["spare_loss"]),
         header["rows_measured"] if same else 0,  # which makes it due
-        header["rows_trained"], header["measured"], set(odd.tolist()),
+        header["rows_trained"], header["measured"] if same else 0.0, set(odd.tolist()),
+        Turnover(header["came"], header["gone"]),
+        Turnover(header["came_before"], header["gone_before"]),
     )  # fmt: skip
 
 

@@ -216,7 +216,12 @@ class Handle:
         return view.search_status()
 
     def close(self) -> None:
-        """Release the files and the writer's lock; harmless when called again."""
+        """Release the files and the writer's lock; harmless when called again.
+
+        Lists that are being trained in the background are given up.
+        """
+        if self._owner:
+            self._searching.close()
         try:
             if self._owner and not self._closed and not self.read_only:
                 self._keep()

@@ -10,7 +10,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import CorruptMemory
+from recollect.errors import Closed, CorruptMemory
 from recollect.index.approximate import ApproximateIndex
 from recollect.index.exact import ExactIndex
 from recollect.memory.arrays import unpack_arrays
@@ -99,6 +99,8 @@ class View:
                 doubtful[doubtful] = ~(sealed & table.sealed[used][doubtful])
             ids = table.states["id"][doubtful]
         for start in range(0, len(ids), VOUCHED_ROWS):  # others get their turn
+            if self.searching.closed:
+                raise Closed("the memory was closed meanwhile", remedy="Open it again.")
             self.vouch(ids[start : start + VOUCHED_ROWS])
 
     def _under_seal(self, kept: Kept) -> list[int]:

@@ -36,6 +36,7 @@ class Searching:
         self._saved: Trained | None = None
         self._kept: Ids | None = None  # rows in the lists when they were read
         self._encoding: int | None = None  # that of the keys in the lists
+        self.closed = False
         if self.policy is not None:
             load_faiss()  # it is missed now, not in the middle of a search
 
@@ -64,6 +65,8 @@ class Searching:
             vouch(None)
             return exact
         if self._keeper is None or self._encoding != encoding:
+            if self._keeper is not None:
+                self._keeper.stop()  # what it trains, nobody will use
             self._saved = load(store, self.policy)
             self._kept = None if self._saved is None else self._saved.ids
             self._keeper = Keeper(config.metric, self.policy, trained=self._saved)
@@ -72,6 +75,12 @@ class Searching:
             config.dim, config.metric, metric_weights=_weights(config), exact=exact,
             vouch=vouch, keeper=self._keeper,
         )  # fmt: skip
+
+    def close(self) -> None:
+        """Let nothing go on in the background."""
+        self.closed = True
+        if self._keeper is not None:
+            self._keeper.close()
 
     @property
     def has_lists(self) -> bool:

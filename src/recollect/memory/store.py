@@ -29,6 +29,7 @@ from recollect.errors import (
     ReadOnly,
     UnknownVersion,
 )
+from recollect.index.locks import ProcessLock
 from recollect.memory.catalog import (
     check_schema,
     connect,
@@ -92,7 +93,7 @@ class Store:
     ) -> None:
         self.folder, self.read_only, self.clock = folder, read_only, clock
         self.segment_bytes = segment_bytes
-        self.mutex = threading.RLock()
+        self.mutex = ProcessLock(threading.RLock)
         self.files: SegmentFiles = RamFiles()
         self.lock: WriterLock | None = None
         self._db: sqlite3.Connection | None = None
