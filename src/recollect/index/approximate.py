@@ -21,14 +21,16 @@ from numpy.typing import NDArray
 
 from recollect.index import scoring
 from recollect.index.blocks import Snapshot
-from recollect.index.exact import ExactIndex
+from recollect.index.exact import Barred, ExactIndex
 from recollect.index.keeper import Keeper, trust
 from recollect.index.policy import Approximate
+from recollect.index.scope import default_cores
 from recollect.index.standard import standard_arithmetic
 from recollect.index.training import CHECKED, Trained, regular_sizes
 from recollect.types import Doubles, Floats, Ids, Metric
 
 QUERIES = 256  # in a block
+CORES = default_cores()
 ROUNDS = 4  # of taking more candidates, before a query is answered exactly
 WIDER, DEEPER = 4, 2  # how many more are taken, and how many more lists are looked into
 
@@ -153,24 +155,26 @@ class ApproximateIndex:
         Where fewer than k rows lie in the lists that are near, more lists are looked into, so that
         there are fewer than k only where fewer take part.
         """
-        ids, similarity = self._judge.search(queries, k, allowed=allowed, exclude=exclude)
+        wanted = self._judge.asked(queries, k, allowed=allowed, exclude=exclude)
         self.keeper.follow()
-        trained = self.keeper.trained
-        depth = None if trained is None else self._depth(int(k), trained)
+        trained, k = self.keeper.trained, wanted.k
+        depth = None if trained is None else self._depth(k, trained)
         if depth is None or trained is None or self._too_few(allowed):
             return self._exactly(queries, k, allowed, exclude)
         if allowed is not None:
             allowed = np.unique(np.asarray(allowed, np.int64))
             # Of the rows in a list only some pass, so as many more lists hold k of them.
             depth = min(trained.reach.lists, -(-depth * len(self) // len(allowed)))
-        vectors = np.asarray(queries)
-        asked = _Asked(int(k), depth, trained, allowed)
-        for which, barred in _by_width(exclude, len(vectors)):
-            some = np.ascontiguousarray(vectors[which], np.float32)
+        asked = _Asked(k, depth, trained, allowed)
+        ids = np.empty((len(wanted.queries), k), np.int64)
+        similarity = np.empty(ids.shape, np.float32)
+        for which, barred in _by_width(wanted.barred, len(ids)):
+            some = np.ascontiguousarray(wanted.queries[which], np.float32)
             if barred is not None and barred.shape[1] > self._switches.excluded:
-                ids[which], similarity[which] = self._exactly(some, k, allowed, barred)
+                found = self._exactly(some, k, allowed, barred)
             else:
-                ids[which], similarity[which] = self._block(some, asked, barred)
+                found = self._block(some, wanted.sizes[which], asked, barred)
+            ids[which], similarity[which] = found
         return ids, similarity
 
     def _too_few(self, allowed: Ids | None) -> bool:
@@ -201,22 +205,26 @@ class ApproximateIndex:
         self._vouch(allowed)
         return self._exact.search(queries, k, allowed=allowed, exclude=exclude)
 
-    def _block(self, queries: Floats, asked: _Asked, barred: Ids | None) -> tuple[Ids, Floats]:
+    def _block(
+        self, queries: Floats, sizes: Doubles, asked: _Asked, barred: Ids | None
+    ) -> tuple[Ids, Floats]:
         """Answer a block of queries, each with as many candidates as it needs."""
-        ids = np.full((len(queries), asked.k), -1)
-        similarity = np.full(ids.shape, -np.inf, np.float32)
-        sizes = scoring.measure(queries)
-        waiting = np.flatnonzero(regular_sizes(self._metric, sizes))
-        odd = np.flatnonzero(~regular_sizes(self._metric, sizes))
         extra = 0 if barred is None else barred.shape[1]
         count, depth = asked.trained.candidates(asked.k) + extra, asked.depth
+        regular = regular_sizes(self._metric, sizes)
+        ids = np.full((len(queries), asked.k), -1)
+        similarity = np.full(ids.shape, -np.inf, np.float32)
+        waiting, odd = np.flatnonzero(regular), np.flatnonzero(~regular)
         for _ in range(ROUNDS):
             if not len(waiting):
                 break
-            without = None if barred is None else barred[waiting]
+            some = slice(None) if len(waiting) == len(queries) else waiting  # all: no copy
+            without = None if barred is None else barred[some]
             found, near, done = self._round(
-                queries[waiting], sizes[waiting], asked, depth, count, without
+                queries[some], sizes[some], asked, depth, count, without
             )
+            if len(found) == len(queries) and done.all():
+                return found, near
             ids[waiting[done]], similarity[waiting[done]] = found[done], near[done]
             waiting = waiting[~done]
             count = min(count * WIDER, asked.trained.lists.rows)
@@ -274,6 +282,11 @@ class ApproximateIndex:
         if barred is not None:
             usable &= ~(candidates[:, :, None] == barred[:, None, :]).any(axis=2)
         self._vouch(np.unique(candidates[usable]))
+        count = np.count_nonzero(usable, axis=1)
+        engine = self._exact.compiled
+        if engine is not None:
+            slots = np.where(usable, slots, -1)
+            return *engine.choose(snapshot, queries, sizes, candidates, slots, k, CORES), count
         similarity = np.full(candidates.shape, -np.inf, np.float32)
         query, place = np.nonzero(usable)
         similarity[query, place] = self._similarity(
@@ -286,7 +299,7 @@ class ApproximateIndex:
         width = order.shape[1]
         ids[:, :width] = np.where(found, np.take_along_axis(candidates, order, axis=1), -1)
         best[:, :width] = np.take_along_axis(similarity, order, axis=1)
-        return ids, best, np.count_nonzero(usable, axis=1)
+        return ids, best, count
 
     def _similarity(
         self,
@@ -319,7 +332,7 @@ class _Asked:
 
 
 def _by_width(
-    exclude: Sequence[Ids] | Ids | None, queries: int
+    exclude: Barred | None, queries: int
 ) -> Iterator[tuple[NDArray[np.intp], Ids | None]]:
     """Go through blocks of queries, those together that leave out as many ids.
 
@@ -331,10 +344,13 @@ def _by_width(
         m is 0 or a power of two.
     """
     if exclude is None:
-        widths = np.zeros(queries, np.int64)
-    else:
-        parts = [np.unique(part[part >= 0]) for part in map(_flat, exclude)]
-        widths = np.array([1 << (len(part) - 1).bit_length() if len(part) else 0 for part in parts])
+        for start in range(0, queries, QUERIES):
+            yield np.arange(start, min(start + QUERIES, queries)), None
+        return
+    parts = [exclude.of(query) for query in range(queries)]
+    widths = np.array(
+        [1 << (len(part) - 1).bit_length() if len(part) else 0 for part in parts], np.int64
+    )
     for width in np.unique(widths).tolist():
         alike = np.flatnonzero(widths == width)
         for start in range(0, len(alike), QUERIES):
@@ -346,7 +362,3 @@ def _by_width(
             for row, number in zip(barred, which.tolist(), strict=True):
                 row[: len(parts[number])] = parts[number]
             yield which, barred
-
-
-def _flat(part: Ids) -> Ids:
-    return np.asarray(part, np.int64).reshape(-1)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import DuplicateIds, UnknownIds
 from recollect.index.coarse import Coarse
+from recollect.index.kernel import DTYPES
 from recollect.index.locks import ProcessLock
 from recollect.index.quantized import Shadow
 from recollect.types import Doubles, Floats, Ids, Mask
@@ -40,7 +41,8 @@ class IdTable:
         return self.ids if self._order is None else self.ids[self._order]
 
     @cached_property
-    def _gapless(self) -> bool:
+    def gapless(self) -> bool:
+        """Whether the ids count up by one."""
         span = int(self._sorted[-1]) - int(self._sorted[0]) + 1
         return self._order is None and span == len(self.ids)
 
@@ -49,7 +51,7 @@ class IdTable:
         at = np.flatnonzero((wanted >= self._sorted[0]) & (wanted <= self._sorted[-1]))
         if not len(at):
             return at, at
-        if self._gapless:
+        if self.gapless:
             return at, wanted[at] - self._sorted[0]
         rows = np.searchsorted(self._sorted, wanted[at])
         here = self._sorted[rows] == wanted[at]
@@ -120,6 +122,16 @@ def make_block(
     )
 
 
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """Ids that count up by one: first id, length and first slot of each run; which rows live."""
+
+    firsts: Ids
+    lengths: Ids
+    starts: Ids
+    live: Mask | None
+
+
 class Snapshot:
     """All rows of an index at one moment. Rows are numbered through all blocks: their *slots*.
 
@@ -136,6 +148,15 @@ class Snapshot:
 
     def locate(self, ids: Ids) -> NDArray[np.intp]:
         """Find the slots of live rows; -1 for ids that are not here. Intp ``(n,)``."""
+        runs = self._runs
+        if runs is not None:
+            number = np.searchsorted(runs.firsts, ids, side="right") - 1
+            rows = ids - runs.firsts[number]
+            slots = np.where((number >= 0) & (rows < runs.lengths[number]), rows, -1)
+            slots += np.where(slots >= 0, runs.starts[number], 0)
+            if runs.live is not None:
+                slots[~runs.live[slots]] = -1  # -1 itself names some row, and stays
+            return slots
         slots = np.full(len(ids), -1, np.intp)
         for start, block in zip(self.starts, self.blocks, strict=False):
             at, rows = block.table.find(ids)
@@ -144,6 +165,56 @@ class Snapshot:
                 at, rows = at[alive], rows[alive]
             slots[at] = rows + start
         return slots
+
+    @cached_property
+    def _runs(self) -> _Runs | None:
+        """Where ids lie, if there are no gaps between those of a block and blocks stand apart."""
+        tables = [block.table for block in self.blocks]
+        if not tables or not all(table.gapless for table in tables):
+            return None
+        firsts = np.array([table.ids[0] for table in tables], np.int64)
+        lengths = np.array([len(table.ids) for table in tables], np.int64)
+        order = np.argsort(firsts)
+        firsts, lengths = firsts[order], lengths[order]
+        if (firsts[:-1] + lengths[:-1] > firsts[1:]).any():
+            return None
+        live = None
+        if any(block.live is not None for block in self.blocks):
+            live = np.ones(self.slots, bool)
+            for start, block in zip(self.starts, self.blocks, strict=False):
+                if block.live is not None:
+                    live[start : start + len(block)] = block.live
+        return _Runs(firsts, lengths, self.starts[:-1][order], live)
+
+    def pointers(self, slots: NDArray[np.intp]) -> tuple[Ids, Ids, Ids]:
+        """Tell where rows lie in memory, for the compiled kernel; valid as long as this is.
+
+        Returns:
+            Addresses of keys and of sizes, and the code of the keys' dtype, all int64 and shaped as
+            ``slots``; 0 where a slot is negative.
+        """
+        keys, sizes, strides, dtypes = self._bases
+        number = np.searchsorted(self.starts, slots, side="right") - 1
+        rows, here = slots - self.starts[number], slots >= 0
+        return (
+            np.where(here, keys[number] + rows * strides[number], 0),
+            np.where(here, sizes[number] + rows * 8, 0),
+            dtypes[number],
+        )
+
+    @cached_property
+    def _bases(self) -> tuple[Ids, Ids, Ids, Ids]:
+        facts = [
+            (
+                block.keys.ctypes.data,
+                block.sizes.ctypes.data,
+                block.keys.strides[0],
+                DTYPES[block.keys.dtype],
+            )
+            for block in self.blocks
+        ]
+        keys, sizes, strides, dtypes = np.array(facts, np.int64).reshape(-1, 4).T
+        return keys, sizes, strides, dtypes
 
     def pieces(self, start: int, stop: int) -> Iterator[tuple[Block, slice, slice]]:
         """Cut the slots from ``start`` to ``stop`` at the block boundaries.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from recollect.index.blocks import Snapshot
 from recollect.index.coarse import Coarse
-from recollect.index.kernel import BLOCK, DTYPES, MOST_VIRTUAL, Kernel, Request, SpaceArrays
+from recollect.index.kernel import BLOCK, DTYPES, MOST_VIRTUAL, Choice, Kernel, Request, SpaceArrays
 from recollect.index.quantized import WIDEST, Quantizer, Unquantized, is_stale, make_quantizer
 from recollect.types import Doubles, Floats, Ids
 
@@ -52,6 +52,46 @@ class Engine:
         sizes = np.empty(len(rows))
         self.kernel.measure(self._measured, rows, sizes, threads)
         return sizes
+
+    def choose(
+        self,
+        snapshot: Snapshot,
+        queries: Floats,
+        sizes: Doubles,
+        ids: Ids,
+        slots: NDArray[np.intp],
+        k: int,
+        threads: int,
+    ) -> tuple[Ids, Floats]:
+        """Score candidates and keep the best of each query.
+
+        Args:
+            snapshot: The rows.
+            queries: float32 ``(queries, dim)``, C-contiguous.
+            sizes: float64 ``(queries,)``.
+            ids: int64 ``(queries, n)``, of candidates.
+            slots: Where they are, ``(queries, n)``; -1 where there is none.
+            k: Rows wanted.
+            threads: At most so many.
+
+        Returns:
+            Ids and similarity, ``(queries, k)``, padded with -1 / -inf.
+        """
+        found = np.full((len(queries), k), -1)
+        similarity = np.full((len(queries), k), -np.inf, np.float32)
+        arrays = (queries, sizes, ids, *snapshot.pointers(slots))
+        keys, lengths, dtypes = arrays[3:]
+        work = slots.size * self.coarse.dim // LEAST_WORK + 1
+        choice = Choice(
+            threads=min(threads, work), count=len(queries), k=k, width=slots.shape[1],
+            space=ctypes.pointer(self.plain.space.pointers),
+            queries=queries.ctypes.data, sizes=sizes.ctypes.data, names=ids.ctypes.data,
+            keys=keys.ctypes.data, dtypes=dtypes.ctypes.data, lengths=lengths.ctypes.data,
+            ids=found.ctypes.data, similarity=similarity.ctypes.data,
+        )  # fmt: skip
+        assert all(array.flags.c_contiguous for array in arrays)
+        self.kernel.choose(choice)
+        return found, similarity
 
 
 class CompiledPass:

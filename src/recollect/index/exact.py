@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 import numpy as np
@@ -198,17 +199,11 @@ class ExactIndex:
             >>> index.search(np.array([[0.5]]), k=2, exclude=np.array([1]))
             (array([[2, 3]]), array([[-0.5, -3.5]], dtype=float32))
         """
-        snapshot = self._store.snapshot
-        vectors = _matrix("queries", queries, self._dim)
-        if not _whole(k) or k < 1:
-            raise InvalidParameter("k is out of range", expected="at least 1", got=repr(k))
-        limits = self._limits
-        k, step = int(k), max(1, min(limits.batch, limits.query_numbers // self._dim))
-        barred = None if exclude is None else _Barred(exclude, len(vectors))
+        snapshot, limits, step = self._store.snapshot, self._limits, self._step
+        asked = self.asked(queries, k, allowed=allowed, exclude=exclude)
+        vectors, sizes, k, barred = asked.queries, asked.sizes, asked.k, asked.barred
         sparse = SPARSE_COMPILED if isinstance(self._engine, Engine) else SPARSE
-        only = None if allowed is None else _integers("allowed", allowed)
-        scope = make_scope(snapshot, only, sparse)
-        sizes = self._measured_queries(vectors, step)
+        scope = make_scope(snapshot, asked.allowed, sparse)
         ids = np.full((len(vectors), k), -1)
         similarity = np.full((len(vectors), k), -np.inf, np.float32)
         search = Search(self._coarse, scope, k, limits, self._engine)
@@ -219,8 +214,37 @@ class ExactIndex:
             search.run(Batch(some, sizes[part], pairs), ids[part], similarity[part])
         return ids, similarity
 
-    def _measured_queries(self, vectors: NDArray[Any], step: int) -> Doubles:
-        sizes = np.empty(len(vectors))
+    def asked(
+        self,
+        queries: Floats,
+        k: int,
+        *,
+        allowed: Ids | None = None,
+        exclude: Sequence[Ids] | Ids | None = None,
+    ) -> Asked:
+        """Judge the arguments of a search, which are those of ``search``.
+
+        Raises:
+            InputError: An argument cannot be used.
+        """
+        vectors = _matrix("queries", queries, self._dim)
+        if not _whole(k) or k < 1:
+            raise InvalidParameter("k is out of range", expected="at least 1", got=repr(k))
+        barred = None if exclude is None else Barred(exclude, len(vectors))
+        only = None if allowed is None else _integers("allowed", allowed)
+        return Asked(vectors, self._measured_queries(vectors), int(k), only, barred)
+
+    @property
+    def compiled(self) -> Engine | None:
+        """The compiled kernel, where searches take that way."""
+        return self._engine if isinstance(self._engine, Engine) else None
+
+    @property
+    def _step(self) -> int:
+        return max(1, min(self._limits.batch, self._limits.query_numbers // self._dim))
+
+    def _measured_queries(self, vectors: NDArray[Any]) -> Doubles:
+        sizes, step = np.empty(len(vectors)), self._step
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             sizes[part] = self._measured(_as_float32(vectors[part]))
@@ -267,7 +291,26 @@ class ExactIndex:
             )
 
 
-class _Barred:
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The arguments of a search, found to be in order.
+
+    Attributes:
+        queries: ``(queries, dim)`` of a real dtype.
+        sizes: float64 ``(queries,)``.
+        k: Rows wanted by each.
+        allowed: int64, or None for all.
+        barred: What each query leaves out, or None.
+    """
+
+    queries: NDArray[Any]
+    sizes: Doubles
+    k: int
+    allowed: Ids | None
+    barred: Barred | None
+
+
+class Barred:
     """The ids that each query must not be given, as one flat array."""
 
     def __init__(self, exclude: Sequence[Ids] | Ids, queries: int) -> None:
@@ -294,6 +337,11 @@ class _Barred:
             lengths = np.array([len(part) for part in parts], np.int64)
         self._ids = _integers("exclude", flat)
         self._starts = np.concatenate([[0], np.cumsum(lengths)])
+
+    def of(self, query: int) -> Ids:
+        """int64, distinct: the ids that a query must not be given."""
+        ids = np.unique(self._ids[self._starts[query] : self._starts[query + 1]])
+        return ids[ids >= 0]
 
     def pairs(self, snapshot: Snapshot, start: int, queries: int) -> NDArray[np.int64] | None:
         """Return pairs of query, counted from ``start``, and slot: int64 ``(2, n)``, or None."""

@@ -52,6 +52,17 @@ class Request(ctypes.Structure):
     )
 
 
+class Choice(ctypes.Structure):
+    """One call of ``recollect_choose``; the fields are explained in ``native/search.c``."""
+
+    _fields_ = (
+        *((name, _WHOLE) for name in ("lanes", "threads", "count", "k", "width")),
+        ("space", ctypes.POINTER(Space)),
+        *((name, _AT) for name in ("queries", "sizes", "names", "keys", "dtypes", "lengths")),
+        *((name, _AT) for name in ("ids", "similarity")),
+    )
+
+
 BLOCK = np.dtype(
     [(name, np.int64) for name in ("rows", "start")]
     + [
@@ -132,6 +143,11 @@ class Kernel:
         """Answer the queries of a request from every pair."""
         request.lanes = self.lanes
         self._check(self.library.recollect_exhaust(ctypes.byref(request)))
+
+    def choose(self, choice: Choice) -> None:
+        """Score candidates and keep the best of each query."""
+        choice.lanes = self.lanes
+        self._check(self.library.recollect_choose(ctypes.byref(choice)))
 
     @staticmethod
     def _check(failed: int) -> None:

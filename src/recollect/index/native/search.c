@@ -809,3 +809,71 @@ PUBLIC int recollect_exhaust(Request *request)
     free(similarity);
     return failed ? -1 : 0;
 }
+
+/* ---- the best of some candidates --------------------------------------------------------- */
+
+typedef struct {
+    int64_t lanes, threads, count, k, width;
+    const Space *space;
+    const float *queries;              /* [count][dim] */
+    const double *sizes;               /* [count] */
+    const int64_t *names;              /* [count][width]: ids */
+    const void *const *keys;           /* [count][width], NULL where there is none */
+    const int64_t *dtypes;             /* [count][width] */
+    const double *const *lengths;      /* [count][width], sizes of the rows */
+    int64_t *ids;                      /* [count][k] */
+    float *similarity;
+} Choice;
+
+typedef struct {
+    const Choice *choice;
+    const Lanes *lanes;
+    _Atomic int64_t next;
+    _Atomic int failed;
+} Choosing;
+
+static void choose_some(void *shared, int64_t thread)
+{
+    Choosing *all = shared;
+    const Choice *choice = all->choice;
+    double *scratch = malloc((size_t)(2 * choice->space->dim + 16) * sizeof *scratch);
+    (void)thread;
+    if (!scratch) all->failed = 1;
+    while (!all->failed) {
+        int64_t query = atomic_fetch_add(&all->next, 1);
+        if (query >= choice->count) break;
+        const int64_t at = query * choice->width;
+        Best best = {choice->ids + query * choice->k, choice->similarity + query * choice->k, 0,
+                     choice->k};
+        const void *keys[SOME];
+        int64_t dtypes[SOME], names[SOME], held = 0;
+        double sizes[SOME];
+        float similarity[SOME];
+        for (int64_t i = 0; i < choice->width; i++) {
+            if (choice->keys[at + i]) {
+                keys[held] = choice->keys[at + i];
+                dtypes[held] = choice->dtypes[at + i];
+                sizes[held] = *choice->lengths[at + i];
+                names[held++] = choice->names[at + i];
+            }
+            if (held == SOME || i + 1 == choice->width) {
+                all->lanes->similarities(choice->space, choice->queries + query * choice->space->dim,
+                                         choice->sizes[query], held, keys, dtypes, sizes, similarity,
+                                         scratch);
+                for (int64_t j = 0; j < held; j++) offer(&best, similarity[j], names[j]);
+                held = 0;
+            }
+        }
+        sort(&best);
+    }
+    free(scratch);
+}
+
+/* Score candidates, each once, and keep the k best of each query. Lists must be [count][k]; the
+   caller fills what is not found. */
+PUBLIC int recollect_choose(Choice *choice)
+{
+    Choosing all = {.choice = choice, .lanes = lanes_at(choice->lanes)};
+    spread(choose_some, &all, choice->threads < choice->count ? choice->threads : choice->count);
+    return all.failed ? -1 : 0;
+}
