@@ -23,6 +23,7 @@ from recollect.index import scoring
 from recollect.index.blocks import Snapshot
 from recollect.index.exact import Barred, ExactIndex
 from recollect.index.keeper import Keeper, trust
+from recollect.index.mapped import budget, held, let_go
 from recollect.index.policy import Approximate
 from recollect.index.scope import default_cores
 from recollect.index.standard import standard_arithmetic
@@ -31,6 +32,7 @@ from recollect.types import Doubles, Floats, Ids, Metric
 
 QUERIES = 256  # in a block
 CORES = default_cores()
+TOUCHED = 1 << 14  # candidates, each of which may have had 64 KiB mapped, until these are let go of
 ROUNDS = 4  # of taking more candidates, before a query is answered exactly
 WIDER, DEEPER = 4, 2  # how many more are taken, and how many more lists are looked into
 
@@ -99,6 +101,7 @@ class ApproximateIndex:
         self._exact = exact or ExactIndex(dim, metric, metric_weights=metric_weights)
         self._dim, self._metric = self._judge.dim, metric
         self._vouch, self._switches = vouch, switches
+        self._touched = 0
         self.keeper = keeper or Keeper(metric, policy or Approximate())
         self.keeper.serve(self._exact, vouch)
 
@@ -282,6 +285,11 @@ class ApproximateIndex:
         if barred is not None:
             usable &= ~(candidates[:, :, None] == barred[:, None, :]).any(axis=2)
         self._vouch(np.unique(candidates[usable]))
+        self._touched += candidates.size
+        if self._touched > TOUCHED:
+            self._touched = 0
+            for block in snapshot.blocks if held() > budget() else ():
+                let_go(block.keys)
         count = np.count_nonzero(usable, axis=1)
         engine = self._exact.compiled
         if engine is not None:

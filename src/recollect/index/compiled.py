@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from recollect.index.blocks import Snapshot
 from recollect.index.coarse import Coarse
 from recollect.index.kernel import BLOCK, DTYPES, MOST_VIRTUAL, Choice, Kernel, Request, SpaceArrays
+from recollect.index.mapped import budget
 from recollect.index.quantized import WIDEST, Quantizer, Unquantized, is_stale, make_quantizer
 from recollect.types import Doubles, Floats, Ids
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 FEW = 4  # queries that are taken in two planes: the memory is slower than twice the arithmetic
 CANDIDATES = 1 << 22  # held for one block of queries at first: 64 MiB
 LEAST_WORK = 1 << 19  # multiplications worth a thread
+# Codes of rows that have none are made for so many queries at once or one after the other: making
+# them takes as long as some ten passes over the keys. For fewer numbers it takes no time worth it.
+AWAITED, SMALL = 8, 1 << 25
 SPARSE = 64  # copy the rows that take part if fewer than one in this many does
 
 
@@ -39,6 +43,7 @@ class Engine:
         self.plain = Unquantized(kernel, coarse)
         self.quantizes = quantize and coarse.metric != "manhattan" and coarse.dim <= WIDEST
         self._quantizer: Quantizer | None = None
+        self._waited = 0
 
     def quantizer(self, snapshot: Snapshot) -> Quantizer:
         """Return the quantizer in use; a new one if there are many more rows than when made."""
@@ -46,6 +51,18 @@ class Engine:
         if made is None or is_stale(snapshot.slots, made.rows):
             made = self._quantizer = make_quantizer(self.kernel, self.coarse, snapshot)
         return made
+
+    def codes_pay(self, snapshot: Snapshot, queries: int) -> bool:
+        """Tell whether to make codes of rows that have none yet, rather than read the keys.
+
+        The first answer after opening a large memory is there sooner without, and the same.
+        """
+        bare = [block for block in snapshot.blocks if not block.shadows[0].made]
+        numbers = sum(len(block) for block in bare) * self.coarse.dim
+        if numbers <= SMALL or 4 * numbers > budget():
+            return True  # keys that memory does not hold are not read more often than need be
+        self._waited += queries
+        return self._waited > AWAITED
 
     def measure(self, rows: NDArray[Any], threads: int) -> Doubles:
         """Measure rows or queries as ``Coarse.measure`` does, to the same bits."""

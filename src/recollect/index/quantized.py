@@ -51,6 +51,7 @@ from numpy.typing import NDArray
 from recollect.index.coarse import Coarse
 from recollect.index.kernel import Kernel, SpaceArrays
 from recollect.index.locks import ProcessLock
+from recollect.index.mapped import let_go
 from recollect.types import Floats
 
 if TYPE_CHECKING:
@@ -170,6 +171,11 @@ class Shadow:
         self._codes: Codes | None = None
         self._count = 0
 
+    @property
+    def made(self) -> bool:
+        """Whether there are codes, if not yet of every row."""
+        return self._count > 0
+
     def of(self, block: Block, maker: Quantizer | Unquantized, threads: int) -> Codes:
         """Return codes that cover the rows of a block, those of its predecessors included."""
         # A fork may stop this anywhere: what the count covers is in the codes at every moment.
@@ -184,6 +190,7 @@ class Shadow:
             if self._count < len(block):
                 maker.fill(codes, block, range(self._count, len(block)), threads)
                 self._count = len(block)
+                let_go(block.keys)
             return codes
 
 

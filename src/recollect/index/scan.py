@@ -73,7 +73,7 @@ class Search:
         if scope.places <= max(2 * self._k, GROUP) or 4 * self._k > self._limits.room:
             regular[:] = False  # nearly every row would be a candidate
         odd, left = np.flatnonzero(~regular), np.flatnonzero(regular)
-        for answer, most in self._passes():
+        for answer, most in self._passes(len(left)):
             left = self._tried(answer, most, batch, left, ids, similarity)
         self._every_pair(batch, np.sort(np.concatenate([odd, left])), ids, similarity)
         if len(scope.irregular):
@@ -81,7 +81,7 @@ class Search:
                 batch, np.arange(len(batch)), scope.only(scope.irregular), ids, similarity
             )
 
-    def _passes(self) -> Iterator[tuple[Pass, int]]:
+    def _passes(self, queries: int) -> Iterator[tuple[Pass, int]]:
         """Go through the ways to answer, the fastest first, with the queries each takes."""
         few = max(1, self._limits.room // (8 * self._k))
         if isinstance(self._engine, TensorEngine) and self._scope.chosen is None:
@@ -92,7 +92,7 @@ class Search:
         if not isinstance(self._engine, Engine) or self._scope.chosen is not None:
             yield self._certified, few
             return
-        if self._engine.quantizes:
+        if self._engine.quantizes and self._engine.codes_pay(self._snapshot, queries):
             coded = self._compiled(self._engine.quantizer(self._snapshot))
             yield coded.answer, coded.queries
         plain = self._compiled(self._engine.plain)

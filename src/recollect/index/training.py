@@ -14,6 +14,7 @@ from recollect.index.coarse import LARGEST_SIZE
 from recollect.index.exact import ExactIndex
 from recollect.index.gate import Gate
 from recollect.index.lists import POINTS, Lists, train
+from recollect.index.mapped import let_go
 from recollect.index.policy import Approximate
 from recollect.index.recall import Reach
 from recollect.types import Doubles, Floats, Ids, Mask, Metric
@@ -187,6 +188,7 @@ def live_rows(snapshot: Snapshot) -> Iterator[tuple[Ids, NDArray[Any], Doubles]]
                 here = block.live[part]
                 ids, keys, sizes = ids[here], keys[here], sizes[here]
             yield ids, keys.astype(np.float32, copy=False), sizes
+        let_go(block.keys)
 
 
 def train_lists(
@@ -204,6 +206,8 @@ def train_lists(
     rng = np.random.default_rng(policy.seed)
     sample = np.sort(rng.choice(ids, min(len(ids), count * POINTS), replace=False))
     keys, sizes = snapshot.gather(snapshot.locate(sample))
+    for block in snapshot.blocks:
+        let_go(block.keys)
     regular = regular_sizes(metric, sizes)
     shell = Lists(metric, "flat", np.zeros((1, exact.dim), np.float32), np.empty(0, np.float32))
     prepared = shell.prepare(keys[regular], sizes[regular])

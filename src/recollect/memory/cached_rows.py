@@ -23,6 +23,7 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.index.mapped import let_go
 from recollect.memory.cache_files import begin
 from recollect.memory.catalog import fetch_states, read_labels, typed_lines
 from recollect.memory.faults import check_states
@@ -245,7 +246,10 @@ def write(store: Store, states: States, contents: Mapping[int, NDArray[np.uint8]
         OSError: The disk refused.
     """
     assert store.folder is not None
-    seals = {number: seal(content) for number, content in contents.items()}
+    seals = {}
+    for number, content in contents.items():
+        seals[number] = seal(content)
+        let_go(content)
     sums = np.concatenate([np.zeros(0, np.uint64), *seals.values()]).astype("<u8")
     ((history,),) = typed_lines(
         store.db, "SELECT sum FROM versions WHERE version = ?", int, given=(store.version,)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recollect.errors import Closed, CorruptMemory
 from recollect.index.approximate import ApproximateIndex
 from recollect.index.exact import ExactIndex
+from recollect.index.mapped import let_go
 from recollect.memory.arrays import unpack_arrays
 from recollect.memory.cached_rows import Kept, load_rows, outdated, write
 from recollect.memory.seals import seal
@@ -105,11 +106,12 @@ class View:
 
     def _under_seal(self, kept: Kept) -> list[int]:
         """Segments of which every byte that was sealed is as it was."""
-        return [
-            number
-            for number, (size, seals) in kept.seals.items()
-            if np.array_equal(seal(self.contents[number][:size]), seals)
-        ]
+        whole = []
+        for number, (size, seals) in kept.seals.items():
+            if np.array_equal(seal(self.contents[number][:size]), seals):
+                whole.append(number)
+            let_go(self.contents[number])
+        return whole
 
     def keep(self) -> None:
         """Write the rows to the cache if that would save the next one to open time.
@@ -303,6 +305,8 @@ class View:
             here = starts[some]
             lengths = sizes[some] if isinstance(sizes, np.ndarray) else sizes
             sums = _sums(content, here, lengths)
+            if len(some) >= SHARED_RUN:
+                let_go(content)
             expected = states[f"{what}_sum"][some]
             if not np.array_equal(sums, expected):
                 wrong = int(np.argmax(sums != expected))
