@@ -1,12 +1,14 @@
 """Large memories: search by lists beside others, opening, removing, and more than RAM holds.
 
     python benchmarks/scale.py approximate --rows 1000000 --json out.json
-    python benchmarks/scale.py approximate --rows 200000 --against hnswlib usearch scann
+    python benchmarks/scale.py approximate --rows 200000 --against faiss-flat faiss-8bit hnswlib
+    python benchmarks/scale.py approximate --data tiny-imagenet-100 --rows 50000
     python benchmarks/scale.py memory --rows 1000000 --place FOLDER
     python benchmarks/scale.py large --rows 10000000 --place FOLDER --dtype float16
 
 Rows are clusters of unequal size around random centers, each cluster spread along 12 shared
-directions with a little noise in all others, normalized; queries are such rows. `approximate` asks
+directions with a little noise in all others, normalized; queries are such rows. `--data` takes
+features of real pictures or texts from the cache of encodings instead. `approximate` asks
 every engine in turn in each round, in one process: times are medians over the rounds, a ratio
 is the median of the ratios of the rounds (above 1: we are faster). Raw faiss searches the same
 lists as deep as ours does. Rivals are tuned on the queries to reach the recall that ours
@@ -25,11 +27,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from search import read_features
 
 import recollect as rc
 from recollect.index.approximate import ApproximateIndex
@@ -100,10 +104,10 @@ def recall(ids: np.ndarray, truth: np.ndarray) -> float:
 
 
 def build(keys: np.ndarray, args: argparse.Namespace, storage: str) -> ApproximateIndex:
-    exact = ExactIndex(DIM)
+    exact = ExactIndex(keys.shape[1])
     exact.attach(np.arange(len(keys)), keys)
     policy = rc.Approximate(args.recall, storage, least=1, background=False)
-    index = ApproximateIndex(DIM, policy=policy, exact=exact)
+    index = ApproximateIndex(keys.shape[1], policy=policy, exact=exact)
     index.prepare()
     return index
 
@@ -126,10 +130,32 @@ def raw_faiss(index: ApproximateIndex, k: int) -> Engine:
     return ask
 
 
+def faiss_engine(
+    storage: str, keys: np.ndarray, k: int
+) -> tuple[Any, Callable[[int], None], Engine, Engine]:
+    """Lists that faiss trains by itself."""
+    import faiss
+
+    made = f"IVF{int(4 * np.sqrt(len(keys)))},{'Flat' if storage == 'flat' else 'SQ8'}"
+    index = faiss.index_factory(keys.shape[1], made, faiss.METRIC_INNER_PRODUCT)
+    index.cp.min_points_per_centroid, index.cp.max_points_per_centroid = 1, 32
+    index.train(keys)
+    index.add(keys)
+
+    def tune(depth: int) -> None:
+        index.nprobe = depth
+
+    def remove(ids: np.ndarray) -> np.ndarray:
+        index.remove_ids(faiss.IDSelectorBatch(ids))
+        return ids
+
+    return index, tune, lambda queries: index.search(queries, k)[1], remove
+
+
 def hnswlib_engine(keys: np.ndarray, k: int) -> tuple[Any, Callable[[int], None], Engine, Engine]:
     import hnswlib
 
-    index = hnswlib.Index("ip", DIM)
+    index = hnswlib.Index("ip", keys.shape[1])
     index.init_index(len(keys), M=16, ef_construction=100)
     index.add_items(keys, num_threads=os.cpu_count())
     remove = lambda ids: [index.mark_deleted(int(row)) for row in ids]  # noqa: E731
@@ -139,7 +165,7 @@ def hnswlib_engine(keys: np.ndarray, k: int) -> tuple[Any, Callable[[int], None]
 def usearch_engine(keys: np.ndarray, k: int) -> tuple[Any, Callable[[int], None], Engine, Engine]:
     from usearch.index import Index
 
-    index = Index(ndim=DIM, metric="ip", dtype="f16", connectivity=16, expansion_add=100)
+    index = Index(ndim=keys.shape[1], metric="ip", dtype="f16", connectivity=16, expansion_add=100)
     index.add(np.arange(len(keys)), keys, threads=os.cpu_count())
 
     def tune(depth: int) -> None:
@@ -177,17 +203,26 @@ def scann_engine(keys: np.ndarray, k: int) -> tuple[Any, Callable[[int], None], 
     return index, tune, ask, lambda _: None
 
 
-RIVALS = {"hnswlib": hnswlib_engine, "usearch": usearch_engine, "scann": scann_engine}
+RIVALS = {
+    "faiss-flat": partial(faiss_engine, "flat"),
+    "faiss-8bit": partial(faiss_engine, "8bit"),
+    "hnswlib": hnswlib_engine,
+    "usearch": usearch_engine,
+    "scann": scann_engine,
+}
 
 
 def approximate(args: argparse.Namespace) -> dict[str, Any]:
-    source = Rows(args.rows, args.seed)
-    keys = np.concatenate([keys for keys, _ in source.chunks(args.rows)])
-    queries = source.queries(args.queries)
-    exact = ExactIndex(DIM)
+    if args.data == "synthetic":
+        source = Rows(args.rows, args.seed)
+        keys = np.concatenate([keys for keys, _ in source.chunks(args.rows)])
+        queries = source.queries(args.queries)
+    else:
+        keys, queries = read_features(args.data, args.rows, args.queries, args.seed)
+    exact = ExactIndex(keys.shape[1])
     exact.attach(np.arange(len(keys)), keys)
     truth = exact.search(queries, args.k)[0]
-    report: dict[str, Any] = {}
+    report: dict[str, Any] = {"rows": len(keys), "dim": keys.shape[1]}
     for storage in args.storages:
         start = time.perf_counter()
         index = build(keys, args, storage)
@@ -257,12 +292,16 @@ def against(
     start = time.perf_counter()
     index, tune, ask, remove = RIVALS[name](keys, args.k)
     report: dict[str, Any] = {"build_s": time.perf_counter() - start}
-    reached, depth = 0.0, args.k
+    reached, depth = 0.0, 1 if "faiss" in name else args.k
     while reached < min(wanted, args.recall) and depth < 4096:
         depth = int(depth * 1.3) + 1
         tune(depth)
         reached = recall(ask(queries), truth)
-    report |= {"depth": depth, "recall": reached, "version": version(name)}
+    report |= {
+        "depth": depth,
+        "recall": reached,
+        "version": version("faiss-cpu" if "faiss" in name else name),
+    }
     report |= compare({"recollect": ours, name: ask}, queries, args)
     start = time.perf_counter()
     remove(np.arange(7, len(keys), len(keys) // 1000)[:1000])
@@ -434,6 +473,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Large memories.")
     parser.add_argument("part", choices=["approximate", "memory", "large"])
     parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--data", default="synthetic", help="or texts, cifar10, ...")
     parser.add_argument("-k", type=int, default=10)
     parser.add_argument("--recall", type=float, default=0.99)
     parser.add_argument("--queries", type=int, default=1000)

@@ -78,6 +78,23 @@ def test_what_is_found_has_the_bits_of_an_exact_search(trained, keys, queries):
     assert (np.diff(similarity, axis=1) <= 0).all()
 
 
+@pytest.mark.parametrize("metric", ["cosine", "dot", "euclidean"])
+def test_answers_are_the_same_with_the_kernel_and_without(keys, queries, metric):
+    """Which of the two scores the candidates is a matter of speed alone."""
+    rows = np.concatenate([keys, keys[:50]])
+    made = [
+        make(rows, metric, exact=ExactIndex(DIM, metric, path=path)) for path in ("numpy", "auto")
+    ]
+    for index in made:
+        index.remove(np.arange(5))
+
+    exclude = [np.arange(5, 5 + at % 4) for at in range(len(queries))]
+    one, other = (index.search(queries, 10, exclude=exclude) for index in made)
+
+    assert made[0].status()["engine"] == "lists"
+    assert all(map(np.array_equal, one, other))
+
+
 def test_a_query_has_the_same_answer_alone_and_in_any_batch(trained, queries):
     """Batches are scheduled by load; answers may not be."""
     together = trained.search(queries, 10)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from recollect.errors import InvalidParameter
-from recollect.index import kernel, scoring
+from recollect.index import compiled, kernel, scoring
 from recollect.index.blocks import Snapshot, make_block
 from recollect.index.coarse import Coarse
 from recollect.index.compiled import CompiledPass, Engine
@@ -168,6 +168,38 @@ def test_queries_with_too_many_candidates_are_given_up_and_answered_all_the_same
 
     assert ids.tolist() == [[0, 1, 2, 3]] * 3
     assert similarity.tolist() == [[1.0] * 4] * 3
+
+
+@needs_kernel
+def test_the_first_questions_do_not_wait_for_codes(monkeypatch):
+    """Making codes reads every key and writes a quarter as much; one answer only reads them."""
+    monkeypatch.setattr(compiled, "SMALL", 0)
+    keys = np.random.default_rng(4).standard_normal((500, 16)).astype(np.float32)
+    index = ExactIndex(16)
+    index.attach(np.arange(500), keys)
+    codes = index.snapshot.blocks[0].shadows[0]
+
+    first = [index.search(keys[:1], 5) for _ in range(compiled.AWAITED)]
+    waited = codes.made
+    later = index.search(keys[:1], 5)
+
+    assert not waited
+    assert codes.made
+    assert all(np.array_equal(ids, later[0]) for ids, _ in first)
+    assert all(np.array_equal(near, later[1]) for _, near in first)
+
+
+@needs_kernel
+def test_many_questions_at_once_have_codes_made(monkeypatch):
+    """They are worth it from the first."""
+    monkeypatch.setattr(compiled, "SMALL", 0)
+    keys = np.random.default_rng(4).standard_normal((500, 16)).astype(np.float32)
+    index = ExactIndex(16)
+    index.attach(np.arange(500), keys)
+
+    index.search(keys[:32], 5)
+
+    assert index.snapshot.blocks[0].shadows[0].made
 
 
 def test_the_kernel_can_be_switched_off():

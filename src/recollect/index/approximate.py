@@ -341,7 +341,7 @@ class _Asked:
 
 def _by_width(
     exclude: Barred | None, queries: int
-) -> Iterator[tuple[NDArray[np.intp], Ids | None]]:
+) -> Iterator[tuple[NDArray[np.intp] | slice, Ids | None]]:
     """Go through blocks of queries, those together that leave out as many ids.
 
     How many candidates a query is given room for follows from the ids that it leaves out, and must
@@ -353,7 +353,7 @@ def _by_width(
     """
     if exclude is None:
         for start in range(0, queries, QUERIES):
-            yield np.arange(start, min(start + QUERIES, queries)), None
+            yield slice(start, start + QUERIES), None
         return
     parts = [exclude.of(query) for query in range(queries)]
     widths = np.array(

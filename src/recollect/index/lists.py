@@ -57,6 +57,7 @@ class Lists:
     def __init__(self, metric: Metric, storage: Storage, centers: Floats, ranges: Floats) -> None:
         self._faiss, self._metric = load_faiss(), metric
         self.storage, self.centers, self.ranges = storage, centers, ranges
+        self._params: dict[int, Any] = {}  # of the depth asked for last
         # Asked in one fixed way, so that a query looks into the same lists alone as in a batch.
         self._probes = {cores: self._exact(cores) for cores in (1, DEFAULT_LIMITS.cores)}
         self._nearest = self._faiss.IndexFlat(centers.shape[1], self._kind)
@@ -171,7 +172,12 @@ class Lists:
         faiss = self._faiss
         # The selector reads the array: it must live as long as the search.
         chosen = None if allowed is None else faiss.IDSelectorBatch(allowed)
-        params = faiss.IVFSearchParameters(nprobe=probes.shape[1], sel=chosen)
+        depth = probes.shape[1]
+        params = self._params.get(depth) if chosen is None else None
+        if params is None:
+            params = faiss.IVFSearchParameters(nprobe=depth, sel=chosen)
+        if chosen is None:
+            self._params = {depth: params}
         numbers = probes.size * self.rows // len(self) * prepared.shape[1]
         index = self._many if len(prepared) > 1 else self._one
         if numbers < SHARED:
