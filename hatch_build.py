@@ -28,7 +28,9 @@ except ImportError:  # by hand: nothing but a compiler is needed
 
 NATIVE = Path(__file__).resolve().parent / "src" / "recollect" / "index" / "native"
 LIBRARY = "_kernel.so"
-SOURCES = ("kernel.h", "lanes.c", "search.c")
+SOURCES = (
+    "kernel.h", "search.h", "tiles.h", "lanes.c", "threads.c", "intake.c", "search.c", "decide.c",
+)  # fmt: skip
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-math-errno")
 # Products must not be contracted: similarities have NumPy's bits (src/recollect/index/scoring.py).
 FLAGS += ("-ffp-contract=off",)
@@ -80,7 +82,9 @@ def compile_kernel(target: Path) -> list[str]:
             objects.append(str(made))
         options = [f"-DHAVE_{name}" for name in known] + [f'-DSOURCE="{source_mark()}"']
         whole = Path(folder, LIBRARY)
-        options += ["-shared", "-o", str(whole), str(NATIVE / "search.c")]
+        driving = [str(NATIVE / name) for name in SOURCES if name.endswith(".c")]
+        driving.remove(str(NATIVE / "lanes.c"))
+        options += ["-shared", "-o", str(whole), *driving]
         _run([*compiler, *_flags(), *options, *objects, "-pthread", "-lm"])
         # A process that has the old library mapped keeps it: the new one is another file.
         staged = target.with_suffix(".new")

@@ -22,7 +22,9 @@ from recollect.types import Doubles
 
 NATIVE = Path(__file__).with_name("native")
 LIBRARY = NATIVE / "_kernel.so"
-SOURCES = ("kernel.h", "lanes.c", "search.c")
+SOURCES = (
+    "kernel.h", "search.h", "tiles.h", "lanes.c", "threads.c", "intake.c", "search.c", "decide.c",
+)  # fmt: skip
 SWITCH = "RECOLLECT_KERNEL"
 MOST_VIRTUAL = 12  # in every set of instructions; arrays of queries are padded by as much
 METRICS = ("cosine", "dot", "euclidean", "manhattan")
@@ -39,7 +41,7 @@ class Space(ctypes.Structure):
 
 
 class Request(ctypes.Structure):
-    """One call of ``recollect_search``; the fields are explained in ``native/search.c``."""
+    """One call of ``recollect_search``; the fields are explained in ``native/search.h``."""
 
     _fields_ = (
         *((name, _WHOLE) for name in ("lanes", "threads", "count", "k", "planes", "room")),
@@ -53,7 +55,7 @@ class Request(ctypes.Structure):
 
 
 class Choice(ctypes.Structure):
-    """One call of ``recollect_choose``; the fields are explained in ``native/search.c``."""
+    """One call of ``recollect_choose``; the fields are explained in ``native/decide.c``."""
 
     _fields_ = (
         *((name, _WHOLE) for name in ("lanes", "threads", "count", "k", "width")),

@@ -1,4 +1,4 @@
-/* Shared by search.c, which drives a search, and lanes.c, which is compiled once for each
+/* Shared by the files of search.h, which drive a search, and lanes.c, which is compiled once for each
    instruction set. The bounds that make the first pass safe are derived in ../quantized.py. */
 
 #ifndef RECOLLECT_KERNEL_H
