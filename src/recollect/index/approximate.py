@@ -284,7 +284,8 @@ class ApproximateIndex:
         usable = slots >= 0
         if barred is not None:
             usable &= ~(candidates[:, :, None] == barred[:, None, :]).any(axis=2)
-        self._vouch(np.unique(candidates[usable]))
+        if self._vouch is not trust:
+            self._vouch(np.unique(candidates[usable]))
         self._touched += candidates.size
         if self._touched > TOUCHED:
             self._touched = 0

@@ -199,8 +199,11 @@ class ExactIndex:
             >>> index.search(np.array([[0.5]]), k=2, exclude=np.array([1]))
             (array([[2, 3]]), array([[-0.5, -3.5]], dtype=float32))
         """
+        return self.answer(self.asked(queries, k, allowed=allowed, exclude=exclude))
+
+    def answer(self, asked: Asked) -> tuple[Ids, Floats]:
+        """Answer what was found to be in order; ``search`` says how."""
         snapshot, limits, step = self._store.snapshot, self._limits, self._step
-        asked = self.asked(queries, k, allowed=allowed, exclude=exclude)
         vectors, sizes, k, barred = asked.queries, asked.sizes, asked.k, asked.barred
         sparse = SPARSE_COMPILED if isinstance(self._engine, Engine) else SPARSE
         scope = make_scope(snapshot, asked.allowed, sparse)
@@ -247,11 +250,12 @@ class ExactIndex:
         sizes, step = np.empty(len(vectors)), self._step
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
-            sizes[part] = self._measured(_as_float32(vectors[part]))
+            sizes[part] = self.measured(_as_float32(vectors[part]))
         self._refuse_unusable("queries", sizes)
         return sizes
 
-    def _measured(self, rows: NDArray[Any]) -> Doubles:
+    def measured(self, rows: NDArray[Any]) -> Doubles:
+        """Measure rows or queries: float64 ``(n,)``; see ``scoring.measure``."""
         if not isinstance(self._engine, Engine) or not len(rows):
             return self._coarse.measure(rows)
         return self._engine.measure(np.ascontiguousarray(rows), self._limits.cores)
@@ -262,7 +266,7 @@ class ExactIndex:
                 "ids and keys differ in length", expected=f"{len(ids)} keys", got=len(keys)
             )
         if norms is None or self._metric == "manhattan":
-            sizes = self._measured(keys)
+            sizes = self.measured(keys)
         else:
             sizes = np.array(norms, np.float64)
             if sizes.shape != (len(ids),):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import MissingExtra
-from recollect.index.exact import DEFAULT_LIMITS, ExactIndex
+from recollect.index.exact import DEFAULT_LIMITS, Asked, ExactIndex
 from recollect.index.groups import Groups
 from recollect.index.policy import Storage
 from recollect.types import Doubles, Floats, Ids, Metric
@@ -152,7 +152,9 @@ class Lists:
     def probe(self, prepared: Floats, depth: int) -> Ids:
         """Return the nearest ``depth`` lists of each query: int64 ``(queries, depth)``."""
         cores = 1 if len(prepared) == 1 else DEFAULT_LIMITS.cores
-        return self._probes[cores].search(prepared, depth)[0]
+        index = self._probes[cores]
+        # What is prepared needs no judging a second time.
+        return index.answer(Asked(prepared, index.measured(prepared), depth, None, None))[0]
 
     def nearness(self, prepared: Floats) -> Floats:
         """Return how near each center is: float32 ``(queries, lists)``, larger is nearer."""
