@@ -7,10 +7,10 @@ business of the final classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,8 @@ from recollect.heads.inputs import NotFitted, check_first_rows
 from recollect.memory.memory import RAM, Memory
 from recollect.memory.schema import Configuration
 from recollect.types import Ids
+
+Answer = TypeVar("Answer")
 
 
 def empty_memory() -> NotFitted:
@@ -73,10 +75,13 @@ class MemoryKeeper(BaseEstimator, ABC):
 
     @property
     def ids_(self) -> Ids:
-        """int64: ids of the rows that are there now, in the order in which they were given."""
-        memory = self._recall()
-        taught = np.concatenate(self._taught)
-        return taught[np.isin(taught, memory.ids)]
+        """int64: ids of the rows that are there now, in the order in which they were given.
+
+        Rows that came into the memory by another way stand behind them, in order of id.
+        """
+        alive, taught = self._recall().ids, np.concatenate(self._taught)
+        others = np.setdiff1d(alive, taught, assume_unique=True)
+        return np.concatenate([taught[np.isin(taught, alive)], others])
 
     # -- the memory ----------------------------------------------------------------------------
 
@@ -115,6 +120,13 @@ class MemoryKeeper(BaseEstimator, ABC):
                 remedy="Call fit first, or pass memory= one that was taught.",
             )
         return self.memory_
+
+    def _at_once(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask the memory several things of which all see one version of its rows.
+
+        Whatever reads the memory more than once for an answer is asked through this.
+        """
+        return self._recall().in_one_version(ask)
 
     def _adopt(self, memory: Memory) -> None:
         """Answer from this memory from now on."""
