@@ -75,13 +75,16 @@ class MemoryKeeper(BaseEstimator, ABC):
 
     @property
     def ids_(self) -> Ids:
-        """int64: ids of the rows that are there now, in the order in which they were given.
+        """int64: ids of the rows that are there now, in the order in which they were given here.
 
-        Rows that came into the memory by another way stand behind them, in order of id.
+        Behind them, in order of id, rows that came in another way: from another estimator or
+        process, or out of a memory that was opened again, which does not say in which order its
+        rows were given. Ids that were counted up stand in that order anyhow.
         """
-        alive, taught = self._recall().ids, np.concatenate(self._taught)
-        others = np.setdiff1d(alive, taught, assume_unique=True)
-        return np.concatenate([taught[np.isin(taught, alive)], others])
+        alive = self._recall().ids
+        taught = np.concatenate(self._taught)
+        known = taught[np.isin(taught, alive)]
+        return np.concatenate([known, np.setdiff1d(alive, known, assume_unique=True)])
 
     # -- the memory ----------------------------------------------------------------------------
 
