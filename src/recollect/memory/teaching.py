@@ -12,6 +12,7 @@ from recollect.errors import InvalidParameter
 from recollect.index.scoring import measure
 from recollect.memory import checks, intake, no_return, writes
 from recollect.memory.asking import Asking
+from recollect.memory.placed import forms
 from recollect.memory.recall import View
 from recollect.types import Ids
 
@@ -207,6 +208,6 @@ class Teaching(Asking):
     def _refuse_return(self, view: View, ids: Ids, change: writes.Change) -> None:
         def key_now(place: int) -> tuple[bytes, ...]:
             key = view.keys(view.table.states[view.table.find(ids[place : place + 1])])
-            return no_return.forms(key.tobytes(), key.dtype)
+            return forms(key.tobytes(), key.dtype)
 
         no_return.refuse(self._store, no_return.of_change(self._store, ids, change, key_now))
