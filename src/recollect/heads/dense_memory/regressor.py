@@ -6,7 +6,7 @@ Tasks" (arXiv 2403.11743).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -127,7 +127,7 @@ class DenseMemoryRegressor(DenseMemory):
     # -- inside --------------------------------------------------------------------------------
 
     def _settings(self) -> Settings:
-        names = set(Settings.__dataclass_fields__) - {"retrieve", "balance"}
+        names = set(Settings.__dataclass_fields__) - {"retrieve", "balance", "ignore"}
         return Settings(**{name: getattr(self, name) for name in names})
 
     def _new_layout(self, options: dict[str, Any]) -> NumberLayout:
@@ -137,10 +137,12 @@ class DenseMemoryRegressor(DenseMemory):
         size, exact = sample.masked
         return {"target": check_target(given, name, size, exact=exact)}
 
-    def _check_batch(self, values: Sequence[dict[str, NDArray[Any]]], *, known: bool) -> None:
+    def _check_batch(
+        self, values: Sequence[dict[str, NDArray[Any]]], beside: Mapping[str, NDArray[Any]] | None
+    ) -> None:
         widths = {each["target"].shape[-1] for each in values}
-        if known:
-            widths.add(self.memory_.rows(self.memory_.ids[:1]).values[0]["target"].shape[-1])
+        if beside is not None:
+            widths.add(beside["target"].shape[-1])
         if len(widths) > 1:
             raise InvalidParameter(
                 "targets hold several widths", expected="one width in all samples",

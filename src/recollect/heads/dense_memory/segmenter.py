@@ -7,7 +7,7 @@ with the next answer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -170,7 +170,9 @@ class DenseMemorySegmenter(DenseMemory):
         size, exact = sample.masked
         return coded(check_mask(given, name, size, self.ignore, exact=exact), self.ignore)
 
-    def _check_batch(self, values: Sequence[dict[str, NDArray[Any]]], *, known: bool) -> None:
+    def _check_batch(
+        self, values: Sequence[dict[str, NDArray[Any]]], beside: Mapping[str, NDArray[Any]] | None
+    ) -> None:
         """Masks of any labels go together."""
 
     def _combine(
