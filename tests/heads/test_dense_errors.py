@@ -116,6 +116,7 @@ def test_a_bad_target_is_refused(target, error):
      {"radius": 0}, {"links": 0}, {"link_temperature": 0.0}, {"tolerance": -1.0},
      {"max_iterations": 0}, {"memory_cap": 1000}, {"retrieve": "pixel"}, {"encoder": 3},
      {"k": None}, {"k": 2.0}, {"k": "12"}, {"k": iter([2])}, {"k": np.array(2.5)},
+     {"sparse_keep": 0}, {"sparse_keep": 1.5}, {"novelty": "memory"},
      {"ignore": -(2**70)}, {"ignore": 2**63}, {"ignore": None}, {"ignore": 1.5},
      {"temperature": 10**400}, {"position": 1e300}, {"balance": 1e308}, {"radius": 10**12},
      {"max_iterations": 10**30}, {"tolerance": 10**400}, {"level_weights": 3},
@@ -132,7 +133,9 @@ def test_an_option_out_of_its_range_is_refused(option):
     "option",
     [{"k": 10**12}, {"k": (10**12, 2)}, {"k": np.array([3, 2])}, {"links": 10**30},
      {"temperature": 5e-324}, {"temperature": np.float32(0.1)}, {"prefilter": 10**12},
-     {"max_iterations": 100_000, "tolerance": 0.0, "alpha": 0.9}, {"memory_cap": 10**30}],
+     {"max_iterations": 100_000, "tolerance": 0.0, "alpha": 0.9}, {"memory_cap": 10**30},
+     {"sparse_keep": 10**30, "sparse_levels": 1},
+     {"sparse_keep": 10**30, "sparse_levels": 1, "order": "fine_first"}],
     ids=str,
 )  # fmt: skip
 def test_an_option_at_its_end_answers_as_an_ordinary_one_does(option):

@@ -427,6 +427,34 @@ def test_a_sparse_memory_keeps_one_child_of_each_cell():
     assert sorted((row["cells_1"] // 8 * 2 + row["cells_1"] % 4 // 2).tolist()) == [0, 1, 2, 3]
 
 
+FOUR = [np.array([[1.0, 1.0]]), np.array([EAST, [1.0, 0.2], NORTH, WEST])]
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [({}, [3]), ({"sparse_keep": 2}, [2, 3]), ({"sparse_keep": 3}, [1, 2, 3]),
+     ({"sparse_keep": 9}, [0, 1, 2, 3]), ({"sparse_keep": 2, "order": "fine_first"}, [2, 3]),
+     ({"novelty": "max"}, [3]), ({"novelty": "max", "sparse_keep": 3}, [0, 2, 3])],
+    ids=str,
+)  # fmt: skip
+def test_a_sparse_memory_keeps_as_many_of_the_most_novel_children_as_asked(options, kept):
+    """West is beside North alone (novelty 1), North beside West and the slant one (.90), East
+    beside the slant one (.02), and that beside East and North: .41, or .02 by the most similar."""
+    head = DenseMemorySegmenter(k=1, sparse_levels=1, **options).fit([FOUR], [[0, 1, 2, 3]])
+
+    cells = head.memory_.rows([0]).values[0]["cells_1"].tolist()
+
+    assert cells == kept
+
+
+def test_children_that_stay_answer_with_labels_of_their_own():
+    """Two of four: the query's cells that match them read them, the others the next best."""
+    head = DenseMemorySegmenter(k=(1, 1), sparse_levels=1, sparse_keep=2, message_passing=None)
+    head.fit([FOUR], [[5, 6, 7, 8]])
+
+    assert head.predict([FOUR]).tolist() == [[7, 7, 7, 8]]
+
+
 def test_keeping_the_finest_first_keeps_as_many():
     """The other order gives other cells of the same number."""
     head = taught(count=1, sparse_levels=1, order="fine_first")

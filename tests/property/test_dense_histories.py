@@ -15,8 +15,8 @@ from recollect import DenseMemorySegmenter
 
 OPTIONS = (
     {}, {"score": "path", "balance": 0.5, "position": 0.3}, {"kernel": "overlap"},
-    {"sparse_levels": 1, "block_labels": True}, {"precision": "int8"}, {"prefilter": 2},
-    {"precision": "float16", "retrieve": "patch"},
+    {"sparse_levels": 1, "block_labels": True}, {"sparse_levels": 1, "sparse_keep": 3},
+    {"precision": "int8"}, {"prefilter": 2}, {"precision": "float16", "retrieve": "patch"},
 )  # fmt: skip
 SIDES = (2, 4)
 MOST = 8

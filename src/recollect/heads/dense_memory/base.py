@@ -17,7 +17,7 @@ from recollect.heads.dense_memory.answers import DenseAnswer, DenseExplanation, 
 from recollect.heads.dense_memory.diagnosis import Diagnosis, Query, diagnose
 from recollect.heads.dense_memory.layout import Layout
 from recollect.heads.dense_memory.masks import enlarge
-from recollect.heads.dense_memory.novelty import Order, kept_cells
+from recollect.heads.dense_memory.novelty import Novelty, Order, kept_cells
 from recollect.heads.dense_memory.pyramids import (
     Precision,
     Pyramid,
@@ -67,6 +67,8 @@ class DenseMemory(MemoryKeeper):
     precision: Precision
     order: Order
     block_labels: bool
+    sparse_keep: int
+    novelty: Novelty
     radius: int
     links: int
     link_temperature: float
@@ -214,7 +216,11 @@ class DenseMemory(MemoryKeeper):
     ) -> tuple[Floats, dict[str, NDArray[Any]]]:
         pyramid = sample.pyramid
         answers = self._judge(mask, f"mask {at}", sample)
-        kept = kept_cells(pyramid, settings.sparse_levels, radius=1, order=settings.order)
+        # No grid has as many cells: more would only leave the range of integers.
+        keep = min(settings.sparse_keep, len(pyramid.features[-1]))
+        kept = kept_cells(
+            pyramid, settings.sparse_levels, keep=keep, of=settings.novelty, order=settings.order
+        )
         arrays = pack(pyramid, kept, settings.precision, f"sample {at}")
         arrays["size"] = np.array(sample.size or (), np.int64)
         return descriptor(pyramid), arrays | answers

@@ -19,7 +19,7 @@ from recollect.heads.dense_memory.answers import DenseAnswer, Reading
 from recollect.heads.dense_memory.base import DenseMemory, pixels_of
 from recollect.heads.dense_memory.layout import NumberLayout
 from recollect.heads.dense_memory.masks import check_target
-from recollect.heads.dense_memory.novelty import Order
+from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.pyramids import Precision
 from recollect.heads.dense_memory.samples import Sample
 from recollect.heads.dense_memory.search import Kernel, Score, path_vectors
@@ -53,6 +53,8 @@ class DenseMemoryRegressor(DenseMemory):
         precision: Likewise.
         order: Likewise.
         block_labels: Likewise.
+        sparse_keep: Likewise.
+        novelty: Likewise.
         radius: Likewise.
         links: Likewise.
         link_temperature: Likewise.
@@ -93,6 +95,8 @@ class DenseMemoryRegressor(DenseMemory):
         precision: Precision = "float32",
         order: Order = "coarse_first",
         block_labels: bool = False,
+        sparse_keep: int = 1,
+        novelty: Novelty = "mean",
         radius: int = 1,
         links: int = 4,
         link_temperature: float = 0.1,
@@ -116,6 +120,8 @@ class DenseMemoryRegressor(DenseMemory):
         self.precision = precision
         self.order = order
         self.block_labels = block_labels
+        self.sparse_keep = sparse_keep
+        self.novelty = novelty
         self.radius = radius
         self.links = links
         self.link_temperature = link_temperature

@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from recollect.errors import InvalidParameter
-from recollect.heads.dense_memory.novelty import Order
+from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.pyramids import PRECISIONS, Precision
 from recollect.heads.dense_memory.search import Kernel, Plan, Score
 from recollect.readout.propagation import Mode
@@ -55,6 +55,8 @@ class Settings:
     balance: float = 0.0
     reading: Literal["mean", "median", "linear"] = "mean"
     ignore: int = 255
+    sparse_keep: int = 1
+    novelty: Novelty = "mean"
 
     def __post_init__(self) -> None:
         _check_k(self.k)
@@ -64,6 +66,8 @@ class Settings:
         _above("link_temperature", self.link_temperature, 0.0, infinite=True)
         at_least("sparse_levels", self.sparse_levels, 0)
         at_least("links", self.links, 1)
+        at_least("sparse_keep", self.sparse_keep, 1)
+        _one_of("novelty", self.novelty, ("mean", "max"))
         for name, most in (("radius", FURTHEST), ("max_iterations", MOST_ROUNDS)):
             value = getattr(self, name)
             if not _whole(value) or not 1 <= value <= most:
