@@ -73,10 +73,16 @@ class MemoryKeeper(BaseEstimator, ABC):
 
     @property
     def ids_(self) -> Ids:
-        """int64: ids of the rows that are there now, in the order in which they were given."""
-        memory = self._recall()
+        """int64: ids of the rows that are there now, in the order in which they were given here.
+
+        Behind them, in order of id, rows that came in another way: from another estimator or
+        process, or out of a memory that was opened again, which does not say in which order its
+        rows were given. Ids that were counted up stand in that order anyhow.
+        """
+        alive = self._recall().ids
         taught = np.concatenate(self._taught)
-        return taught[np.isin(taught, memory.ids)]
+        known = taught[np.isin(taught, alive)]
+        return np.concatenate([known, np.setdiff1d(alive, known, assume_unique=True)])
 
     # -- the memory ----------------------------------------------------------------------------
 
