@@ -15,6 +15,8 @@ from recollect.readout.kernel import add_dense, add_sparse, class_residuals
 from recollect.types import Codes, Doubles, Ids, Rows
 
 TRUTH = "truth"
+# Whole rows read at a time, with keys that are not wanted here.
+_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +98,18 @@ def _columns(memory: Memory, version: int, ids: Ids | None, *, labeled: bool) ->
     if not len(memory):
         nothing = np.empty(0, object)
         return Recalled(version, np.empty(0, np.int64), nothing, nothing)
-    rows = memory.rows(ids)
-    truth = np.empty(0, object)
-    if labeled:
-        truth = rows.values if memory.value == "label" else _truth_of(rows)
-    return Recalled(version, rows.ids, rows.values, truth)
+    wanted = memory.ids if ids is None else ids
+    values: list[NDArray[Any]] = []
+    truth: list[NDArray[Any]] = []
+    for start in range(0, len(wanted), _ROWS):
+        rows = memory.rows(wanted[start : start + _ROWS])
+        values.append(rows.values)
+        if labeled and memory.value != "label":
+            truth.append(_truth_of(rows))
+    joined = np.concatenate(values)
+    if labeled and memory.value == "label":
+        return Recalled(version, wanted, joined, joined)
+    return Recalled(version, wanted, joined, np.concatenate(truth or [np.empty(0, object)]))
 
 
 def _truth_of(rows: Rows) -> NDArray[Any]:
