@@ -40,6 +40,8 @@ def replayer(layout: Layout, table: Table, search: Search, start: NDArray[Any]) 
     if library is None or not isinstance(search, FlatSearch | TreeSearch):
         return None
     coder = search.coder
+    if not all(part.arrays for part in search.packed):
+        return None
     whole = float(layout.low).is_integer() and float(layout.high).is_integer()
     if not isinstance(coder, Words) or not whole or layout.phi_bits == 0:
         return None

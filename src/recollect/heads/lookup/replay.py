@@ -23,12 +23,14 @@ class Trail:
         apart: int64 ``(n, steps, k)``: how far they are, in whole units of the costs, or -1.
         comparisons: int64 ``(n, steps)``: keys and centers compared.
         answers: int64 ``(n, steps)``: answers of the nearest rows; the last one is the answer.
+        queries: ``(n, steps, key width)``: what was asked; None from the compiled library.
     """
 
     near: Codes
     apart: Codes
     comparisons: Codes
     answers: NDArray[np.int64]
+    queries: NDArray[Any] | None = None
 
     @property
     def rows(self) -> Codes:
@@ -74,11 +76,12 @@ def replay(
         [[1, 1], [1, 0]]
     """
     state = np.tile(start, (len(inputs), 1))
-    found = []
+    queries, found = [], []
     for step in range(steps):
         query = np.concatenate([state, sense(inputs, state, step)], axis=1)
         near = search.nearest(query, step, k)
         state = table.states[near.rows[:, 0]]
+        queries.append(query)
         found.append(near)
     rows = np.stack([near.rows for near in found], axis=1)
     return Trail(
@@ -86,4 +89,5 @@ def replay(
         np.stack([near.distances for near in found], axis=1),
         np.stack([near.comparisons for near in found], axis=1),
         table.answers[rows[:, :, 0]],
+        np.stack(queries, axis=1),
     )

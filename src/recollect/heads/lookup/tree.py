@@ -79,12 +79,15 @@ class TreeSearch:
             self.coder.write(keys[parts[p] : parts[p + 1]][tree.leaf_rows])
             for p, tree in enumerate(trees)
         ]
-        self._centers = [self.coder.write(tree.centers) for tree in trees]
-        self._library = find_tables() if compiled and isinstance(self.coder, Words) else None
+        # Medians of a tree that came from elsewhere may be halves, which are no codes.
+        self._middle = coder_of(costs, trees[0].centers)
+        self._centers = [self._middle.write(tree.centers) for tree in trees]
+        bits = isinstance(self.coder, Words) and isinstance(self._middle, Words)
+        self._library = find_tables() if compiled and bits else None
         self.packed = [self._pack(part) for part in range(len(trees))]
 
     def _pack(self, part: int) -> Packed:
-        if not isinstance(self.coder, Words):
+        if not isinstance(self.coder, Words) or self._library is None:
             return Packed(Part(), ())
         tree = self.trees[part]
         links = {name: getattr(tree, name) for name in LINKS}
@@ -101,7 +104,8 @@ class TreeSearch:
         if self._library is not None:
             rows, distances, compared = self._library.nearest(self.packed[part], asked, few)
         else:
-            found = [self._one(query, part, few) for query in asked]
+            toward = self._middle.write(queries)
+            found = [self._one(*query, part, few) for query in zip(asked, toward, strict=True)]
             rows, distances, compared = (np.array(field) for field in zip(*found, strict=True))
         short = ((0, 0), (0, k - few))
         return Found(
@@ -110,9 +114,11 @@ class TreeSearch:
             compared,
         )
 
-    def _one(self, query: NDArray[Any], part: int, k: int) -> tuple[Codes, Codes, int]:
-        """Find the rows of one query in NumPy."""
-        leaves, compared = self._descend(query, part)
+    def _one(
+        self, query: NDArray[Any], toward: NDArray[Any], part: int, k: int
+    ) -> tuple[Codes, Codes, int]:
+        """Find the rows of one query in NumPy; ``toward`` is compared with centers."""
+        leaves, compared = self._descend(toward, part)
         tree = self.trees[part]
         places = np.concatenate(
             [np.arange(tree.leaf_start[leaf], tree.leaf_start[leaf + 1]) for leaf in leaves]
@@ -148,5 +154,5 @@ class TreeSearch:
         """Return distance and number of each center of a node."""
         tree = self.trees[part]
         begin, end = int(tree.node_start[node]), int(tree.node_start[node + 1])
-        apart = self.coder.between(self._centers[part][begin:end], query)
+        apart = self._middle.between(self._centers[part][begin:end], query)
         return list(zip(apart.tolist(), range(begin, end), strict=True))
