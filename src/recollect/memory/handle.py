@@ -271,7 +271,7 @@ class Handle:
         Lists that are being trained in the background are given up.
         """
         if self._owner:
-            self._searching.close()
+            self._searching.close(wait=not self.held_still)
         try:
             if self._owner and not self._closed and not self.read_only:
                 self._keep()

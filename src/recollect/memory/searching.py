@@ -76,11 +76,15 @@ class Searching:
             vouch=vouch, keeper=self._keeper,
         )  # fmt: skip
 
-    def close(self) -> None:
-        """Let nothing go on in the background."""
+    def close(self, *, wait: bool = True) -> None:
+        """Let nothing go on in the background.
+
+        Args:
+            wait: Until that has ended; not for who holds what it may be waiting for.
+        """
         self.closed = True
         if self._keeper is not None:
-            self._keeper.close()
+            (self._keeper.close if wait else self._keeper.stop)()
 
     @property
     def has_lists(self) -> bool:
