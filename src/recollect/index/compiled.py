@@ -129,6 +129,10 @@ class CompiledPass:
         self._maker = maker
         self._blocks = _blocks(scope, maker, limits.cores)
 
+    def suits(self, sizes: Doubles) -> bool:
+        """Tell whether all queries are regular."""
+        return bool(self._engine.coarse.regular_queries(sizes).all())
+
     @property
     def queries(self) -> int:
         """How many queries can be answered at a time."""

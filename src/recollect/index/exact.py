@@ -20,7 +20,7 @@ from recollect.errors import (
 from recollect.index.blocks import Snapshot, Store
 from recollect.index.coarse import Coarse
 from recollect.index.compiled import SPARSE as SPARSE_COMPILED
-from recollect.index.compiled import Engine
+from recollect.index.compiled import CompiledPass, Engine
 from recollect.index.paths import choose, make_engine
 from recollect.index.scan import Search
 from recollect.index.scope import SPARSE, Batch, Limits, make_scope
@@ -217,6 +217,21 @@ class ExactIndex:
             search.run(Batch(some, sizes[part], pairs), ids[part], similarity[part])
         return ids, similarity
 
+    def center_pass(self, k: int) -> CompiledPass | None:
+        """Make the way through the kernel for many searches of rows that stay as they are.
+
+        Returns:
+            What answers regular queries and names those that need ``answer``; None where the kernel
+            is not used, or k is too large a share of the rows for it.
+        """
+        engine, snapshot = self.compiled, self._store.snapshot
+        if engine is None or not engine.quantizes or 2 * k >= snapshot.slots:
+            return None
+        scope = make_scope(snapshot, None, SPARSE_COMPILED)
+        if len(scope.irregular) or scope.chosen is not None:
+            return None
+        return CompiledPass(engine, scope, k, self._limits, engine.quantizer(snapshot))
+
     def asked(
         self,
         queries: Floats,
@@ -277,6 +292,8 @@ class ExactIndex:
         return sizes
 
     def _refuse_unusable(self, name: str, sizes: Doubles) -> None:
+        if np.isfinite(sizes).all() and (sizes.all() or self._metric != "cosine"):
+            return
         bad = np.flatnonzero(~np.isfinite(sizes))
         if len(bad):
             raise NonFinite(
@@ -361,6 +378,8 @@ def _whole(number: object) -> bool:
 
 
 def _as_float32(vectors: NDArray[Any]) -> Floats:
+    if vectors.dtype == np.float32:
+        return np.ascontiguousarray(vectors)
     with np.errstate(over="ignore"):  # what overflows is refused by its infinite size
         return np.ascontiguousarray(vectors, np.float32)
 

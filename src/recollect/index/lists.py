@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import MissingExtra
+from recollect.index.compiled import CompiledPass
 from recollect.index.exact import DEFAULT_LIMITS, Asked, ExactIndex
 from recollect.index.groups import Groups
 from recollect.index.policy import Storage
+from recollect.index.scope import Batch
 from recollect.types import Doubles, Floats, Ids, Metric
 
 ROUNDS = 8  # of k-means: more of them move the recall by less than one more list does
@@ -58,6 +60,7 @@ class Lists:
         self._faiss, self._metric = load_faiss(), metric
         self.storage, self.centers, self.ranges = storage, centers, ranges
         self._params: dict[int, Any] = {}  # of the depth asked for last
+        self._ways: dict[tuple[int, int], CompiledPass | None] = {}  # likewise, by cores and depth
         # Asked in one fixed way, so that a query looks into the same lists alone as in a batch.
         self._probes = {cores: self._exact(cores) for cores in (1, DEFAULT_LIMITS.cores)}
         self._nearest = self._faiss.IndexFlat(centers.shape[1], self._kind)
@@ -153,8 +156,19 @@ class Lists:
         """Return the nearest ``depth`` lists of each query: int64 ``(queries, depth)``."""
         cores = 1 if len(prepared) == 1 else DEFAULT_LIMITS.cores
         index = self._probes[cores]
+        sizes = index.measured(prepared)
+        if (cores, depth) not in self._ways:
+            self._ways = {key: way for key, way in self._ways.items() if key[0] != cores}
+            self._ways[cores, depth] = index.center_pass(depth)
+        way = self._ways[cores, depth]
+        if way is not None and len(prepared) <= way.queries and way.suits(sizes):
+            found = np.empty((len(prepared), depth), np.int64)
+            near = np.empty(found.shape, np.float32)
+            every = np.arange(len(prepared))
+            if not len(way.answer(Batch(prepared, sizes, None), every, found, near)):
+                return found
         # What is prepared needs no judging a second time.
-        return index.answer(Asked(prepared, index.measured(prepared), depth, None, None))[0]
+        return index.answer(Asked(prepared, sizes, depth, None, None))[0]
 
     def nearness(self, prepared: Floats) -> Floats:
         """Return how near each center is: float32 ``(queries, lists)``, larger is nearer."""
