@@ -291,7 +291,7 @@ class ApproximateIndex:
             self._touched = 0
             for block in snapshot.blocks if held() > budget() else ():
                 let_go(block.keys)
-        count = np.count_nonzero(usable, axis=1)
+        count = usable.sum(axis=1)
         engine = self._exact.compiled
         if engine is not None:
             slots = np.where(usable, slots, -1)
