@@ -42,6 +42,7 @@ from recollect.index.exact import ExactIndex
 DIM = 384
 CHUNK = 50_000
 Engine = Callable[[np.ndarray], np.ndarray]
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Rows:
@@ -82,17 +83,19 @@ class Rows:
         return keys / np.linalg.norm(keys, axis=1, keepdims=True)
 
 
-def alternate(engines: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def alternate(
+    engines: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Seconds of each engine, one number a round; the order is turned by one each time."""
     names = list(engines)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for number in range(-1, rounds):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            start = time.perf_counter()
+            start = clock()
             engines[name]()
             if number >= 0:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 
@@ -106,7 +109,9 @@ def recall(ids: np.ndarray, truth: np.ndarray) -> float:
 def build(keys: np.ndarray, args: argparse.Namespace, storage: str) -> ApproximateIndex:
     exact = ExactIndex(keys.shape[1])
     exact.attach(np.arange(len(keys)), keys)
-    policy = rc.Approximate(args.recall, storage, least=1, background=False)
+    policy = rc.Approximate(
+        args.recall, storage, least=1, lists=args.lists, sample=args.sample, background=False
+    )
     index = ApproximateIndex(keys.shape[1], policy=policy, exact=exact)
     index.prepare()
     return index
@@ -252,7 +257,7 @@ def compare(
             name: (lambda ask=ask, blocks=blocks: [ask(block) for block in blocks])
             for name, ask in engines.items()
         }
-        seconds = alternate(calls, args.rounds)
+        seconds = alternate(calls, args.rounds, CLOCKS[args.clock])
         asked = sum(map(len, blocks))
         report[f"batch {batch}"] = {
             name: {
@@ -480,6 +485,9 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 1000])
     parser.add_argument("--calls", type=int, default=200, help="queries asked in a round, at least")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument(
+        "--clock", choices=CLOCKS, default="wall", help="cpu: what waiting for a core leaves out"
+    )
     parser.add_argument("--storages", nargs="+", default=["flat", "8bit"])
     parser.add_argument("--against", nargs="*", choices=sorted(RIVALS), default=[])
     parser.add_argument("--place", type=Path, help="a folder for memories on disk")
