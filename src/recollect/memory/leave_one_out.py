@@ -18,12 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import UnknownIds
-from recollect.index import scoring
-from recollect.index.coarse import Coarse
 from recollect.memory.changes import keys_are_as_they_were
 from recollect.memory.kept_table import keep, kept
 from recollect.memory.memory import Memory
-from recollect.types import Doubles, Floats, Ids, Neighbors
+from recollect.memory.newcomers import Newcomers, inserted
+from recollect.types import Floats, Ids, Neighbors
 
 Progress = Callable[[int, int], object]
 
@@ -189,39 +188,30 @@ class LeaveOneOut:
         """Put new rows into every list that they belong in."""
         if not len(come) or not len(self.ids):
             return
-        keys = self.memory.keys(come)
-        newcomers = _Newcomers(self.memory, keys)
         # A list that names all others takes any row; another only what beats its last.
         others = len(self.known) - 1 - np.isin(self.known, self.memory.ids, invert=True).sum()
         last = np.maximum(self._certain - 1, 0)
         floor = np.take_along_axis(self._similarity, last[:, None], axis=1)[:, 0]
         final = np.take_along_axis(self._near, last[:, None], axis=1)[:, 0]
         floor[(self._certain >= others) & (self._certain < self._near.shape[1])] = -np.inf
-        for start in range(0, len(self.ids), BLOCK):
-            part = slice(start, start + BLOCK)
-            queries = self.memory.keys(self.ids[part])
-            row, new, similarity = newcomers.reaching(queries, floor[part])
+        starts = range(0, len(self.ids), BLOCK)
+        blocks = (
+            (self.memory.keys(self.ids[start : start + BLOCK]), floor[start : start + BLOCK])
+            for start in starts
+        )
+        reaching = Newcomers(self.memory, come).reaching(blocks)
+        for start, (row, new, similarity) in zip(starts, reaching, strict=True):
+            row, ids = row + start, come[new]
             # One that ties with the last and has a larger id may stand behind a row unknown here.
-            sure = (similarity > floor[part][row]) | (come[new] < final[part][row])
-            self._merge(row[sure] + start, come[new[sure]], similarity[sure])
+            sure = (similarity > floor[row]) | (ids < final[row])
+            self._merge(row[sure], ids[sure], similarity[sure])
 
     def _merge(self, row: Ids, new: Ids, similarity: Floats) -> None:
-        if not len(row):
-            return
-        order = np.argsort(row, kind="stable")
-        row, new, similarity = row[order], new[order], similarity[order]
-        rows, first, count = np.unique(row, return_index=True, return_counts=True)
-        place = np.arange(len(row)) - np.repeat(first, count)
-        width = self._near.shape[1]
-        near = np.full((len(rows), width + int(count.max())), -1)
-        close = np.full(near.shape, -np.inf, np.float32)
-        near[:, :width], close[:, :width] = self._near[rows], self._similarity[rows]
-        line = np.repeat(np.arange(len(rows)), count)
-        near[line, width + place], close[line, width + place] = new, similarity
-        order = np.lexsort((near, -close), axis=1)[:, :width]
-        self._near[rows] = np.take_along_axis(near, order, axis=1)
-        self._similarity[rows] = np.take_along_axis(close, order, axis=1)
-        self._certain[rows] = np.minimum(self._certain[rows] + count, width)
+        rows, line, count = np.unique(row, return_inverse=True, return_counts=True)
+        self._near[rows], self._similarity[rows] = inserted(
+            self._near[rows], self._similarity[rows], (line, new, similarity)
+        )
+        self._certain[rows] = np.minimum(self._certain[rows] + count, self._near.shape[1])
 
     def _refill(self, asked: Ids, progress: Progress | None) -> None:
         """Search for the rows that are new and for those whose lists have become too short."""
@@ -244,61 +234,6 @@ class LeaveOneOut:
             if progress is not None:
                 progress(min(start + BLOCK, len(lacking)), len(lacking))
         self.ids, self._near, self._similarity, self._certain = asked, near, similarity, certain
-
-
-class _Newcomers:
-    """New rows, and which of them come near enough to rows that were there."""
-
-    def __init__(self, memory: Memory, keys: NDArray[Any]) -> None:
-        self._metric, self._weights = memory.metric, memory.metric_weights
-        self._coarse = Coarse(memory.metric, memory.dim, self._weights)
-        self._keys = np.ascontiguousarray(keys, np.float32)
-        self._sizes = self._coarse.measure(self._keys)
-        self._terms = self._coarse.terms(self._sizes)
-
-    def reaching(self, keys: NDArray[Any], floor: Floats) -> tuple[Ids, Ids, Floats]:
-        """Pairs of a row and a newcomer whose similarity is at least the row's floor.
-
-        The first pass only names pairs that may reach it; each of them is then computed in the
-        one way that decides.
-
-        Args:
-            keys: ``(rows, dim)``.
-            floor: float32 ``(rows,)``.
-
-        Returns:
-            Places of the row and of the newcomer, int64, and similarity, float32, all ``(pairs,)``.
-        """
-        queries = np.ascontiguousarray(keys, np.float32)
-        sizes = self._coarse.measure(queries)
-        scores = np.empty((len(queries), len(self._keys)), np.float32).T
-        if self._metric != "manhattan":
-            scores = np.empty((len(self._keys), len(queries)), np.float32)
-        with np.errstate(all="ignore"):  # what the bound does not cover is let through below
-            prepared = self._coarse.prepare(queries, sizes)
-            self._coarse.score(self._keys, self._terms, prepared, scores)
-            error = self._coarse.bound(self._sizes[:, None], sizes)
-            may = scores + error >= self._coarse.goal(floor.astype(np.float64), sizes)
-        may |= ~self._coarse.regular_rows(self._sizes)[:, None]
-        may |= ~self._coarse.regular_queries(sizes)
-        new, row = np.nonzero(may)
-        similarity = np.empty(len(row), np.float32)
-        step = max(1, scoring.CHUNK // queries.shape[1])
-        for start in range(0, len(row), step):
-            part = slice(start, start + step)
-            similarity[part] = self._exact(queries, sizes, row[part], new[part])
-        reach = similarity >= floor[row]
-        return row[reach], new[reach], similarity[reach]
-
-    def _exact(self, queries: Floats, sizes: Doubles, row: Ids, new: Ids) -> Floats:
-        return scoring.similarity(
-            self._metric,
-            queries[row],
-            self._keys[new],
-            query_sizes=sizes[row],
-            row_sizes=self._sizes[new],
-            weights=self._weights,
-        )
 
 
 def asked_about(ids: Ids, pairs: int = PAIRS) -> Ids:
