@@ -24,7 +24,9 @@ from recollect.memory.leave_one_out import LeaveOneOut
 
 CLASSES = 100
 CHANGED = 100
-BATCHES = (1, 32, 1000)
+BATCHES = (1, 32, 200)
+AT_LEAST = 64
+"""Queries asked in a round: small batches are asked oftener, as each takes so little."""
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -58,7 +60,7 @@ def asking(rows: int, dim: int, rounds: int) -> dict[str, object]:
     for batch in BATCHES:
         some = queries[:batch]
         ask, judge = partial(plain.predict, some), partial(judged.predict, some, abstain=0.05)
-        pairs = [(seconds(ask), seconds(judge)) for _ in range(rounds)]
+        pairs = [(seconds(ask), seconds(judge)) for _ in range(rounds * max(1, AT_LEAST // batch))]
         lines.append(
             {
                 "batch": batch,

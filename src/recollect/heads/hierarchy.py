@@ -209,9 +209,9 @@ class Hierarchy:
             level is never answered.
         """
         wanted = _thresholds(accuracy, len(self.levels))
-        near, weights = classifier.votes(None)
+        near, weights, own = classifier.own_votes()
         labels, shares = self.vote(near, weights)
-        truth = [self.path(label) for label in classifier.memory_.rows(classifier.ids_).values]
+        truth = [self.path(label) for label in own]
         right = labels == np.array([*truth, None], object)[:-1].tolist()
         chosen = [0.0] * len(self.levels)
         left = np.ones(len(shares), bool)

@@ -31,7 +31,7 @@ SCORED: tuple[tuple[NoveltyScore, int], ...] = (
 )
 PROBE_C = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0)
 PROBE_TOLERANCE = 1e-5
-"""Ten times finer than scikit-learn's: at its own the probe stops before it is as good as it gets."""
+"""A tenth of scikit-learn's, at which a probe of these keys stops before it is at its best."""
 PROBE_ITERATIONS = 3000
 HELD_OUT = 0.2
 

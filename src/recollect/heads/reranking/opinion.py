@@ -20,6 +20,10 @@ from recollect.types import Doubles, Floats, Label, Neighbors
 
 if TYPE_CHECKING:
     from recollect.heads.visual_memory import MemoryClassifier
+    from recollect.memory.memory import Memory
+
+_BLOCK = 32
+"""Queries looked up at once: their rows' pictures are held until each was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +154,31 @@ def rerank(
         raise InvalidParameter("trust is out of range", expected="a number in [0, 1]", got=trust)
     queries: Any = np.asarray(X) if hasattr(X, "shape") else list(X)
     keys = classifier.keys(queries)
-    near, weights = classifier.votes(queries)
-    if len(near) != len(queries):
+    if len(keys) != len(queries):
         raise LengthMismatch("queries and answers differ in number", got=len(queries))
+
     answers = []
-    for place in range(len(near)):
-        question, first = _question(classifier, near, weights, place, queries[place], keys[place],
-                                    images=images)  # fmt: skip
-        answers.append(_ask(reranker, question, first, trust, on_error))
+    for start in range(0, len(keys), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        asked = _questions(classifier, queries[part], keys[part], images=images)
+        answers += [_ask(reranker, question, first, trust, on_error) for question, first in asked]
     return answers
+
+
+def _questions(
+    classifier: MemoryClassifier, queries: Any, keys: NDArray[Any], *, images: bool
+) -> list[tuple[Question, Label]]:
+    """What the re-ranker is shown, and what the vote answers: of one version of the rows."""
+    memory = classifier.memory_
+
+    def ask() -> list[tuple[Question, Label]]:
+        near, weights = classifier.votes_by_key(keys)
+        return [
+            _question(memory, near, weights, place, query, keys[place], images=images)
+            for place, query in enumerate(queries)
+        ]
+
+    return memory.in_one_version(ask)
 
 
 def _ask(
@@ -199,7 +219,7 @@ def _judged(given: Any, question: Question) -> dict[Label, float]:
 
 
 def _question(
-    classifier: MemoryClassifier,
+    memory: Memory,
     near: Neighbors,
     weights: Doubles,
     place: int,
@@ -215,7 +235,6 @@ def _question(
     totals = label_shares(near.codes[place : place + 1], shares, len(near.classes))[0]
     classes = near.classes.tolist()
     winner = classes[int(vote(near.codes[place : place + 1], weights[place : place + 1])[0])]
-    memory = classifier.memory_
     ids = near.ids[place][found]
     rows = memory.rows(ids)
     neighbors = tuple(
