@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["asking", "table", "means"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    facts: dict[str, object] = {"cores": os.cpu_count(), "load": os.getloadavg()}
+    facts: dict[str, object] = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
     if options.only in {None, "asking"}:
         facts["asking"] = asking(options.rows, options.dim, options.rounds)
     if options.only in {None, "table"}:
@@ -125,7 +125,9 @@ def main() -> None:
         facts["means"] = following(options.changing, options.wide, options.rounds, table=False)
     print(json.dumps(facts, indent=2))
     if options.json:
-        options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        told = options.json.read_text("utf-8") if options.json.is_file() else "{}"
+        whole = json.dumps({**json.loads(told), **facts}, indent=2)  # parts of earlier runs stay
+        options.json.write_text(whole + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

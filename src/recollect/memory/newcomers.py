@@ -99,7 +99,8 @@ class Newcomers:
                 )
         may[~coarse.regular_rows(sizes)] = True
         may[:, ~coarse.regular_queries(new)] = True
-        return np.nonzero(may)
+        row, column = np.nonzero(may)
+        return row, column
 
 
 def inserted(near: Ids, similarity: Floats, pairs: Pairs) -> tuple[Ids, Floats]:
