@@ -70,6 +70,14 @@ def test_flipped_labels_are_found(report):
         assert line["ours"]["recall"] > 0.7
 
 
+def test_the_probe_is_tuned_and_converges(report):
+    """A weak probe would make what stands beside it look good."""
+    probe = report["sets"]["cifar10"]["linear_probe"]
+
+    assert probe["converged"]
+    assert probe["held_out"][f"{probe['C']:g}"] == max(probe["held_out"].values())
+
+
 def test_withheld_classes_score_higher(report):
     """By every score."""
     for told in report["sets"]["cifar10"]["novelty"]["scores"].values():
@@ -84,6 +92,24 @@ def test_the_page_shows_every_section(report):
         assert heading in text
     assert "CIFAR-10" in text
     assert "{" not in text
+
+
+def test_the_picture_has_the_mean_of_all_draws():
+    """Two draws at one k: of none 0.5 and 0.6; chosen was none once and soft once."""
+    draws = [
+        {"k": 10, "None": 0.5, "soft": 0.7, "rate": 0.4, "chosen": None},
+        {"k": 10, "None": 0.6, "soft": 0.9, "rate": 0.4, "chosen": "soft"},
+    ]
+
+    panels = visual_memory_choice.reliability_panels(
+        {"cifar10": {"reliability": {"lines": draws}}, "banking77": {}}
+    )
+
+    assert {name: curve[1] for name, curve in panels["CIFAR-10"].items()} == {
+        "none": [pytest.approx(55)], "soft": [pytest.approx(80)],
+        "rate": [pytest.approx(40)], "chosen": [pytest.approx(70)],
+    }  # fmt: skip
+    assert list(panels) == ["CIFAR-10"]
 
 
 def test_a_page_of_nothing_yet_can_be_written(report):

@@ -33,7 +33,7 @@ from recollect.evaluation.reproduce.choice_sections import (
     tuning,
 )
 from recollect.evaluation.reproduce.visual_memory import Split
-from recollect.evaluation.reproduce.visual_memory_choice_page import page
+from recollect.evaluation.reproduce.visual_memory_choice_page import NAMES, page
 from recollect.heads.visual_memory import MemoryClassifier
 
 IMAGES = ("caltech101", "cifar10", "tiny_imagenet100_32")
@@ -165,6 +165,36 @@ def _write(out: Path, report: dict[str, Any]) -> None:
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+    panels = reliability_panels(report["sets"])
+    if panels:
+        from recollect.evaluation.plots import plot_curves
+
+        plot_curves(
+            panels, x="neighbors k", y="accuracy (%)",
+            title="A fifth of the labels wrong: rank vote with each reliability",
+        ).savefig(out / f"{STEM}-reliability.png")  # fmt: skip
+
+
+def reliability_panels(sets: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For each set the accuracy by k of each reliability and of the one chosen, over all draws."""
+    panels: dict[str, dict[str, Any]] = {}
+    for name, one in sets.items():
+        lines = one.get("reliability", {"lines": []})["lines"]
+        ks = sorted({line["k"] for line in lines})
+        for curve in ("none", "soft", "rate", "chosen") if lines else ():
+            accuracy = [
+                100 * sum(_with(line, curve) for line in lines if line["k"] == k) * len(ks)
+                / len(lines)
+                for k in ks
+            ]  # fmt: skip
+            panels.setdefault(NAMES[name], {})[curve] = (ks, accuracy)
+    return panels
+
+
+def _with(line: dict[str, Any], reliability: str) -> float:
+    """Accuracy of one draw with a reliability, or with the one that was chosen."""
+    name = line["chosen"] if reliability == "chosen" else reliability
+    return float(line["None" if name in {None, "none"} else name])
 
 
 def _check(sets: Sequence[str], sections: Sequence[str], rows: int, queries: int | None) -> None:

@@ -114,11 +114,14 @@ def incremental(name: str, taught: Keys, asked: Keys, *, steps: int = STEPS) -> 
 
     groups = np.array_split(np.unique(taught[1]), steps)
     strength = _probe_strength(taught, groups[0])
-    memory = MemoryClassifier()
+    memory, shaped = MemoryClassifier(), MemoryClassifier(class_means=1.0)
 
-    def teach(fresh: NDArray[np.bool_], _: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
-        memory.partial_fit(taught[0][fresh], taught[1][fresh])
-        return memory.predict
+    def teacher(head: MemoryClassifier) -> Callable[..., Callable[..., NDArray[Any]]]:
+        def teach(fresh: NDArray[np.bool_], _: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
+            head.partial_fit(taught[0][fresh], taught[1][fresh])
+            return head.predict
+
+        return teach
 
     def mean(_: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
         return class_means(taught[0][seen], taught[1][seen])
@@ -126,7 +129,10 @@ def incremental(name: str, taught: Keys, asked: Keys, *, steps: int = STEPS) -> 
     def probe(_: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
         return _probe(taught[0][seen], taught[1][seen], strength)
 
-    methods = {"memory": teach, "nearest class mean": mean, "linear probe, retrained": probe}
+    methods = {
+        "memory": teacher(memory), "memory, class means": teacher(shaped),
+        "nearest class mean": mean, "linear probe, retrained": probe,
+    }  # fmt: skip
     lines = [
         {"method": method, **_walk(ready, groups, taught, asked)}
         for method, ready in methods.items()

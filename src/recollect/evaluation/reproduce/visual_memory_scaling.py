@@ -246,7 +246,7 @@ def _write(out: Path, report: dict[str, Any]) -> None:
         )  # fmt: skip
     figure = plot_curves(
         {"CIFAR-10": dots}, lines={"CIFAR-10": fits}, x="rows in the memory", y="error (%)",
-        title="More rows, or a larger encoder", log=True,
+        title="More rows, or a larger encoder (dashed: the fit)", log=True,
     )  # fmt: skip
     figure.savefig(out / f"{STEM}.png")
     noise = report["noise"]
