@@ -98,6 +98,9 @@ class VotingClassifier(NeighborEstimator):
         own, keys = None, asked
         if keys is None:
             own = np.setdiff1d(memory.ids, gone)
+            if not len(own):  # nobody is left to be asked about
+                nothing, no_score = np.empty(0, object), np.empty(0)
+                return WhatIf(gone, nothing, nothing, no_score, no_score, own)
             keys = memory.keys(own)
         if self.reliability is None and self.class_means == 0:
             rule, k = self._rule(), check_k(self.k)

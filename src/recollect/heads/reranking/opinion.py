@@ -7,7 +7,7 @@ it is only ever asked by calling `rerank`: no classifier does so by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -150,9 +150,11 @@ def rerank(
             got=f"{type(reranker).__name__}, {on_error!r}",
             remedy="Wrap a function: Function(call).",
         )
-    if not 0 <= trust <= 1:
-        raise InvalidParameter("trust is out of range", expected="a number in [0, 1]", got=trust)
-    queries: Any = np.asarray(X) if hasattr(X, "shape") else list(X)
+    if not (isinstance(trust, int | float) and 0 <= trust <= 1):
+        raise InvalidParameter(
+            "trust is out of range", expected="a number in [0, 1]", got=repr(trust)[:80]
+        )
+    queries = _several(X)
     keys = classifier.keys(queries)
     if len(keys) != len(queries):
         raise LengthMismatch("queries and answers differ in number", got=len(queries))
@@ -163,6 +165,19 @@ def rerank(
         asked = _questions(classifier, queries[part], keys[part], images=images)
         answers += [_ask(reranker, question, first, trust, on_error) for question, first in asked]
     return answers
+
+
+def _several(X: Any) -> Any:
+    if hasattr(X, "shape") and np.ndim(X):
+        return np.asarray(X)
+    if isinstance(X, str | bytes) or not isinstance(X, Iterable):
+        raise InvalidParameter(
+            "re-ranking takes several queries",
+            expected="a sequence of what the classifier answers",
+            got=type(X).__name__,
+            remedy="Put a single query into a list.",
+        )
+    return list(X)
 
 
 def _questions(
@@ -207,11 +222,16 @@ def _judged(given: Any, question: Question) -> dict[Label, float]:
             "a re-ranker returns a score for each label", expected="a mapping",
             got=type(given).__name__, remedy="Raise NoOpinion where there is none.",
         )  # fmt: skip
-    scores = {label: float(given[label]) for label in given if label in question.shares}
-    if not all(np.isfinite(score) and score >= 0 for score in scores.values()):
+    named = {label: score for label, score in given.items() if label in question.shares}
+    try:
+        scores = {label: float(score) for label, score in named.items()}
+    except (TypeError, ValueError, OverflowError):
+        scores = {}
+    good = all(np.isfinite(score) and score >= 0 for score in scores.values())
+    if len(scores) < len(named) or not good:
         raise InvalidParameter(
             "a re-ranker's scores are out of range", expected="finite numbers of 0 or more",
-            got=str(scores)[:80], remedy="Scale them, for example by a softmax.",
+            got=str(named)[:80], remedy="Scale them, for example by a softmax.",
         )  # fmt: skip
     if not any(scores.values()):
         raise NoOpinion("it scored none of the labels that were found")
