@@ -94,20 +94,19 @@ def test_the_page_shows_every_section(report):
     assert "{" not in text
 
 
-def test_the_picture_has_the_mean_of_all_draws():
-    """Two draws at one k: of none 0.5 and 0.6; chosen was none once and soft once."""
+def test_the_picture_has_the_mean_gain_of_all_draws():
+    """Two draws at one k, chosen none once and soft once: 0 and 30 points."""
     draws = [
-        {"k": 10, "None": 0.5, "soft": 0.7, "rate": 0.4, "chosen": None},
-        {"k": 10, "None": 0.6, "soft": 0.9, "rate": 0.4, "chosen": "soft"},
+        {"k": 10, "None": 0.5, "soft": 0.7, "rate": 0.4, "gain": 0.0},
+        {"k": 10, "None": 0.6, "soft": 0.9, "rate": 0.4, "gain": 30.0},
     ]
 
-    panels = visual_memory_choice.reliability_panels(
+    panels = visual_memory_choice.gains(
         {"cifar10": {"reliability": {"lines": draws}}, "banking77": {}}
     )
 
     assert {name: curve[1] for name, curve in panels["CIFAR-10"].items()} == {
-        "none": [pytest.approx(55)], "soft": [pytest.approx(80)],
-        "rate": [pytest.approx(40)], "chosen": [pytest.approx(70)],
+        "soft": [pytest.approx(25)], "rate": [pytest.approx(-15)], "chosen": [pytest.approx(15)]
     }  # fmt: skip
     assert list(panels) == ["CIFAR-10"]
 

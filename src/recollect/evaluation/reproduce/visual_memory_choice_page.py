@@ -92,7 +92,7 @@ fifth of the rows held out.
 """
 
 
-_PICTURE = "![Accuracy by k with each reliability](visual-memory-choice-reliability.png)"
+_PICTURE = "![Gain of each reliability by k](visual-memory-choice-reliability.png)"
 
 
 def page(report: Mapping[str, Any]) -> str:
