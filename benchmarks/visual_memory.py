@@ -69,7 +69,10 @@ def asking(rows: int, dim: int, rounds: int) -> dict[str, object]:
                 "ratio": statistics.median(pair[1] / pair[0] for pair in pairs),
             }
         )
-    return {"rows": rows, "dim": dim, "seconds_for_the_rows": first, "lines": lines}
+    load = os.getloadavg()[0]
+    return {
+        "rows": rows, "dim": dim, "load": load, "seconds_for_the_rows": first, "lines": lines,
+    }  # fmt: skip
 
 
 def following(rows: int, dim: int, rounds: int, *, table: bool) -> dict[str, object]:
@@ -80,6 +83,7 @@ def following(rows: int, dim: int, rounds: int, *, table: bool) -> dict[str, obj
     memory.add(keys, labels)
     sums = ClassStatistics(memory)
     facts: dict[str, object] = {"rows": rows, "dim": dim, "changed": CHANGED}
+    facts["load"] = os.getloadavg()[0]
     facts["means_anew_s"] = seconds(lambda: sums.discriminant(0.3))
     others = LeaveOneOut(memory)
     if table:
@@ -116,7 +120,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["asking", "table", "means"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    facts: dict[str, object] = {"cores": os.cpu_count(), "load": os.getloadavg()[0]}
+    facts: dict[str, object] = {"cores": os.cpu_count()}
     if options.only in {None, "asking"}:
         facts["asking"] = asking(options.rows, options.dim, options.rounds)
     if options.only in {None, "table"}:

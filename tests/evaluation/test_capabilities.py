@@ -16,6 +16,9 @@ from recollect.evaluation.reproduce.visual_memory_capabilities import (
     read_parts,
 )
 
+NOT_MEASURED = {"cost of both", "cost of the metric", "cost of unlearning (3.4)"}
+"""Only what a report names as missing may stand here."""
+
 PAGES = Path(__file__).parents[2] / "docs" / "reproduction"
 
 
@@ -43,12 +46,11 @@ def test_every_capability_leads_to_all_its_figures(line):
 
 def test_every_line_that_can_have_a_figure_has_one():
     """From the files that lie beside the page."""
-    parts = read_parts(PAGES)
-    lines = lines_of(parts)
+    lines = lines_of(read_parts(PAGES))
 
-    blank = [line[0] for line, one in zip(lines, CAPABILITIES, strict=True)
-             if one.part in parts and not line[HEAD.index("ours")]]  # fmt: skip
-    assert not blank
+    blank = {one.name for line, one in zip(lines, CAPABILITIES, strict=True)
+             if one.part and not line[HEAD.index("ours")]}  # fmt: skip
+    assert blank == NOT_MEASURED
 
 
 def test_what_was_not_measured_stays_blank(tmp_path):
