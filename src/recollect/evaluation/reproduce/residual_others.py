@@ -70,7 +70,8 @@ def tables(data: Path, models: Path, lines: Lines) -> list[dict[str, Any]]:
 
     def split(name: str, seed: int) -> tuple[Any, Any, Any]:
         if name in loads:
-            return _shuffled(*loads[name](return_X_y=True), seed)
+            table, truth = loads[name](return_X_y=True)
+            return _shuffled(table, truth, seed)
         (keys, labels), test = texts()
         order = np.random.default_rng(seed).permutation(len(keys))
         held, rest = order[: len(order) // 5], order[len(order) // 5 :]
@@ -178,7 +179,8 @@ def language(data: Path, bases: Path, end: float, lines: Lines) -> dict[str, Any
     ]
     if not found:
         return {}
-    return found[0] | {
+    facts: dict[str, Any] = found[0]
+    return facts | {
         "vocabulary": recipe.words, "width": recipe.width, "planned_epochs": recipe.epochs,
         "methods": [line for each in found for line in each["methods"]],
     }  # fmt: skip
