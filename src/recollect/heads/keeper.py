@@ -7,10 +7,10 @@ business of the final classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,8 @@ from recollect.heads.inputs import NotFitted, check_first_rows
 from recollect.memory.memory import RAM, Memory
 from recollect.memory.schema import Configuration
 from recollect.types import Ids
+
+Answer = TypeVar("Answer")
 
 
 def empty_memory() -> NotFitted:
@@ -121,6 +123,13 @@ class MemoryKeeper(BaseEstimator, ABC):
                 remedy="Call fit first, or pass memory= one that was taught.",
             )
         return self.memory_
+
+    def _at_once(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask the memory several things of which all see one version of its rows.
+
+        Whatever reads the memory more than once for an answer is asked through this.
+        """
+        return self._recall().in_one_version(ask)
 
     def _adopt(self, memory: Memory) -> None:
         """Answer from this memory from now on."""
