@@ -40,7 +40,8 @@ def page(report: Mapping[str, Any]) -> str:
     for name, write in sections.items():
         if report.get(name, {}).get("figures"):
             parts.append(write(report[name]["figures"]))
-            parts.append(f"*{report[name]['seconds']:,.0f} s in all.*\n")
+            if report[name]["seconds"] is not None:
+                parts.append(f"*{report[name]['seconds']:,.0f} s in all.*\n")
     if all(report.get(name, {}).get("figures") for name in ("images", "tables")):
         parts.insert(1, _summary(report))
     versions = ", ".join(f"{name} {value}" for name, value in report.get("versions", {}).items())
@@ -140,12 +141,7 @@ written as JPEG.
 *Defaults*: k 50, sigma the median distance, temperature 1, without tuning. *Paper's constants*:
 k 53, sigma 0.7, temperature 1.4, recalled of its CIFAR-100 experiments; there ResNet-8 rose
 from 56.5 to 59.7 (recalled too).{picture}
-
-The gate: how sure the base must be for the memory not to be searched, the smallest at which no
-right answer was lost on balance on the rows set aside.
-
-{_gates(lines)}
-"""
+{_gates([line for line in lines if "gated" in line])}"""
 
 
 def _gates(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -159,8 +155,15 @@ def _gates(lines: Sequence[Mapping[str, Any]]) -> str:
         ]
         for line in lines
     ]
+    if not rows:
+        return ""
     head = ["base", "gate", "searches saved (%)", "without gate", "with gate"]
-    return _table(head, rows, texts=1)
+    return f"""
+The gate: how sure the base must be for the memory not to be searched, the smallest at which no
+right answer was lost on balance on the rows set aside.
+
+{_table(head, rows, texts=1)}
+"""
 
 
 def _layers(lines: Sequence[Mapping[str, Any]]) -> str:
