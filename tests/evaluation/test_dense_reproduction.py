@@ -60,12 +60,35 @@ def test_the_whole_part_is_measured_and_written(data, tmp_path):
 
     part = report["parts"]["ecg"]
     names = [line["name"] for line in part["lines"]]
-    assert names == ["chosen", "linear head", "as published", "small convolutional head"]
+    assert names == [
+        "chosen", "linear head", "small convolutional head", "flat search, 100,000 cells",
+        "1 sparse level", "2 sparse levels", "3 sparse levels", "as published",
+    ]  # fmt: skip
     assert all(0 <= line["miou"] <= 1 for line in part["lines"])
     assert json.loads((tmp_path / "dense-memory.json").read_text()) == report
     assert (tmp_path / "dense-memory.md").read_text() == page(report)
     assert (tmp_path / "dense-memory-ecg.png").stat().st_size > 1000
     assert not list(tmp_path.glob("*.part.json"))
+
+
+def test_a_run_of_all_goes_on_from_the_parts_that_are_there(tmp_path, monkeypatch):
+    """A part takes many minutes; another limit makes it another part."""
+    measured = []
+
+    def stand_in(name, *_):
+        measured.append(name)
+        return {"limit": _[-1]}
+
+    monkeypatch.setattr(dense_memory, "_measured", stand_in)
+    monkeypatch.setattr(dense_memory, "PARTS", ("one", "two"))
+    monkeypatch.setattr(dense_memory, "_write", lambda out, report: (
+        out / "dense-memory.json").write_text(json.dumps(report)))  # fmt: skip
+    where = {"data": tmp_path, "models": tmp_path, "out": tmp_path}
+
+    for options in ({"part": "one"}, {}, {}, {"limit": 9}):
+        dense_memory.run(**where, **options)
+
+    assert measured == ["one", "two", "one", "two"]
 
 
 def test_settings_are_never_chosen_on_the_test_samples(data, tmp_path):

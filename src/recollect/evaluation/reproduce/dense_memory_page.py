@@ -8,9 +8,10 @@ from typing import Any
 HEAD = """# Reproduction: dense memory
 
 Winter et al., *PARMESAN: Parameter-Free Memory Search and Transduction for Dense Prediction Tasks*
-(arXiv 2403.11743). This page is what the following command wrote, one part at a time.
+(arXiv 2403.11743). This page is what the following command wrote; it goes on from the parts
+that the folder holds.
 
-    recollect reproduce dense-memory --part PART --out FOLDER
+    recollect reproduce dense-memory --out FOLDER
 
 The paper claims learning 3 to 4 orders of magnitude faster than training at a quality on par with
 established baselines; its tables use extractors and splits of its own, so no figure of it is
@@ -27,6 +28,8 @@ signals.
   interpolated. *Small convolutional head*: 1 x 1 then 3 x 3 convolutions by Adam, 8 epochs, the
   best on held-out samples kept. *Flat search*: exact 30 nearest cells (cosine, softmax at 0.02)
   among cells drawn evenly from the memory, as open-hummingbird does.
+- *Sparse levels*: the paper's nsp, one child of each cell kept on the finest levels. *Children
+  kept*: three quarters of them, which with int8 features is a quarter of the bytes.
 - *Ready*: seconds from features to the first answer (all training samples). *Query*: seconds per
   test sample, features given, upsampling and scoring included. Feature extraction is measured by
   `benchmarks/dense_memory.py`.
@@ -71,17 +74,23 @@ def _part(name: str, part: Mapping[str, Any]) -> str:
     if labels:
         text += [*_per_label(part), ""]
     text += [
-        f"Few samples, asked about the same {part['asked_of_some']}:",
+        f"Few samples, asked about the same {part['asked_of_some']}; all of them, about all:",
         "",
-        _table(
-            ("samples", "ours", "linear head"),
-            [(str(f["samples"]), f"{f['ours']:.3f}", f"{f['linear']:.3f}") for f in part["few"]],
-        ),
+        _few(part, labels=labels),
         "",
         f"![examples](dense-memory-{name}.png)",
         "",
     ]
     return "\n".join(text)
+
+
+def _few(part: Mapping[str, Any], *, labels: bool) -> str:
+    main = "miou" if labels else "rmse"
+    rows = [(str(f["samples"]), f"{f['ours']:.3f}", f"{f['linear']:.3f}") for f in part["few"]]
+    lines = {line["name"]: line for line in part["lines"]}
+    every = (f"{lines[name][main]:.3f}" for name in ("chosen", "linear head"))
+    rows.append((f"all {part['samples']['train']}", *every))
+    return _table(("samples", "ours", "linear head"), rows)
 
 
 def _lines(lines: Sequence[Mapping[str, Any]], *, labels: bool) -> str:
