@@ -28,9 +28,19 @@ from recollect.evaluation import dense_baselines as baselines
 from recollect.evaluation.dense_data import Samples, Task, camvid, camvid_encoder, spread
 from recollect.heads.dense_memory.pyramids import check_pyramid
 from recollect.heads.dense_memory.search import flat
+from recollect.index.policy import Approximate
 
 WIDE: dict[str, Any] = {"score": "path", "k": (100, 60, 30), "position": 0.3, "balance": 0.3}
+WAYS: dict[str, dict[str, Any]] = {
+    "query_seconds": {"prefilter": None, "search": None},
+    "query_seconds_with_pre_filter": {"prefilter": 64, "search": None},
+    "query_seconds_with_lists": {
+        "prefilter": None,
+        "search": Approximate(recall=0.9, least=20_000, background=False),
+    },
+}
 SIZES = (10, 100, 1000, 10_000)
+LINEAR_CELLS = 300_000  # drawn evenly, as in the reproduction
 EPOCHS = 30  # of end-to-end training; few published recipes for CamVid need less
 
 
@@ -65,7 +75,7 @@ def learning(task: Task, rounds: int) -> dict[str, Any]:
         adding.append(seconds(add))
         head.forget(head.ids_[-1:])
         head.classes_  # noqa: B018
-    linear = baselines.linear_head(task.train, len(task.labels), most=1_000_000)
+    linear = baselines.linear_head(task.train, len(task.labels), most=LINEAR_CELLS)
     step = end_to_end_step(task)
     epoch = step * len(task.train)
     return {
@@ -74,6 +84,7 @@ def learning(task: Task, rounds: int) -> dict[str, Any]:
         "add_all_seconds": everything,
         "linear_head_seconds": linear.seconds,
         "linear_head_rounds": linear.rounds,
+        "linear_head_cells": LINEAR_CELLS,
         "end_to_end_epoch_seconds": epoch,
         "end_to_end_epochs": EPOCHS,
         "linear_over_add_one": linear.seconds / statistics.median(adding),
@@ -171,31 +182,48 @@ def asking(task: Task, queries: int, rounds: int) -> dict[str, Any]:
     return {"samples": len(task.train), "queries": queries, **medians, **ratios}
 
 
+def augmented(task: Task, taught: int, count: int, rng: np.random.Generator) -> Samples:
+    """Random quarters of real frames, on all levels the same, plus noise."""
+    pyramids, masks = [], []
+    for at in range(taught, taught + count):
+        levels, mask = (
+            task.train.pyramids[at % len(task.train)],
+            task.train.truth[at % len(task.train)],
+        )
+        at_share = rng.random(2)
+        cut = []
+        for level in levels:
+            height, width = (side // 2 for side in level.shape[:2])
+            top, left = (int(s * (n - n // 2)) for s, n in zip(at_share, level.shape, strict=False))
+            part = level[top : top + height, left : left + width]
+            cut.append(part + rng.normal(size=part.shape).astype(np.float16) * 0.1)
+        pyramids.append(cut)
+        high, wide = cut[-1].shape[:2]
+        masks.append(mask[: 4 * high : 4, : 4 * wide : 4])
+    return Samples(pyramids, masks, [""] * count)
+
+
 def growth(task: Task, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
     """Cost against the number of samples, with and without the pre-filter; two sparse levels."""
     rng = np.random.default_rng(0)
-    lines, head = [], DenseMemorySegmenter(ignore=task.ignore, **WIDE | {"sparse_levels": 2})
-    taught = 0
+    options = WIDE | {"sparse_levels": 2, "precision": "float16"}
+    lines, head = [], DenseMemorySegmenter(ignore=task.ignore, **options)
+    taught, spent = 0, 0.0
     for size in sizes:
-        begun = time.perf_counter()
         while taught < size:
-            rows = [(taught + at) % len(task.train) for at in range(min(50, size - taught))]
-            part = task.train.take(rows)
-            noisy = [
-                [level + rng.normal(size=level.shape).astype(np.float16) * 0.1 for level in levels]
-                for levels in part.pyramids
-            ]
-            head.partial_fit(noisy, [mask[::4, ::4] for mask in part.truth])
-            taught += len(rows)
-        head.classes_  # noqa: B018
-        line: dict[str, Any] = {"samples": size, "teaching_seconds": time.perf_counter() - begun}
-        for prefilter in (None, 64):
-            head.set_params(prefilter=prefilter)
-            asked = [task.test.pyramids[row] for row in spread(len(task.test), 3)]
+            part = augmented(task, taught, min(50, size - taught), rng)
+            spent += seconds(lambda part=part: head.partial_fit(part.pyramids, part.truth))
+            taught += len(part)
+        spent += seconds(lambda: head.classes_)
+        line: dict[str, Any] = {"samples": size, "teaching_seconds": spent}
+        line["coarse_cells"] = len(head._layout().cells.levels[0])  # noqa: SLF001
+        asked = [task.test.pyramids[row] for row in spread(len(task.test), 5)]
+        for name, way in WAYS.items():
+            head.set_params(**way)
             head.answer(asked[:1])
-            name = "query_seconds" if prefilter is None else "query_seconds_with_pre_filter"
             line[name] = statistics.median(seconds(lambda a=a: head.answer([a])) for a in asked)
         lines.append(line)
+        print(line, flush=True)
     return lines
 
 

@@ -117,6 +117,7 @@ def test_a_bad_target_is_refused(target, error):
      {"max_iterations": 0}, {"memory_cap": 1000}, {"retrieve": "pixel"}, {"encoder": 3},
      {"k": None}, {"k": 2.0}, {"k": "12"}, {"k": iter([2])}, {"k": np.array(2.5)},
      {"sparse_keep": 0}, {"sparse_keep": 1.5}, {"novelty": "memory"},
+     {"search": 0.9}, {"search": "lists"},
      {"ignore": -(2**70)}, {"ignore": 2**63}, {"ignore": None}, {"ignore": 1.5},
      {"temperature": 10**400}, {"position": 1e300}, {"balance": 1e308}, {"radius": 10**12},
      {"max_iterations": 10**30}, {"tolerance": 10**400}, {"level_weights": 3},

@@ -25,7 +25,8 @@ from recollect.evaluation.dense_data import TASKS, Samples, Task, spread
 from recollect.evaluation.reproduce.dense_answers import Answers, Steps
 
 STEM = "dense-memory"
-PARTS = (*TASKS, "continual")
+MODALITIES = ("labels", "depth")
+PARTS = (*TASKS, "continual", "decoder")
 SEARCHES: tuple[dict[str, Any], ...] = (
     {"score": "level", "k": (32, 16, 8, 4), "position": 0.0},
     {"score": "path", "k": (32, 16, 8, 4), "position": 0.0},
@@ -104,12 +105,16 @@ def run(
 def _measured(
     name: str, data: Path, models: Path, out: Path | None, limit: int | None
 ) -> dict[str, Any]:
-    from recollect.evaluation.reproduce.dense_continual import measure_continual
+    from recollect.evaluation.reproduce import dense_continual, dense_decoder
 
     begun = time.perf_counter()
     if name == "continual":
         task = shortened(TASKS["camvid"](data, models), limit)
-        found = measure_continual(task)
+        found = dense_continual.measure_continual(task)
+        both = [shortened(TASKS[f"nyuv2-{kind}"](data, models), limit) for kind in MODALITIES]
+        found["modality"] = dense_continual.measure_modality(*both)
+    elif name == "decoder":
+        found = dense_decoder.measure(data, models, _line_of(out, "camvid", "chosen"), limit)
     else:
         task = shortened(TASKS[name](data, models), limit)
         opened = time.perf_counter() - begun
@@ -119,6 +124,12 @@ def _measured(
     found["load"] = round(os.getloadavg()[0], 1)
     found["cores"], found["python"] = os.cpu_count(), platform.python_version()
     return found
+
+
+def _line_of(out: Path | None, part: str, name: str) -> dict[str, Any] | None:
+    """A line that an earlier part holds."""
+    lines = _earlier(out)["parts"].get(part, {"lines": []})["lines"]
+    return next((line for line in lines if line["name"] == name), None)
 
 
 def _is_new(report: dict[str, Any], name: str, limit: int | None) -> bool:
