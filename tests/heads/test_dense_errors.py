@@ -315,6 +315,30 @@ def test_a_signal_shorter_than_one_cell_is_refused():
         head.fit([np.arange(3.0)], [[1, 1, 1]])
 
 
+class Enlarging:
+    """Makes four cells of whatever it is given, as a network does that scales its input."""
+
+    fingerprint, spec = "enlarging", None
+
+    def open(self, source):
+        return np.asarray(source, float)[:, None]
+
+    def encode_pyramids(self, inputs):
+        return iter([[np.ones((4, 2))] for _ in inputs])
+
+
+def test_an_image_smaller_than_its_cells_is_refused_by_name():
+    """A cell without a pixel of its own has no label to keep."""
+    head = DenseMemorySegmenter(k=1, encoder=Enlarging())
+    head.fit([[1, 2, 3, 4]], [[1, 1, 2, 2]])
+
+    with pytest.raises(DimensionMismatch, match="sample 1 is smaller than its cells"):
+        head.partial_fit([[1, 2, 3, 4], [1, 2, 3]], [[1, 1, 2, 2], [1, 1, 2]])
+
+    assert len(head.memory_) == 1
+    assert head.predict([[1, 2, 3]]).shape == (1, 3)
+
+
 def test_a_mask_of_another_size_than_its_image_is_refused():
     """With an encoder the size of the input is known, and must be met exactly."""
     head = DenseMemorySegmenter(encoder=LocalStatistics(1, levels=2))
