@@ -39,6 +39,7 @@ WAYS: dict[str, dict[str, Any]] = {
         "search": Approximate(recall=0.9, least=20_000, background=False),
     },
 }
+PARTS = ("features", "adding", "fitting", "end_to_end", "asking", "growth", "capped")
 SIZES = (10, 100, 1000, 10_000)
 LINEAR_CELLS = 300_000  # drawn evenly, as in the reproduction
 EPOCHS = 30  # of end-to-end training; few published recipes for CamVid need less
@@ -59,8 +60,8 @@ def teach(task: Task, samples: Samples, **options: Any) -> DenseMemorySegmenter:
     return head
 
 
-def learning(task: Task, rounds: int) -> dict[str, Any]:
-    """Adding against fitting: all samples but one are there, the last is added."""
+def adding(task: Task, rounds: int) -> dict[str, Any]:
+    """All samples, then one more, again and again."""
     begun = time.perf_counter()
     head = teach(task, task.train)
     everything = time.perf_counter() - begun
@@ -70,27 +71,41 @@ def learning(task: Task, rounds: int) -> dict[str, Any]:
         head.partial_fit(one.pyramids, one.truth)
         head.classes_  # noqa: B018 - the cells are up to date when this returns
 
-    adding = []
+    spent = []
     for _ in range(rounds):
-        adding.append(seconds(add))
+        spent.append(seconds(add))
         head.forget(head.ids_[-1:])
         head.classes_  # noqa: B018
-    linear = baselines.linear_head(task.train, len(task.labels), most=LINEAR_CELLS)
-    step = end_to_end_step(task)
-    epoch = step * len(task.train)
     return {
         "samples": len(task.train),
-        "add_one_seconds": statistics.median(adding),
+        "add_one_seconds": statistics.median(spent),
         "add_all_seconds": everything,
-        "linear_head_seconds": linear.seconds,
-        "linear_head_rounds": linear.rounds,
-        "linear_head_cells": LINEAR_CELLS,
-        "end_to_end_epoch_seconds": epoch,
-        "end_to_end_epochs": EPOCHS,
-        "linear_over_add_one": linear.seconds / statistics.median(adding),
-        "linear_over_add_all": linear.seconds / everything,
-        "end_to_end_over_add_all": epoch * EPOCHS / everything,
     }
+
+
+def fitting(task: Task) -> dict[str, Any]:
+    """A linear head until it converges; its cells are gathered before the clock starts."""
+    linear = baselines.linear_head(task.train, len(task.labels), most=LINEAR_CELLS)
+    return {"seconds": linear.seconds, "rounds": linear.rounds, "cells": LINEAR_CELLS}
+
+
+def end_to_end(task: Task) -> dict[str, Any]:
+    """Steps of training the network with a decoder, times frames and epochs."""
+    epoch = end_to_end_step(task) * len(task.train)
+    return {"epoch_seconds": epoch, "epochs": EPOCHS}
+
+
+def ratios(report: dict[str, Any]) -> dict[str, float]:
+    """How many times longer learning takes elsewhere; of the parts that were measured."""
+    found: dict[str, float] = {}
+    ours = report.get("adding")
+    if ours and "fitting" in report:
+        found["linear_over_add_one"] = report["fitting"]["seconds"] / ours["add_one_seconds"]
+        found["linear_over_add_all"] = report["fitting"]["seconds"] / ours["add_all_seconds"]
+    if ours and "end_to_end" in report:
+        trained = report["end_to_end"]["epoch_seconds"] * report["end_to_end"]["epochs"]
+        found["end_to_end_over_add_all"] = trained / ours["add_all_seconds"]
+    return found
 
 
 def features(data: Path, models: Path, rounds: int) -> dict[str, Any]:
@@ -203,7 +218,7 @@ def augmented(task: Task, taught: int, count: int, rng: np.random.Generator) -> 
     return Samples(pyramids, masks, [""] * count)
 
 
-def growth(task: Task, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+def growth(task: Task, sizes: tuple[int, ...]) -> dict[str, Any]:
     """Cost against the number of samples, with and without the pre-filter; two sparse levels."""
     rng = np.random.default_rng(0)
     options = WIDE | {"sparse_levels": 2, "precision": "float16"}
@@ -224,10 +239,10 @@ def growth(task: Task, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
             line[name] = statistics.median(seconds(lambda a=a: head.answer([a])) for a in asked)
         lines.append(line)
         print(line, flush=True)
-    return lines
+    return {"lines": lines}
 
 
-def capped(task: Task, caps: tuple[int, ...]) -> list[dict[str, Any]]:
+def capped(task: Task, caps: tuple[int, ...]) -> dict[str, Any]:
     """The most that Python allocated during one search, beside the cells, for several caps."""
     lines = []
     for cap in caps:
@@ -239,7 +254,7 @@ def capped(task: Task, caps: tuple[int, ...]) -> list[dict[str, Any]]:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         lines.append({"cap_bytes": cap, "peak_bytes": peak})
-    return lines
+    return {"lines": lines}
 
 
 def main() -> None:
@@ -250,7 +265,7 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="largest memory of the sweep")
-    parser.add_argument("--only", choices=["features", "learning", "asking", "growth", "capped"])
+    parser.add_argument("--only", choices=PARTS)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     begun = time.perf_counter()
@@ -262,7 +277,9 @@ def main() -> None:
                     task.validation, task.test)  # fmt: skip
     parts: dict[str, Callable[[], Any]] = {
         "features": lambda: features(Path(options.data), Path(options.models), options.rounds),
-        "learning": lambda: learning(task, 5 * options.rounds),
+        "adding": lambda: adding(task, 5 * options.rounds),
+        "fitting": lambda: fitting(task),
+        "end_to_end": lambda: end_to_end(task),
         "asking": lambda: asking(task, options.queries, options.rounds),
         "growth": lambda: growth(task, tuple(s for s in SIZES if s <= options.most)),
         "capped": lambda: capped(task, (64 << 20, 256 << 20, 1 << 30)),
@@ -274,8 +291,9 @@ def main() -> None:
     for name, part in parts.items():
         if options.only in {None, name}:
             report[name] = part()
-            print(f"{name}: {json.dumps(report[name], indent=1)}")
-    report["load"], report["cores"] = os.getloadavg()[0], os.cpu_count()
+            report[name]["load"] = os.getloadavg()[0]
+            print(f"{name}: {json.dumps(report[name], indent=1)}", flush=True)
+    report["ratios"], report["cores"] = ratios(report), os.cpu_count()
     report["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
