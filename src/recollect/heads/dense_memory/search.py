@@ -255,7 +255,7 @@ def _best(
     chosen = _shortlist(rough, wanted, memory.width)
     rows = np.arange(len(rough))[:, None]
     exact = _rescored(vectors, queries[parent, child], known, parent, chosen)
-    score = exact
+    score: NDArray[Any] = exact
     if path is not None:
         score = shares[1] * exact + shares[0] * path[parent[:, None], chosen].astype(np.float64)
     score = np.where(there[rows, chosen], score, -np.inf).astype(np.float32)
