@@ -28,16 +28,30 @@ from recollect.evaluation import dense_baselines as baselines
 from recollect.evaluation.dense_data import Samples, Task, camvid, camvid_encoder, spread
 from recollect.heads.dense_memory.pyramids import check_pyramid
 from recollect.heads.dense_memory.search import flat
+from recollect.index.policy import Approximate
 
 WIDE: dict[str, Any] = {"score": "path", "k": (100, 60, 30), "position": 0.3, "balance": 0.3}
+WAYS: dict[str, dict[str, Any]] = {
+    "query_seconds": {"prefilter": None, "search": None},
+    "query_seconds_with_pre_filter": {"prefilter": 64, "search": None},
+    "query_seconds_with_lists": {
+        "prefilter": None,
+        "search": Approximate(recall=0.9, least=20_000, background=False),
+    },
+}
+PARTS = ("features", "adding", "fitting", "end_to_end", "asking", "growth", "capped")
 SIZES = (10, 100, 1000, 10_000)
+LINEAR_CELLS = 300_000  # drawn evenly, as in the reproduction
 EPOCHS = 30  # of end-to-end training; few published recipes for CamVid need less
 
 
+clock: Callable[[], float] = time.perf_counter  # or the time of the processor, with --cpu
+
+
 def seconds(call: Callable[[], object]) -> float:
-    start = time.perf_counter()
+    start = clock()
     call()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def teach(task: Task, samples: Samples, **options: Any) -> DenseMemorySegmenter:
@@ -49,37 +63,58 @@ def teach(task: Task, samples: Samples, **options: Any) -> DenseMemorySegmenter:
     return head
 
 
-def learning(task: Task, rounds: int) -> dict[str, Any]:
-    """Adding against fitting: all samples but one are there, the last is added."""
-    begun = time.perf_counter()
-    head = teach(task, task.train)
-    everything = time.perf_counter() - begun
+def adding(task: Task, rounds: int) -> dict[str, Any]:
+    """All samples, then one more, again and again."""
+    heads: list[DenseMemorySegmenter] = []
+    everything = seconds(lambda: heads.append(teach(task, task.train)))
+    [head] = heads
     one = task.test.take([0])
 
     def add() -> None:
         head.partial_fit(one.pyramids, one.truth)
         head.classes_  # noqa: B018 - the cells are up to date when this returns
 
-    adding = []
+    spent = []
     for _ in range(rounds):
-        adding.append(seconds(add))
+        spent.append(seconds(add))
         head.forget(head.ids_[-1:])
         head.classes_  # noqa: B018
-    linear = baselines.linear_head(task.train, len(task.labels), most=1_000_000)
-    step = end_to_end_step(task)
-    epoch = step * len(task.train)
     return {
         "samples": len(task.train),
-        "add_one_seconds": statistics.median(adding),
+        "add_one_seconds": statistics.median(spent),
         "add_all_seconds": everything,
-        "linear_head_seconds": linear.seconds,
-        "linear_head_rounds": linear.rounds,
-        "end_to_end_epoch_seconds": epoch,
-        "end_to_end_epochs": EPOCHS,
-        "linear_over_add_one": linear.seconds / statistics.median(adding),
-        "linear_over_add_all": linear.seconds / everything,
-        "end_to_end_over_add_all": epoch * EPOCHS / everything,
     }
+
+
+def fitting(task: Task) -> dict[str, Any]:
+    """A linear head until it converges, less the time to gather its cells."""
+    labels, rounds = len(task.labels), 0
+
+    def fit() -> None:
+        nonlocal rounds
+        rounds = baselines.linear_head(task.train, labels, most=LINEAR_CELLS).rounds
+
+    gathering = seconds(lambda: baselines.gather(task.train, labels, most=LINEAR_CELLS))
+    return {"seconds": seconds(fit) - gathering, "rounds": rounds, "cells": LINEAR_CELLS}
+
+
+def end_to_end(task: Task) -> dict[str, Any]:
+    """Steps of training the network with a decoder, times frames and epochs."""
+    epoch = end_to_end_step(task) * len(task.train)
+    return {"epoch_seconds": epoch, "epochs": EPOCHS}
+
+
+def ratios(report: dict[str, Any]) -> dict[str, float]:
+    """How many times longer learning takes elsewhere; of the parts that were measured."""
+    found: dict[str, float] = {}
+    ours = report.get("adding")
+    if ours and "fitting" in report:
+        found["linear_over_add_one"] = report["fitting"]["seconds"] / ours["add_one_seconds"]
+        found["linear_over_add_all"] = report["fitting"]["seconds"] / ours["add_all_seconds"]
+    if ours and "end_to_end" in report:
+        trained = report["end_to_end"]["epoch_seconds"] * report["end_to_end"]["epochs"]
+        found["end_to_end_over_add_all"] = trained / ours["add_all_seconds"]
+    return found
 
 
 def features(data: Path, models: Path, rounds: int) -> dict[str, Any]:
@@ -171,35 +206,52 @@ def asking(task: Task, queries: int, rounds: int) -> dict[str, Any]:
     return {"samples": len(task.train), "queries": queries, **medians, **ratios}
 
 
-def growth(task: Task, sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+def augmented(task: Task, taught: int, count: int, rng: np.random.Generator) -> Samples:
+    """Random quarters of real frames, on all levels the same, plus noise."""
+    pyramids, masks = [], []
+    for at in range(taught, taught + count):
+        levels, mask = (
+            task.train.pyramids[at % len(task.train)],
+            task.train.truth[at % len(task.train)],
+        )
+        at_share = rng.random(2)
+        cut = []
+        for level in levels:
+            height, width = (side // 2 for side in level.shape[:2])
+            top, left = (int(s * (n - n // 2)) for s, n in zip(at_share, level.shape, strict=False))
+            part = level[top : top + height, left : left + width]
+            cut.append(part + rng.normal(size=part.shape).astype(np.float16) * 0.1)
+        pyramids.append(cut)
+        high, wide = cut[-1].shape[:2]
+        masks.append(mask[: 4 * high : 4, : 4 * wide : 4])
+    return Samples(pyramids, masks, [""] * count)
+
+
+def growth(task: Task, sizes: tuple[int, ...]) -> dict[str, Any]:
     """Cost against the number of samples, with and without the pre-filter; two sparse levels."""
     rng = np.random.default_rng(0)
-    lines, head = [], DenseMemorySegmenter(ignore=task.ignore, **WIDE | {"sparse_levels": 2})
-    taught = 0
+    options = WIDE | {"sparse_levels": 2, "precision": "float16"}
+    lines, head = [], DenseMemorySegmenter(ignore=task.ignore, **options)
+    taught, spent = 0, 0.0
     for size in sizes:
-        begun = time.perf_counter()
         while taught < size:
-            rows = [(taught + at) % len(task.train) for at in range(min(50, size - taught))]
-            part = task.train.take(rows)
-            noisy = [
-                [level + rng.normal(size=level.shape).astype(np.float16) * 0.1 for level in levels]
-                for levels in part.pyramids
-            ]
-            head.partial_fit(noisy, [mask[::4, ::4] for mask in part.truth])
-            taught += len(rows)
-        head.classes_  # noqa: B018
-        line: dict[str, Any] = {"samples": size, "teaching_seconds": time.perf_counter() - begun}
-        for prefilter in (None, 64):
-            head.set_params(prefilter=prefilter)
-            asked = [task.test.pyramids[row] for row in spread(len(task.test), 3)]
+            part = augmented(task, taught, min(50, size - taught), rng)
+            spent += seconds(lambda part=part: head.partial_fit(part.pyramids, part.truth))
+            taught += len(part)
+        spent += seconds(lambda: head.classes_)
+        line: dict[str, Any] = {"samples": size, "teaching_seconds": spent}
+        line["coarse_cells"] = len(head._layout().cells.levels[0])  # noqa: SLF001
+        asked = [task.test.pyramids[row] for row in spread(len(task.test), 5)]
+        for name, way in WAYS.items():
+            head.set_params(**way)
             head.answer(asked[:1])
-            name = "query_seconds" if prefilter is None else "query_seconds_with_pre_filter"
             line[name] = statistics.median(seconds(lambda a=a: head.answer([a])) for a in asked)
         lines.append(line)
-    return lines
+        print(line, flush=True)
+    return {"lines": lines}
 
 
-def capped(task: Task, caps: tuple[int, ...]) -> list[dict[str, Any]]:
+def capped(task: Task, caps: tuple[int, ...]) -> dict[str, Any]:
     """The most that Python allocated during one search, beside the cells, for several caps."""
     lines = []
     for cap in caps:
@@ -211,7 +263,7 @@ def capped(task: Task, caps: tuple[int, ...]) -> list[dict[str, Any]]:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         lines.append({"cap_bytes": cap, "peak_bytes": peak})
-    return lines
+    return {"lines": lines}
 
 
 def main() -> None:
@@ -222,9 +274,13 @@ def main() -> None:
     parser.add_argument("--queries", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--most", type=int, default=SIZES[-1], help="largest memory of the sweep")
-    parser.add_argument("--only", choices=["features", "learning", "asking", "growth", "capped"])
+    parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--cpu", action="store_true", help="seconds of the processor, all threads")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    if options.cpu:
+        global clock  # noqa: PLW0603 - one clock for all parts
+        clock = time.process_time
     begun = time.perf_counter()
     task = camvid(Path(options.data), Path(options.models))
     opened = time.perf_counter() - begun
@@ -234,7 +290,9 @@ def main() -> None:
                     task.validation, task.test)  # fmt: skip
     parts: dict[str, Callable[[], Any]] = {
         "features": lambda: features(Path(options.data), Path(options.models), options.rounds),
-        "learning": lambda: learning(task, 5 * options.rounds),
+        "adding": lambda: adding(task, 5 * options.rounds),
+        "fitting": lambda: fitting(task),
+        "end_to_end": lambda: end_to_end(task),
         "asking": lambda: asking(task, options.queries, options.rounds),
         "growth": lambda: growth(task, tuple(s for s in SIZES if s <= options.most)),
         "capped": lambda: capped(task, (64 << 20, 256 << 20, 1 << 30)),
@@ -246,8 +304,10 @@ def main() -> None:
     for name, part in parts.items():
         if options.only in {None, name}:
             report[name] = part()
-            print(f"{name}: {json.dumps(report[name], indent=1)}")
-    report["load"], report["cores"] = os.getloadavg()[0], os.cpu_count()
+            report[name]["load"] = round(os.getloadavg()[0], 1)
+            report[name]["clock"] = "processor" if options.cpu else "wall"
+            print(f"{name}: {json.dumps(report[name], indent=1)}", flush=True)
+    report["ratios"], report["cores"] = ratios(report), os.cpu_count()
     report["peak_rss_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     if options.json:
         options.json.write_text(json.dumps(report, indent=2) + "\n")

@@ -10,8 +10,14 @@ import pytest
 from recollect.encoders import LocalStatistics
 from recollect.errors import InputError, InvalidParameter
 from recollect.evaluation import dense_baselines as baselines
-from recollect.evaluation.dense_data import Samples, Task, pyramids
-from recollect.evaluation.reproduce import dense_answers, dense_continual, dense_memory
+from recollect.evaluation.dense_data import CAMVID, Samples, Task, pyramids
+from recollect.evaluation.reproduce import (
+    dense_answers,
+    dense_continual,
+    dense_decoder,
+    dense_memory,
+    dense_memory_page,
+)
 from recollect.evaluation.reproduce.dense_memory_page import page
 
 RECORDS, LENGTH = 10, 192
@@ -60,12 +66,35 @@ def test_the_whole_part_is_measured_and_written(data, tmp_path):
 
     part = report["parts"]["ecg"]
     names = [line["name"] for line in part["lines"]]
-    assert names == ["chosen", "linear head", "as published", "small convolutional head"]
+    assert names == [
+        "chosen", "linear head", "small convolutional head", "flat search, 100,000 cells",
+        "1 sparse level", "2 sparse levels", "3 sparse levels", "as published",
+    ]  # fmt: skip
     assert all(0 <= line["miou"] <= 1 for line in part["lines"])
     assert json.loads((tmp_path / "dense-memory.json").read_text()) == report
     assert (tmp_path / "dense-memory.md").read_text() == page(report)
     assert (tmp_path / "dense-memory-ecg.png").stat().st_size > 1000
     assert not list(tmp_path.glob("*.part.json"))
+
+
+def test_a_run_of_all_goes_on_from_the_parts_that_are_there(tmp_path, monkeypatch):
+    """A part takes many minutes; another limit makes it another part."""
+    measured = []
+
+    def stand_in(name, *_):
+        measured.append(name)
+        return {"limit": _[-1]}
+
+    monkeypatch.setattr(dense_memory, "_measured", stand_in)
+    monkeypatch.setattr(dense_memory, "PARTS", ("one", "two"))
+    monkeypatch.setattr(dense_memory, "_write", lambda out, report: (
+        out / "dense-memory.json").write_text(json.dumps(report)))  # fmt: skip
+    where = {"data": tmp_path, "models": tmp_path, "out": tmp_path}
+
+    for options in ({"part": "one"}, {}, {}, {"limit": 9}):
+        dense_memory.run(**where, **options)
+
+    assert measured == ["one", "two", "one", "two"]
 
 
 def test_settings_are_never_chosen_on_the_test_samples(data, tmp_path):
@@ -152,3 +181,42 @@ def test_tasks_one_after_another(tmp_path, monkeypatch):
             "memory", "fine-tuned", "fine-tuned with replay", "joint training"
         ]  # fmt: skip
         assert protocol["lines"][0]["same_bits_as_never_taught"]
+
+
+def test_a_new_modality_leaves_answers_about_the_old_one_as_they_were(tmp_path, monkeypatch):
+    """A memory of labels is not touched when numbers come."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+    known = task(20)
+    heights = [np.where(mask > 0, 2.0, 1.0).astype(np.float32) for mask in known.train.truth]
+    some = Samples(known.train.pyramids, heights, known.train.names)
+    numbers = Task("heights", "bumps", "numbers", (), 255, some, np.array([4]), None, some)
+
+    found = dense_continual.measure_modality(known, numbers)
+
+    assert [line["name"] for line in found["lines"]] == ["memory", "linear heads"]
+    assert all(line["labels_before"] == line["labels_after"] > 0.8 for line in found["lines"])
+    assert all(line["numbers"] < 0.5 for line in found["lines"])
+    assert "A new modality" in "".join(dense_memory_page._modality(found))
+
+
+def test_a_decoder_is_asked_for_the_labels_that_it_shares():
+    """Car, person, bicycle of Pascal VOC; whatever else it says is none of CamVid's labels."""
+    scores = np.zeros((2, 2, 21))
+    for place, voc in (((0, 0), 7), ((0, 1), 15), ((1, 0), 2), ((1, 1), 9)):
+        scores[*place, voc] = 1.0
+
+    labels = dense_decoder.labels_of(scores, (2, 2))
+
+    assert [CAMVID[label] for label in labels.ravel()[:3]] == ["car", "pedestrian", "bicyclist"]
+    assert labels[1, 1] == len(CAMVID)
+
+
+def test_the_page_puts_the_decoder_beside_the_memory():
+    """Or alone, where the memory was not measured."""
+    part = {"words": "a decoder", "kind": "decoder", "asked": 3, "iou": {"car": 0.5},
+            "ours": {"car": 0.75}, "seconds_of_asking": 0.1}  # fmt: skip
+
+    text = page({"parts": {"decoder": part}})
+
+    assert "| its own decoder | 0.500 |\n| memory of CamVid | 0.750 |" in text
+    assert "memory of CamVid" not in page({"parts": {"decoder": part | {"ours": None}}})

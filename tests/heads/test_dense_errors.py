@@ -117,6 +117,7 @@ def test_a_bad_target_is_refused(target, error):
      {"max_iterations": 0}, {"memory_cap": 1000}, {"retrieve": "pixel"}, {"encoder": 3},
      {"k": None}, {"k": 2.0}, {"k": "12"}, {"k": iter([2])}, {"k": np.array(2.5)},
      {"sparse_keep": 0}, {"sparse_keep": 1.5}, {"novelty": "memory"},
+     {"search": 0.9}, {"search": "lists"},
      {"ignore": -(2**70)}, {"ignore": 2**63}, {"ignore": None}, {"ignore": 1.5},
      {"temperature": 10**400}, {"position": 1e300}, {"balance": 1e308}, {"radius": 10**12},
      {"max_iterations": 10**30}, {"tolerance": 10**400}, {"level_weights": 3},
@@ -312,6 +313,30 @@ def test_a_signal_shorter_than_one_cell_is_refused():
 
     with pytest.raises(DimensionMismatch, match="smaller than one cell"):
         head.fit([np.arange(3.0)], [[1, 1, 1]])
+
+
+class Enlarging:
+    """Makes four cells of whatever it is given, as a network does that scales its input."""
+
+    fingerprint, spec = "enlarging", None
+
+    def open(self, source):
+        return np.asarray(source, float)[:, None]
+
+    def encode_pyramids(self, inputs):
+        return iter([[np.ones((4, 2))] for _ in inputs])
+
+
+def test_an_image_smaller_than_its_cells_is_refused_by_name():
+    """A cell without a pixel of its own has no label to keep."""
+    head = DenseMemorySegmenter(k=1, encoder=Enlarging())
+    head.fit([[1, 2, 3, 4]], [[1, 1, 2, 2]])
+
+    with pytest.raises(DimensionMismatch, match="sample 1 is smaller than its cells"):
+        head.partial_fit([[1, 2, 3, 4], [1, 2, 3]], [[1, 1, 2, 2], [1, 1, 2]])
+
+    assert len(head.memory_) == 1
+    assert head.predict([[1, 2, 3]]).shape == (1, 3)
 
 
 def test_a_mask_of_another_size_than_its_image_is_refused():

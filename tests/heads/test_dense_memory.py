@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_pyramids import EAST, NORTH, WEST, pair, random_mask, random_pyramid, signal
 
-from recollect import DenseMemoryRegressor, DenseMemorySegmenter, Memory
+from recollect import Approximate, DenseMemoryRegressor, DenseMemorySegmenter, Memory
 from recollect.errors import EmptyMemory
 
 AXES = [1, 2, 3]
@@ -485,6 +485,31 @@ def test_the_pre_filter_compares_with_the_samples_most_alike_as_a_whole():
     head.fit([signal(EAST, NORTH), signal(WEST, [-1.0, 0.1])], [[1, 1], [2, 2]])
 
     assert head.predict([signal(WEST, NORTH, WEST)]).tolist() == [[2, 2, 2]]
+
+
+def test_few_cells_are_searched_exactly_whatever_was_asked_for():
+    """Lists are made from 50,000 cells on, or as many as asked."""
+    queries = [random_pyramid(7)]
+
+    exact, lists = taught(), taught(search=Approximate(background=False))
+
+    assert exact.predict_proba(queries).tobytes() == lists.predict_proba(queries).tobytes()
+
+
+def test_lists_on_the_coarsest_level_name_cells_that_are_there_and_score_them_truly():
+    """They may miss a cell; what they find is scored as an exact search scores it."""
+    pytest.importorskip("faiss")
+    lists = Approximate(recall=0.9, least=500, background=False, lists=32)
+    several = [random_pyramid(seed, widths=(4, 4), side=8) for seed in range(60)]
+    masks = [random_mask(seed, (16, 16)) for seed in range(60)]
+    exact = DenseMemorySegmenter(k=1, message_passing=None).fit(several, masks)
+    head = DenseMemorySegmenter(k=1, message_passing=None, search=lists).fit(several, masks)
+    query = [random_pyramid(99, widths=(4, 4), side=8)]
+
+    found, wanted = (each.forget([3]).answer(query)[0] for each in (head, exact))
+
+    assert head._layout().cells.index.status()["engine"] == "lists"
+    assert (found.novelty == wanted.novelty).mean() > 0.8
 
 
 def test_diagnosis_of_a_search_that_misses_nothing():

@@ -87,6 +87,30 @@ def test_matches_that_are_all_alike_keep_their_weights():
     assert weights.tolist() == [[0.25, 0.75]]
 
 
+def test_what_rounding_leaves_of_matches_that_are_alike_is_no_direction():
+    """The center of equal vectors differs from them in the last bit, which a fit would follow."""
+    rng = np.random.default_rng(0)
+    alike = np.repeat(unit_rows(rng.normal(size=(9, 1, 40))).astype(np.float32), 7, axis=1)
+    given = rng.random((9, 7))
+    given /= given.sum(axis=1, keepdims=True)
+
+    weights = linear_weights(unit_rows(rng.normal(size=(9, 40))).astype(np.float32), alike, given)
+
+    assert weights.tolist() == given.tolist()
+
+
+def test_a_fit_in_single_precision_is_the_fit_in_double_precision():
+    """Products around the center follow from those around zero, at the price of rounding."""
+    rng = np.random.default_rng(0)
+    query = unit_rows(rng.normal(size=(6, 40)))
+    matched = unit_rows(query[:, None] + 0.05 * rng.normal(size=(6, 7, 40)))
+    weights = np.full((6, 7), 1 / 7)
+
+    single = linear_weights(query.astype(np.float32), matched.astype(np.float32), weights)
+
+    assert single == pytest.approx(linear_weights(query, matched, weights), abs=1e-5)
+
+
 def test_links_go_to_the_most_similar_cells_around():
     """The middle of three: its twin on the right before the stranger on the left."""
     links, weights = message_graph(np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 0.0]]), (3,), k=1)

@@ -147,7 +147,8 @@ def dense_memory(
         str | None,
         typer.Option(
             "--part",
-            help="camvid, nyuv2-depth, nyuv2-labels, hippocampus, ecg or continual; all without.",
+            help="camvid, nyuv2-depth, nyuv2-labels, hippocampus, ecg, continual or decoder; "
+            "without, all that the folder does not hold yet.",
             show_default=False,
         ),
     ] = None,

@@ -148,9 +148,15 @@ def camvid(data: Path, models: Path) -> Task:
 
 
 def _camvid_part(data: Path, encoder: PyramidEncoder, split: str) -> Samples:
+    images, masks = camvid_frames(data, split)
+    names = _parquet(data / "camvid" / f"{split}.parquet")["name"]
+    return Samples(pyramids(encoder, images), masks, names)
+
+
+def camvid_frames(data: Path, split: str) -> tuple[list[bytes], list[NDArray[Any]]]:
+    """Frames of CamVid as image files, and their masks."""
     rows = _parquet(data / "camvid" / f"{split}.parquet")
-    masks = [_picture(each) for each in rows["label_map"]]
-    return Samples(pyramids(encoder, rows["image"]), masks, rows["name"])
+    return rows["image"], [_picture(each) for each in rows["label_map"]]
 
 
 def nyuv2(data: Path, models: Path, kind: Literal["labels", "numbers"]) -> Task:

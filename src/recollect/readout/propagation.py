@@ -288,7 +288,8 @@ def linear_weights(
 
     Args:
         query: ``(cells, width)``.
-        matched: ``(cells, k, width)``.
+        matched: ``(cells, k, width)``, floats; in float32 the products err by its rounding, which
+            is small beside ``ridge`` for vectors of length 1.
         weights: ``(cells, k)``; rows sum to 1, or to 0.
         ridge: Times the mean squared distance of the matches from their center.
 
@@ -300,17 +301,26 @@ def linear_weights(
         >>> linear_weights(np.array([[2.0]]), at, np.array([[0.5, 0.5]]), ridge=1.0).round(3)
         array([[0.25, 0.75]])
     """
-    known = matched.astype(np.float64)
-    center = (weights[..., None] * known).sum(axis=1)
-    apart = (known - center[:, None]) * np.sqrt(weights)[..., None]
-    towards = query - center
-    gram = apart @ apart.transpose(0, 2, 1)
+    # All that counts are products of matches with each other and with the query, so that nothing
+    # of their width is laid out again; around the center they follow from those around 0.
+    products = (matched @ matched.transpose(0, 2, 1)).astype(np.float64)
+    asked = (matched @ query[..., None])[..., 0].astype(np.float64)
+    size = np.trace(products, axis1=1, axis2=2)
+    pull = (products @ weights[..., None])[..., 0]
+    middle = (pull * weights).sum(axis=1, keepdims=True)
+    gram = products - pull[:, :, None] - pull[:, None, :] + middle[..., None]
+    towards = asked - pull - (asked * weights).sum(axis=1, keepdims=True) + middle
+    root = np.sqrt(weights)
+    gram *= root[:, :, None] * root[:, None, :]
     spread = np.trace(gram, axis1=1, axis2=2)
-    spread = np.where(spread > 0, spread, 1.0)
+    # What is left by rounding where all matches are alike is no spread.
+    noise = 4 * matched.shape[2] * np.finfo(matched.dtype).eps * size
+    apart = spread > noise
+    spread = np.where(apart, spread, 1.0)
+    gram[~apart], towards[~apart] = 0.0, 0.0
     eye = np.eye(weights.shape[1])
     # A trace of rounding keeps the system solvable where matches repeat each other.
     damped = gram + (spread * max(ridge, ROUNDING))[:, None, None] * eye
-    slope = np.linalg.solve(damped, (apart @ towards[..., None]))[..., 0]
-    moved = slope * np.sqrt(weights)
+    moved = root * np.linalg.solve(damped, (root * towards)[..., None])[..., 0]
     fitted: Doubles = weights + moved - weights * moved.sum(axis=1, keepdims=True)
     return fitted

@@ -22,6 +22,9 @@ from recollect.heads.dense_memory.masks import enlarge
 from recollect.types import Floats
 
 SETTINGS: dict[str, Any] = {"score": "path", "k": (100, 60, 30), "position": 0.3, "balance": 0.3}
+OF_NUMBERS: dict[str, Any] = {
+    "score": "path", "k": (100, 60, 30), "temperature": 0.1, "reading": "linear"
+}  # fmt: skip
 CELLS = 60_000  # of each task, for the linear heads
 REPLAY = 0.1  # share of earlier cells that replay keeps
 ASKED = 20  # samples of each task that are asked
@@ -55,6 +58,68 @@ def measure_continual(task: Task) -> dict[str, Any]:
             "new labels": _protocol(task, label_groups(task)),
         },
     }
+
+
+def measure_modality(labels: Task, numbers: Task) -> dict[str, Any]:
+    """Samples that were known by their labels come again with numbers; features are the same.
+
+    Neither a memory nor linear heads with outputs of their own forget here: what differs is the
+    time to learn. Both modalities are asked about before and after.
+    """
+    few = np.unique(np.linspace(0, len(labels.test) - 1, ASKED).astype(int))
+    lines = []
+    for name, learn in (("memory", _taught), ("linear heads", _fitted)):
+        first, spent = learn(labels)
+        before = _figure(labels, first, labels.test.take(few))
+        second, more = learn(numbers)
+        lines.append({
+            "name": name, "labels_before": before,
+            "labels_after": _figure(labels, first, labels.test.take(few)),
+            "numbers": _figure(numbers, second, numbers.test.take(few)),
+            "seconds": [round(spent, 2), round(more, 2)],
+        })  # fmt: skip
+    return {"taught": len(labels.train), "asked": len(few), "lines": lines}
+
+
+def _taught(task: Task) -> tuple[Callable[[Any], NDArray[Any]], float]:
+    from recollect import DenseMemoryRegressor, DenseMemorySegmenter
+
+    if task.labels:
+        head: Any = DenseMemorySegmenter(ignore=task.ignore, **SETTINGS)
+    else:
+        head = DenseMemoryRegressor(**OF_NUMBERS)
+    begun = time.perf_counter()
+    for start in range(0, len(task.train), 64):
+        part = task.train.take(range(start, min(start + 64, len(task.train))))
+        head.partial_fit(part.pyramids, part.truth)
+    head.answer(task.train.pyramids[:1])  # lays the cells out: part of learning
+    spent = time.perf_counter() - begun
+
+    def answer(levels: Any) -> NDArray[Any]:
+        [found] = head.answer([levels])
+        if not task.labels:
+            values: NDArray[Any] = np.nan_to_num(found.prediction).reshape(-1, 1)
+            return values
+        shares = np.zeros((found.valid.size, len(task.labels)))
+        shares[:, head.classes_] = found.shares.reshape(found.valid.size, -1)
+        return shares
+
+    return answer, spent
+
+
+def _fitted(task: Task) -> tuple[Callable[[Any], NDArray[Any]], float]:
+    trained = baselines.linear_head(task.train, len(task.labels), most=CELLS)
+    return trained.answer, trained.seconds
+
+
+def _figure(task: Task, answer: Callable[[Any], NDArray[Any]], samples: Samples) -> float:
+    if task.labels:
+        return round(_miou(task, answer, samples, np.arange(len(task.labels))), 4)
+    errors = []
+    for levels, truth in zip(samples.pyramids, samples.truth, strict=True):
+        full = enlarge(answer(levels), levels[-1].shape[:-1], truth.shape)[..., 0]
+        errors.append(float(np.nanmean((full - truth) ** 2)))
+    return round(float(np.sqrt(np.mean(errors))), 4)
 
 
 def scenes(task: Task) -> list[Stage]:

@@ -25,7 +25,8 @@ from recollect.evaluation.dense_data import TASKS, Samples, Task, spread
 from recollect.evaluation.reproduce.dense_answers import Answers, Steps
 
 STEM = "dense-memory"
-PARTS = (*TASKS, "continual")
+MODALITIES = ("labels", "depth")
+PARTS = (*TASKS, "continual", "decoder")
 SEARCHES: tuple[dict[str, Any], ...] = (
     {"score": "level", "k": (32, 16, 8, 4), "position": 0.0},
     {"score": "path", "k": (32, 16, 8, 4), "position": 0.0},
@@ -44,7 +45,7 @@ READINGS: dict[str, tuple[dict[str, Any], ...]] = {
     ),
 }  # fmt: skip
 MOST_TO_CHOOSE = 12  # samples asked while settings are chosen
-ORDER = ("chosen", "linear head", "as published", "small convolutional head")
+KEPT = 0.75  # share of the children that stay of each cell, where more than the paper's one do
 PUBLISHED: dict[str, Any] = {"k": (32, 16, 8, 4), "score": "level"}
 FEW = (1, 5, 20)
 LINEAR_CELLS = 300_000
@@ -71,7 +72,8 @@ def run(
         models: Folder of all models.
         out: Folder for ``dense-memory.json``, ``.md`` and pictures; a part is put beside those
             that stand there. None writes nothing.
-        part: One of ``PARTS``; None means all.
+        part: One of ``PARTS``, measured anew; None means all that ``out`` does not hold yet with
+            the same ``limit``.
         limit: Samples of each split, spread evenly; None means all.
         progress: Called as ``progress(done, total)`` as parts are done.
 
@@ -91,7 +93,8 @@ def run(
     report = _earlier(out)
     wanted = PARTS if part is None else (part,)
     for done, name in enumerate(wanted):
-        report["parts"][name] = _measured(name, data, models, out, limit)
+        if part is not None or _is_new(report, name, limit):
+            report["parts"][name] = _measured(name, data, models, out, limit)
         if out is not None:
             _write(out, report)
         if progress is not None:
@@ -102,20 +105,35 @@ def run(
 def _measured(
     name: str, data: Path, models: Path, out: Path | None, limit: int | None
 ) -> dict[str, Any]:
-    from recollect.evaluation.reproduce.dense_continual import measure_continual
+    from recollect.evaluation.reproduce import dense_continual, dense_decoder
 
     begun = time.perf_counter()
     if name == "continual":
         task = shortened(TASKS["camvid"](data, models), limit)
-        found = measure_continual(task)
+        found = dense_continual.measure_continual(task)
+        both = [shortened(TASKS[f"nyuv2-{kind}"](data, models), limit) for kind in MODALITIES]
+        found["modality"] = dense_continual.measure_modality(*both)
+    elif name == "decoder":
+        found = dense_decoder.measure(data, models, _line_of(out, "camvid", "chosen"), limit)
     else:
         task = shortened(TASKS[name](data, models), limit)
         opened = time.perf_counter() - begun
         found = measure(task, out) | {"seconds_of_opening": round(opened, 1)}
     found["seconds"] = round(time.perf_counter() - begun, 1)
+    found["limit"] = limit
     found["load"] = round(os.getloadavg()[0], 1)
     found["cores"], found["python"] = os.cpu_count(), platform.python_version()
     return found
+
+
+def _line_of(out: Path | None, part: str, name: str) -> dict[str, Any] | None:
+    """A line that an earlier part holds."""
+    lines = _earlier(out)["parts"].get(part, {"lines": []})["lines"]
+    return next((line for line in lines if line["name"] == name), None)
+
+
+def _is_new(report: dict[str, Any], name: str, limit: int | None) -> bool:
+    return name not in report["parts"] or report["parts"][name].get("limit") != limit
 
 
 def shortened(task: Task, limit: int | None) -> Task:
@@ -145,12 +163,12 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     some = task.test.take(spread(len(task.test), SOME))
     heads = _trained_heads(task)
     # What matters most comes first, should a run be stopped.
-    ours = (("chosen", chosen), ("as published", dict(PUBLISHED)))
+    ours = [("chosen", chosen), *sparser(task, chosen), ("as published", dict(PUBLISHED))]
     on_all = [(name, partial(_ours, task, name, o, task.test, steps)) for name, o in ours]
-    on_all += [
-        (name, partial(_trained, task, name, head, task.test, steps)) for name, head in heads
+    on_all[1:1] = [
+        (name, partial(_trained, task, name, head, task.test, steps))
+        for name, head in (*heads, *_flat(task)[-1:])
     ]
-    on_all.sort(key=lambda each: ORDER.index(each[0]))
     lines = [steps.once(name, measured) for name, measured in on_all]
     on_some = [
         (n, partial(_ours, task, n, o, some, steps)) for n, o in (ours[0], *variants(task, chosen))
@@ -176,17 +194,28 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     }
 
 
+def sparser(task: Task, chosen: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The chosen settings with fewer cells: the paper's rule, and more children in fewer bytes."""
+    levels, axes = len(task.train.pyramids[0]), task.train.pyramids[0][0].ndim - 1
+    keep = int(KEPT * 2**axes)
+    found = []
+    for count in range(1, levels):
+        name = f"{count} sparse level{'s' if count > 1 else ''}"
+        found.append((name, chosen | {"sparse_levels": count}))
+        if keep > 1:
+            more = {"sparse_levels": count, "sparse_keep": keep, "precision": "int8"}
+            found.append((f"{name}, {keep} children kept, int8", chosen | more))
+    return found
+
+
 def variants(task: Task, chosen: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """What changes cost or quality of the chosen settings."""
-    levels = len(task.train.pyramids[0])
-    found = [
-        (f"{n} sparse level{'s' if n > 1 else ''}", chosen | {"sparse_levels": n})
-        for n in range(1, levels)
-    ]
+    two = {"sparse_levels": min(2, len(task.train.pyramids[0]) - 1)}
     return [
-        *found,
         ("1 sparse level, int8", chosen | {"sparse_levels": 1, "precision": "int8"}),
-        ("2 sparse levels, float16", chosen | {"sparse_levels": 2, "precision": "float16"}),
+        ("2 sparse levels, float16", chosen | two | {"precision": "float16"}),
+        ("2 sparse levels, novelty by maximum", chosen | two | {"novelty": "max"}),
+        ("2 sparse levels, finest first", chosen | two | {"order": "fine_first"}),
         ("1 sparse level, labels of blocks", chosen | {"sparse_levels": 1, "block_labels": True}),
         ("int8", chosen | {"precision": "int8"}),
         ("pre-filter of 1 in 8", chosen | {"prefilter": max(1, len(task.train) // 8)}),

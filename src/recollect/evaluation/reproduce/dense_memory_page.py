@@ -8,9 +8,10 @@ from typing import Any
 HEAD = """# Reproduction: dense memory
 
 Winter et al., *PARMESAN: Parameter-Free Memory Search and Transduction for Dense Prediction Tasks*
-(arXiv 2403.11743). This page is what the following command wrote, one part at a time.
+(arXiv 2403.11743). This page is what the following command wrote; it goes on from the parts
+that the folder holds.
 
-    recollect reproduce dense-memory --part PART --out FOLDER
+    recollect reproduce dense-memory --out FOLDER
 
 The paper claims learning 3 to 4 orders of magnitude faster than training at a quality on par with
 established baselines; its tables use extractors and splits of its own, so no figure of it is
@@ -27,6 +28,8 @@ signals.
   interpolated. *Small convolutional head*: 1 x 1 then 3 x 3 convolutions by Adam, 8 epochs, the
   best on held-out samples kept. *Flat search*: exact 30 nearest cells (cosine, softmax at 0.02)
   among cells drawn evenly from the memory, as open-hummingbird does.
+- *Sparse levels*: the paper's nsp, one child of each cell kept on the finest levels. *Children
+  kept*: three quarters of them, which with int8 features is a quarter of the bytes.
 - *Ready*: seconds from features to the first answer (all training samples). *Query*: seconds per
   test sample, features given, upsampling and scoring included. Feature extraction is measured by
   `benchmarks/dense_memory.py`.
@@ -40,7 +43,7 @@ def page(report: Mapping[str, Any]) -> str:
     if not report["parts"]:
         parts.append("No part has been run to its end yet.\n")
     for name, part in report["parts"].items():
-        parts.append(_continual(part) if part["kind"] == "continual" else _part(name, part))
+        parts.append(KINDS.get(part["kind"], _part)(name, part))
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -71,17 +74,23 @@ def _part(name: str, part: Mapping[str, Any]) -> str:
     if labels:
         text += [*_per_label(part), ""]
     text += [
-        f"Few samples, asked about the same {part['asked_of_some']}:",
+        f"Few samples, asked about the same {part['asked_of_some']}; all of them, about all:",
         "",
-        _table(
-            ("samples", "ours", "linear head"),
-            [(str(f["samples"]), f"{f['ours']:.3f}", f"{f['linear']:.3f}") for f in part["few"]],
-        ),
+        _few(part, labels=labels),
         "",
         f"![examples](dense-memory-{name}.png)",
         "",
     ]
     return "\n".join(text)
+
+
+def _few(part: Mapping[str, Any], *, labels: bool) -> str:
+    main = "miou" if labels else "rmse"
+    rows = [[str(f["samples"]), f"{f['ours']:.3f}", f"{f['linear']:.3f}"] for f in part["few"]]
+    lines = {line["name"]: line for line in part["lines"]}
+    every = (f"{lines[name][main]:.3f}" for name in ("chosen", "linear head"))
+    rows.append([f"all {part['samples']['train']}", *every])
+    return _table(("samples", "ours", "linear head"), rows)
 
 
 def _lines(lines: Sequence[Mapping[str, Any]], *, labels: bool) -> str:
@@ -144,7 +153,7 @@ def _per_label(part: Mapping[str, Any]) -> list[str]:
     return text
 
 
-def _continual(part: Mapping[str, Any]) -> str:
+def _continual(_: str, part: Mapping[str, Any]) -> str:
     about = (
         f"CamVid; {_options(part['settings'])}. Mean IoU on all tasks at the end; *plasticity*: on "
         "each task just after it was learned; *retention*: what earlier tasks gained or lost "
@@ -176,7 +185,51 @@ def _continual(part: Mapping[str, Any]) -> str:
             gone,
             "",
         ]
+    if "modality" in part:
+        text += _modality(part["modality"])
     return "\n".join(text)
+
+
+def _modality(found: Mapping[str, Any]) -> list[str]:
+    rows = [
+        (
+            line["name"], f"{line['labels_before']:.3f}", f"{line['labels_after']:.3f}",
+            f"{line['numbers']:.3f}", ", ".join(f"{each:,.1f}" for each in line["seconds"]),
+        )
+        for line in found["lines"]
+    ]  # fmt: skip
+    about = (
+        f"The {found['taught']} rooms of NYUv2, first with 39 labels, then with depth; "
+        f"{found['asked']} test rooms. Each modality has outputs of its own, so nothing here "
+        "forgets labels; linear heads learn 60,000 cells."
+    )
+    columns = ("method", "mIoU before", "mIoU after", "RMSE of depth", "seconds a task")
+    return [
+        "### A new modality of label",
+        "",
+        about,
+        "",
+        _table(columns, rows),
+        "",
+    ]
+
+
+def _decoder(_: str, part: Mapping[str, Any]) -> str:
+    names = list(part["iou"])
+    rows = [("its own decoder", *(f"{part['iou'][name]:.3f}" for name in names))]
+    if part["ours"] is not None:
+        rows.append(("memory of CamVid", *(f"{part['ours'][name]:.3f}" for name in names)))
+    about = (
+        f"The network knows the classes of Pascal VOC; on {part['asked']} test frames of CamVid "
+        "its answers are scored on the three labels that both have (persons stand for pedestrians, "
+        "bicycles for bicyclists, which CamVid draws with their rider). It was never shown CamVid; "
+        f"the memory was. {part['seconds_of_asking']:.2f} s a frame, network included."
+    )
+    table = _table(("IoU of", *names), rows)
+    return "\n".join([f"## {part['words']}", "", about, "", table, ""])
+
+
+KINDS = {"continual": _continual, "decoder": _decoder}
 
 
 def _options(options: Mapping[str, Any]) -> str:

@@ -11,31 +11,61 @@ from numpy.typing import NDArray
 from recollect.evaluation.dense_data import Task
 
 SHOWN = 3
+NAMED = 12  # labels that a legend has room for
 
 
 def save_pictures(task: Task, head: Any, out: Path) -> None:
     """Draw truth and answer of a few test samples, and save ``dense-memory-<task>.png``."""
     from recollect.evaluation.plots import new_figure
 
-    rows = np.linspace(0, len(task.test) - 1, SHOWN + 2)[1:-1].astype(int)
+    rows = np.linspace(0, len(task.test) - 1, SHOWN + 2)[1:-1].astype(int).tolist()
     axes = task.test.truth[0].ndim
     height = 1.3 if axes == 1 else 1.9
-    figure = new_figure(8.4, height * SHOWN + 0.4)
+    figure = new_figure(8.4, height * SHOWN + 0.7)
     titles = ("truth", "answer", "1 - similarity of the best match")
     panels = np.atleast_2d(figure.subplots(SHOWN, 3 if axes > 1 else 1, squeeze=False))
-    for line, row in enumerate(rows.tolist()):
+    novel = [head.answer([task.test.pyramids[row]])[0].novelty for row in rows]
+    # One scale for all; a cell that matched nothing (2) would darken all others.
+    most = float(np.quantile(np.concatenate([each.ravel() for each in novel]), 0.99))
+    for line, row in enumerate(rows):
         levels, truth = task.test.pyramids[row], task.test.truth[row]
-        [answer] = head.answer([levels])
         said = head.predict([levels], size=truth.shape)[0]
         if axes == 1:
             _strips(panels[line, 0], truth, said, task)
             continue
-        shown = (truth, said, answer.novelty)
-        for column, values in enumerate(shown):
-            _panel(panels[line, column], _middle(values), task, novelty=column == 2)
-            if line == 0:
-                panels[line, column].set_title(titles[column], fontsize=9)
+        for column, values in enumerate((truth, said)):
+            _panel(panels[line, column], _middle(values), task)
+        _bare(panels[line, 2]).imshow(
+            _middle(novel[line]), cmap="magma", vmin=0.0, vmax=most, interpolation="nearest"
+        )
+        if line == 0:
+            for panel, title in zip(panels[0], titles, strict=True):
+                panel.set_title(title, fontsize=9)
+    if 0 < len(task.labels) <= NAMED:
+        _legend(figure, task)
     figure.savefig(out / f"dense-memory-{task.name}.png", dpi=80)
+
+
+def _legend(figure: Any, task: Task) -> None:
+    """Say which color stands for which label."""
+    from matplotlib import colormaps
+    from matplotlib.patches import Patch
+
+    colors = _colors(task)
+    shade = colormaps[colors["cmap"]]
+    most = colors["vmax"] - colors["vmin"]
+    handles = [
+        Patch(color=shade((at + 0.5) / most), label=name) for at, name in enumerate(task.labels)
+    ]
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=min(6, len(handles)), fontsize=8
+    )
+
+
+def _bare(axes: Any) -> Any:
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return axes
 
 
 def _middle(values: NDArray[Any]) -> NDArray[Any]:
@@ -43,18 +73,14 @@ def _middle(values: NDArray[Any]) -> NDArray[Any]:
     return values if values.ndim == 2 else values[:, :, values.shape[2] // 2]
 
 
-def _panel(axes: Any, values: NDArray[Any], task: Task, *, novelty: bool) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    if novelty:
-        axes.imshow(values, cmap="magma", vmin=0.0, interpolation="nearest")
-    elif task.kind == "numbers":
+def _panel(axes: Any, values: NDArray[Any], task: Task) -> None:
+    _bare(axes)
+    if task.kind == "numbers":
         axes.imshow(values, cmap="viridis", vmin=0.7, vmax=7.0, interpolation="nearest")
-    else:
-        shown = np.ma.masked_equal(values, task.ignore)
-        axes.imshow(shown, **_colors(task),
-                    interpolation="nearest")  # fmt: skip
-        axes.set_facecolor("white")
+        return
+    shown = np.ma.masked_equal(values, task.ignore)
+    axes.imshow(shown, **_colors(task), interpolation="nearest")
+    axes.set_facecolor("white")
 
 
 def _colors(task: Task) -> dict[str, Any]:

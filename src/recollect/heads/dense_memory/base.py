@@ -38,14 +38,10 @@ from recollect.heads.dense_memory.samples import (
 from recollect.heads.dense_memory.search import Kernel, Score, coarse_to_fine
 from recollect.heads.dense_memory.settings import Settings, at_least
 from recollect.heads.keeper import MemoryKeeper, empty_memory
+from recollect.index.policy import Approximate
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape
-from recollect.readout.propagation import (
-    Mode,
-    match_weights,
-    message_graph,
-    propagate,
-)
+from recollect.readout.propagation import Mode, match_weights, message_graph, propagate
 from recollect.types import Doubles, Floats, Ids
 
 # Samples encoded and packed at a time: a long fit holds no more than the rows it writes.
@@ -76,6 +72,7 @@ class DenseMemory(MemoryKeeper):
     tolerance: float
     max_iterations: int
     memory_cap: int
+    search: Approximate | None
     _keeps: ClassVar[str]
     _layout_held: tuple[Any, Layout]
 
@@ -379,7 +376,7 @@ class DenseMemory(MemoryKeeper):
             raise empty_memory()
         options = {
             "position": float(self.position), "kernel": self.kernel,
-            "block_labels": bool(self.block_labels),
+            "block_labels": bool(self.block_labels), "search": self.search,
             "dtype": np.float16 if self.precision == "float16" else np.float32,
         }  # fmt: skip
         held = self.__dict__.get("_layout_held")

@@ -7,7 +7,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.index.approximate import ApproximateIndex
 from recollect.index.exact import ExactIndex
+from recollect.index.policy import Approximate
 from recollect.readout.grids import Shape, children, neighbors, parents
 from recollect.types import Floats, Ids, Mask
 
@@ -134,6 +136,7 @@ class Cells:
         widths: Width of the vectors of each level.
         dtype: How vectors are held; they are computed with in float32.
         kernel: ``"children"``, or ``"overlap"``: the children of the cells around a match too.
+        search: How the coarsest level is searched; None: exactly.
     """
 
     def __init__(
@@ -142,10 +145,15 @@ class Cells:
         *,
         dtype: Any = np.float32,
         kernel: Literal["children", "overlap"] = "children",
+        search: Approximate | None = None,
     ) -> None:
         self.kernel = kernel
         self.levels = [Level(width, dtype) for width in widths]
-        self.index = ExactIndex(widths[0], "dot")
+        self.index: ExactIndex | ApproximateIndex = (
+            ExactIndex(widths[0], "dot")
+            if search is None
+            else ApproximateIndex(widths[0], "dot", policy=search)
+        )
         self.ids: list[int] = []
         self.alive: list[bool] = []
         self.shapes: list[tuple[Shape, ...]] = []

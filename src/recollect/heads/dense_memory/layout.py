@@ -17,6 +17,7 @@ from recollect.heads.dense_memory.pyramids import Pyramid, StoredLevel, unpack
 from recollect.heads.dense_memory.search import Kernel
 from recollect.heads.dense_memory.settings import Settings
 from recollect.index.exact import ExactIndex
+from recollect.index.policy import Approximate
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape, chain
 from recollect.readout.propagation import unit_rows
@@ -57,13 +58,20 @@ class Layout(ABC):
         kernel: Which cells a match leads to.
         dtype: How vectors are held.
         block_labels: Whether a kept cell answers for all the cells that it stands for.
+        search: How the coarsest level is searched; None: exactly.
     """
 
     def __init__(
-        self, *, position: float, kernel: Kernel, dtype: Any, block_labels: bool = False
+        self,
+        *,
+        position: float,
+        kernel: Kernel,
+        dtype: Any,
+        block_labels: bool = False,
+        search: Approximate | None = None,
     ) -> None:
         self._position, self._kernel, self._dtype = position, kernel, dtype
-        self._block_labels = block_labels
+        self._block_labels, self._search = block_labels, search
         self.lock = RLock()  # one question, or one step after the memory, at a time
         self._clear()
 
@@ -210,7 +218,7 @@ class Layout(ABC):
         vectors = [self.described(level) for level in levels]
         if self.cells is None:
             widths = tuple(each.shape[1] for each in vectors)
-            self.cells = Cells(widths, dtype=self._dtype, kernel=self._kernel)
+            self.cells = Cells(widths, dtype=self._dtype, kernel=self._kernel, search=self._search)
             self.widths = tuple(level.features.shape[1] for level in levels)
         blocks = self._blocks(levels) if self._block_labels else None
         valid = self._take(arrays, levels[-1].shape, levels[-1].cells, blocks)

@@ -24,6 +24,7 @@ from recollect.heads.dense_memory.pyramids import Precision
 from recollect.heads.dense_memory.samples import Sample
 from recollect.heads.dense_memory.search import Kernel, Score, path_vectors
 from recollect.heads.dense_memory.settings import Settings
+from recollect.index.policy import Approximate
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape
 from recollect.readout.propagation import Mode, linear_weights, median_weights, weighted_mean
@@ -62,6 +63,7 @@ class DenseMemoryRegressor(DenseMemory):
         tolerance: Likewise.
         max_iterations: Likewise.
         memory_cap: Likewise.
+        search: Likewise.
 
     Attributes:
         ids_: Row ids in the order given, forgotten ones left out.
@@ -104,6 +106,7 @@ class DenseMemoryRegressor(DenseMemory):
         tolerance: float = 1e-6,
         max_iterations: int = 100,
         memory_cap: int = 256 << 20,
+        search: Approximate | None = None,
     ) -> None:
         self.encoder = encoder
         self.k = k
@@ -129,6 +132,7 @@ class DenseMemoryRegressor(DenseMemory):
         self.tolerance = tolerance
         self.max_iterations = max_iterations
         self.memory_cap = memory_cap
+        self.search = search
 
     # -- inside --------------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ from recollect.heads.dense_memory.pyramids import Precision
 from recollect.heads.dense_memory.samples import Sample
 from recollect.heads.dense_memory.search import Kernel, Score
 from recollect.heads.dense_memory.settings import Settings
+from recollect.index.policy import Approximate
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape
 from recollect.readout.propagation import Mode, weighted_mean
@@ -74,6 +75,10 @@ class DenseMemorySegmenter(DenseMemory):
         tolerance: Messages stop when no share changes by this much.
         max_iterations: Messages stop after this many rounds in any case.
         memory_cap: Bytes that a search may use beside the memory's cells and the answer.
+        search: None: the coarsest level is searched exactly. An ``Approximate``: by lists, whose
+            recall is held, once there are cells enough; which cells are missed then depends on when
+            the lists were made, so two histories may answer differently. Needs
+            ``recollect[faiss]``.
 
     Attributes:
         classes_: Labels that samples hold now, sorted.
@@ -122,6 +127,7 @@ class DenseMemorySegmenter(DenseMemory):
         tolerance: float = 1e-6,
         max_iterations: int = 100,
         memory_cap: int = 256 << 20,
+        search: Approximate | None = None,
     ) -> None:
         self.encoder = encoder
         self.k = k
@@ -149,6 +155,7 @@ class DenseMemorySegmenter(DenseMemory):
         self.tolerance = tolerance
         self.max_iterations = max_iterations
         self.memory_cap = memory_cap
+        self.search = search
 
     @property
     def classes_(self) -> NDArray[np.int64]:

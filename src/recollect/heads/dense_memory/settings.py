@@ -14,6 +14,7 @@ from recollect.errors import InvalidParameter
 from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.pyramids import PRECISIONS, Precision
 from recollect.heads.dense_memory.search import Kernel, Plan, Score
+from recollect.index.policy import Approximate
 from recollect.readout.propagation import Mode
 
 MESSAGES = ("anchored", "step", None)
@@ -57,6 +58,7 @@ class Settings:
     ignore: int = 255
     sparse_keep: int = 1
     novelty: Novelty = "mean"
+    search: Approximate | None = None
 
     def __post_init__(self) -> None:
         _check_k(self.k)
@@ -67,6 +69,8 @@ class Settings:
         at_least("sparse_levels", self.sparse_levels, 0)
         at_least("links", self.links, 1)
         at_least("sparse_keep", self.sparse_keep, 1)
+        if self.search is not None and not isinstance(self.search, Approximate):
+            raise _wrong("search", "an Approximate, or None", self.search)
         _one_of("novelty", self.novelty, ("mean", "max"))
         for name, most in (("radius", FURTHEST), ("max_iterations", MOST_ROUNDS)):
             value = getattr(self, name)
