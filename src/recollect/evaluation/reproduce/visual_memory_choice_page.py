@@ -81,8 +81,9 @@ with `promise="error"`, that of the answers to known questions at most this shar
 ## Class means
 
 No training run: means and scatter in closed form, their part in the answer chosen on the memory's
-own rows. The linear probe is logistic regression on keys of length 1, its strength chosen on a
-fifth of the rows held out.
+own rows. The linear probe is logistic regression on keys of length 1, its C of 1 to 300 chosen on a
+fifth of the rows held out, trained until no gradient exceeds 1e-5. Seconds are those of a shared
+machine.
 
 {class_means}
 
