@@ -173,7 +173,7 @@ def class_shares(scores: Doubles, temperature: float) -> Doubles:
     some = best > -np.inf
     shares = np.exp((scores - np.where(some, best, 0.0)) / temperature)
     total = np.cumsum(shares, axis=1)[:, -1:]
-    return np.divide(shares, total, out=np.zeros(scores.shape), where=some)
+    return np.asarray(np.divide(shares, total, out=np.zeros(scores.shape), where=some))
 
 
 def _unit(keys: NDArray[Any], norms: Doubles) -> Doubles:

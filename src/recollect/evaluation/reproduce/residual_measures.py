@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.evaluation import metrics
-from recollect.evaluation.reproduce.dual_memory import Notebook
+from recollect.evaluation.notebook import Notebook
 from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
 from recollect.heads.residual_memory.tuning import ResidualTuning
 
