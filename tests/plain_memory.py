@@ -39,6 +39,8 @@ class PlainMemory:
         self.versions: list[PlainVersion] = [PlainVersion("create", {}, 0)]
         self.used: set[int] = set()
         self.oldest = 0
+        self.banned: dict[int, set[bytes]] = {}
+        self.encoders: list[str | None] = [None]
 
     @property
     def version(self) -> int:
@@ -51,6 +53,7 @@ class PlainMemory:
     def _note(self, operation: str, rows: dict[int, PlainRow], changed: int) -> None:
         self.rows = rows
         self.versions.append(PlainVersion(operation, dict(rows), changed))
+        self.encoders.append(self.encoders[-1])
 
     def add(self, rows: Sequence[PlainRow], ids: Sequence[int] | None = None) -> list[int]:
         ids = list(range(self.next_id, self.next_id + len(rows))) if ids is None else list(ids)
@@ -83,9 +86,26 @@ class PlainMemory:
             {row: replace(state) if row in changed else state for row, state in past.items()},
             len(changed),
         )
+        self.encoders[-1] = self.encoders[version]
 
-    def erase(self, ids: Iterable[int]) -> None:
+    def rekey(self, keys: Iterable[np.ndarray], encoder: str) -> None:
+        """In order of id, a key for every row."""
+        rows = zip(sorted(self.rows), keys, strict=True)
+        self._note(
+            "rekey", {row: replace(self.rows[row], key=key) for row, key in rows}, len(self.rows)
+        )
+        self.encoders[-1] = encoder
+
+    def allow(self, ids: Iterable[int]) -> None:
+        for row in ids:
+            del self.banned[row]
+        self._note("allow", self.rows, 0)
+
+    def erase(self, ids: Iterable[int], *, ban: bool = False) -> None:
         gone = set(ids)
+        for version in self.versions[self.oldest :] if ban else ():
+            for row in gone & version.rows.keys():
+                self.banned.setdefault(row, set()).add(version.rows[row].key.tobytes())
         self.versions = [
             replace(version, rows={row: s for row, s in version.rows.items() if row not in gone})
             for version in self.versions

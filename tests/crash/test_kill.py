@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from crash.history import DIM, apply_to_plain, draw
+from crash.history import DIM, LABELS, Operation, apply_to_plain, draw
 from plain_memory import PlainMemory, answer, contents, contents_of, history_of
 
 from recollect import Memory
+from recollect.errors import ErasedBefore
 
 ROOT = Path(__file__).resolve().parents[2]
 QUERIES = np.array([[1, 0, 0, 2, 0, 0], [-3, 1, 4, 1, -5, 9]], np.float32)
@@ -48,10 +49,11 @@ def check_after_kill(folder: Path, plain: PlainMemory, seed: int, acknowledged: 
     """The memory holds every acknowledged write, and the one under way wholly or not at all."""
     rng = np.random.default_rng(seed)
     for _ in range(acknowledged):
-        apply_to_plain(draw(rng, sorted(plain.rows), plain.version, plain.oldest), plain)
+        apply_to_plain(next_write(rng, plain), plain)
     after = copy.copy(plain)
     after.versions, after.used = list(plain.versions), set(plain.used)
-    write = draw(rng, sorted(plain.rows), plain.version, plain.oldest)
+    after.banned, after.encoders = copy.deepcopy(plain.banned), list(plain.encoders)
+    write = next_write(rng, plain)
     apply_to_plain(write, after)
     with Memory.open(folder, read_only=True, check=False) as reader:
         seen = contents_of(reader)  # the first to open it may be a reader
@@ -67,7 +69,25 @@ def check_after_kill(folder: Path, plain: PlainMemory, seed: int, acknowledged: 
         )
         past = int(rng.integers(now.oldest, now.version + 1))
         assert contents_of(memory.at(past)) == contents(now.versions[past].rows)
+        assert memory.at(past).encoder == now.encoders[past]
+        check_no_return(memory, now, rng)
     return now
+
+
+def next_write(rng: np.random.Generator, plain: PlainMemory) -> Operation:
+    """What the writer draws from the same memory."""
+    return draw(rng, sorted(plain.rows), plain.version, plain.oldest, sorted(plain.banned))
+
+
+def check_no_return(memory: Memory, now: PlainMemory, rng: np.random.Generator) -> None:
+    """What was erased for good is refused, under every key it had; nothing else is on the list."""
+    assert [row.id for row in memory.no_return()] == sorted(now.banned)
+    some = rng.choice(sorted(now.banned), min(3, len(now.banned))) if now.banned else ()
+    for row in some:
+        for key in now.banned[int(row)]:
+            with pytest.raises(ErasedBefore, match=f"of row {row},"):
+                memory.add(np.frombuffer(key, np.float32)[None], [LABELS[0]])
+    assert (memory.version, memory.encoder) == (now.version, now.encoders[-1])
 
 
 def kill_writers(folder: Path, kills: int) -> None:

@@ -18,7 +18,10 @@ def main(folder: str, seed: str) -> None:
     rng = np.random.default_rng(int(seed))
     with Memory.open(folder, timeout=10) as memory:
         while True:
-            write = draw(rng, memory.ids.tolist(), memory.version, memory.versions()[0].version)
+            banned = [row.id for row in memory.no_return()]
+            write = draw(
+                rng, memory.ids.tolist(), memory.version, memory.versions()[0].version, banned
+            )
             os.write(1, b"b")
             apply_to_memory(write, memory)
             os.write(1, b"a")

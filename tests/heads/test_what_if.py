@@ -138,3 +138,16 @@ def test_without_all_rows_nobody_is_left_to_ask(options):
 
     assert (len(preview), preview.flipped.tolist(), preview.rows.tolist()) == (0, [], [])
     assert pets.what_if([[1, 0]], remove=[0, 1, 2]).after.tolist() == [None]
+
+
+@pytest.mark.parametrize("reliability", [None, "soft", "hard", "rate"])
+@pytest.mark.parametrize("class_means", [0.0, 0.5, 1.0])
+def test_a_single_row_that_stays_has_nobody_to_be_answered_by(reliability, class_means):
+    """Before, this ended in an error of numpy's, or in a share that is no number."""
+    pets = MemoryClassifier(k=1, reliability=reliability, class_means=class_means)
+    pets.fit([[1, 0], [0, 1]], ["a", "b"], ids=[5, 6])
+
+    preview = pets.what_if(remove=[5])
+
+    assert (preview.rows.tolist(), preview.before.tolist()) == ([6], ["a"])
+    assert (preview.after.tolist(), preview.score_after.tolist()) == ([None], [0.0])

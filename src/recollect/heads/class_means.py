@@ -158,7 +158,7 @@ def class_scores(keys: NDArray[Any], norms: Doubles, by: Discriminant) -> Double
 
 
 def class_shares(scores: Doubles, temperature: float) -> Doubles:
-    """Turn scores into shares that add up to 1: a softmax.
+    """Turn scores into shares that add up to 1: a softmax; to 0 where no class has rows.
 
     Args:
         scores: float64 ``(queries, classes)``.
@@ -169,9 +169,11 @@ def class_shares(scores: Doubles, temperature: float) -> Doubles:
         >>> class_shares(np.array([[0.0, np.log(3.0)]]), 1.0).round(3).tolist()
         [[0.25, 0.75]]
     """
-    best = scores.max(axis=1, keepdims=True)
-    shares = np.exp((scores - best) / temperature)
-    return np.asarray(shares / np.cumsum(shares, axis=1)[:, -1:])
+    best = scores.max(axis=1, keepdims=True, initial=-np.inf)
+    some = best > -np.inf
+    shares = np.exp((scores - np.where(some, best, 0.0)) / temperature)
+    total = np.cumsum(shares, axis=1)[:, -1:]
+    return np.asarray(np.divide(shares, total, out=np.zeros(scores.shape), where=some))
 
 
 def _unit(keys: NDArray[Any], norms: Doubles) -> Doubles:

@@ -129,10 +129,11 @@ class VotingClassifier(NeighborEstimator):
     def _row_answers(self, own: Ids) -> tuple[NDArray[Any], Doubles]:
         votes = self._own_shares()
         shares = votes.shares[np.searchsorted(votes.ids, own)]
-        return self._named(shares.argmax(axis=1), shares)
+        # Where there is nobody else, nobody answers.
+        return self._named(np.where(shares.any(axis=1), shares.argmax(axis=1), -1), shares)
 
     def _named(self, winners: Codes, shares: Doubles) -> tuple[NDArray[Any], Doubles]:
-        labels = np.asarray(self._recall().labels, object)
+        labels = np.array([*self._recall().labels.tolist(), None], object)
         return labels[winners], shares[np.arange(len(shares)), winners]
 
     @property

@@ -194,6 +194,8 @@ def factors_without_own(
         float64, the shape of ``near.ids``; 1 where empty.
     """
     assert near.codes is not None
+    if not len(counts.ids):  # a single row has no others
+        return np.ones(near.ids.shape)
     place, known = _find(counts.ids, near.ids)
     said = (np.arange(near.ids.shape[1]) < reliability.counted) & known
     agrees = near.codes == truth[:, None]
