@@ -14,6 +14,7 @@ from recollect.errors import InvalidParameter, WriteFailed
 from recollect.heads.lookup.c_text import BODY
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
+from recollect.heads.lookup.readout import VOTES
 
 _MOST_VOTERS = 1000
 _LINE = 4000  # bytes of one string literal; compilers join them
@@ -83,7 +84,8 @@ def _text(
         "HIGH": int(layout.high), "COST_H": costs[0], "COST_L": costs[layout.state],
         "COST_PHI": costs[-1], "K": _voters(predictor), "BEAM": predictor.beam or 0,
         "CLASSES": len(predictor.classes), "ANSWER_BYTES": _answer_bytes(predictor),
-        "PER_STEP": int(predictor.table.per_step), "ALL_VOTE": int(predictor.vote == "all"),
+        "PER_STEP": int(predictor.table.per_step), "VOTE": VOTES.index(predictor.vote),
+        "SLACK": predictor.slack or 0,
     }  # fmt: skip
     big, labels = name.upper(), ", ".join(_quoted(str(label)) for label in predictor.classes)
     lines = [

@@ -152,6 +152,9 @@ static int lookup_nearest(const unsigned char *query, int part, lookup_near *kep
                 total = lookup_open(next, total,
                     lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
         }
+        while (LOOKUP_SLACK && total > 1
+                && next[total - 1].distance * 100 > next[0].distance * LOOKUP_SLACK)
+            total--;
         if (more) {
             for (i = 0; i < total; i++) ways[i] = next[i];
             count = total;
@@ -177,6 +180,13 @@ static int lookup_nearest(const unsigned char *query, int part, lookup_near *kep
 }
 #endif
 
+static int lookup_answer(int32_t row)
+{
+    const unsigned char *answer = lookup_values + (int64_t)row * LOOKUP_VALUE_BYTES
+        + LOOKUP_H_BYTES * LOOKUP_H_BITS + 2;
+    return answer[0] + (LOOKUP_ANSWER_BYTES > 1 ? answer[LOOKUP_ANSWER_BYTES - 1] << 8 : 0);
+}
+
 /* Return the class of one image, from 0. */
 static int lookup_predict(const uint8_t *image)
 {
@@ -184,19 +194,26 @@ static int lookup_predict(const uint8_t *image)
     const int place = LOOKUP_H_BYTES * LOOKUP_H_BITS;
     int64_t votes[LOOKUP_CLASSES] = {0};
     lookup_near kept[LOOKUP_K] = {{0, 0}};
-    int step, i, found = 0, best = 0;
+    int named[LOOKUP_K], step, i, found = 0, best = 0;
     key[place] = key[place + 1] = LOOKUP_SIDE / 2;
     for (step = 0; step < LOOKUP_STEPS; step++) {
         const int last = step == LOOKUP_STEPS - 1;
         const unsigned char *value;
         lookup_glimpse(image, key[place], key[place + 1], key + place + 2);
         found = lookup_nearest(key, LOOKUP_PER_STEP ? step : 0, kept,
-            last || LOOKUP_ALL_VOTE ? LOOKUP_K : 1);
-        for (i = 0; i < found && (last || LOOKUP_ALL_VOTE); i++) {
-            const unsigned char *answer = lookup_values
-                + (int64_t)kept[i].row * LOOKUP_VALUE_BYTES + place + 2;
-            votes[answer[0] + (LOOKUP_ANSWER_BYTES > 1 ? answer[LOOKUP_ANSWER_BYTES - 1] << 8 : 0)]
-                += (1 << 20) / (2 + i);
+            last || LOOKUP_VOTE ? LOOKUP_K : 1);
+        for (i = 0; i < found && (last || LOOKUP_VOTE); i++)
+            named[i] = lookup_answer(kept[i].row);
+        for (i = 0; i < found && (last || LOOKUP_VOTE); i++) {
+#if LOOKUP_VOTE == 2
+            /* The nearest row of each class, by how much nearer it is than the farthest row. */
+            int before = 0;
+            while (named[before] != named[i]) before++;
+            if (before == i)
+                votes[named[i]] += kept[found - 1].distance + 1 - kept[i].distance;
+#else
+            votes[named[i]] += (1 << 20) / (2 + i);
+#endif
         }
         value = lookup_values + (int64_t)kept[0].row * LOOKUP_VALUE_BYTES;
         for (i = 0; i < place + 2; i++)
