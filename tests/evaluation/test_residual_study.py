@@ -10,7 +10,7 @@ from places import data, models
 
 from recollect import errors
 from recollect.evaluation.reproduce.residual_images import Asked, measure
-from recollect.evaluation.reproduce.residual_measures import compared, squared
+from recollect.evaluation.reproduce.residual_measures import Lines, compared, squared
 from recollect.evaluation.reproduce.residual_memory import run
 from recollect.evaluation.reproduce.residual_memory_page import page
 from recollect.evaluation.reproduce.residual_memory_plots import plot_pictures, plot_shift
@@ -22,7 +22,8 @@ SETTING = {
 GAIN = {"base": 0.3, "resmem": 0.32, "gain": 0.02, "standard_error": 0.004}
 PICTURES = [
     GAIN | {"data": "pets", "depth": depth, "rows": 100, "seed": 0, "epochs": 2, "defaults": 0.31,
-            "paper": 0.31, "base_on_training_rows": 0.4, "setting": SETTING}
+            "paper": 0.31, "base_on_training_rows": 0.4, "setting": SETTING | {"gate": 0.9},
+            "gated": 0.32, "searches_saved": 0.25}
     for depth in (8, 14)
 ]  # fmt: skip
 TABLES = [GAIN | {"data": "digits", "base_model": "boosting", "residuals": "oof", "seed": 0,
@@ -30,7 +31,7 @@ TABLES = [GAIN | {"data": "digits", "base_model": "boosting", "residuals": "oof"
 
 
 def part(figures):
-    return {"figures": figures, "seconds": 1.5, "load": 0.2}
+    return {"figures": figures, "seconds": 1.5}
 
 
 def test_a_gain_has_the_error_of_a_paired_difference():
@@ -87,6 +88,36 @@ def test_the_pictures_hold_a_line_for_base_and_memory():
     assert [len(line.get_xdata()) for line in shift.axes[0].lines] == [2, 2]
 
 
+def test_the_page_says_what_the_gate_costs_and_saves():
+    """Accuracy with it stands beside accuracy without."""
+    text = page({"images": part(PICTURES), "versions": {}})
+
+    assert "| pets, ResNet-8, 100 rows, seed 0 | 0.900 | 25.0 | 32.00 | 32.00 |" in text
+
+
+def test_a_line_is_measured_once_and_kept(tmp_path):
+    """A run that was stopped goes on; the seconds are those of when it was measured."""
+    first = Lines(tmp_path / "notes", "tables", float("inf"), print)
+    assert first.measured("a", lambda: {"gain": 1}) == [{"gain": 1}]
+
+    again = Lines(tmp_path / "notes", "tables", 0.0, print)
+
+    assert again.measured("a", lambda: pytest.fail("measured again")) == [{"gain": 1}]
+    assert again.measured("b", lambda: pytest.fail("no time was left")) == []
+    assert again.seconds == first.seconds
+
+
+def test_what_is_not_ready_is_left_out_and_not_kept(tmp_path):
+    """A network that wants more training says so by TimeoutError."""
+    lines = Lines(tmp_path / "notes", "images", float("inf"), print)
+
+    def unfinished():
+        raise TimeoutError
+
+    assert lines.measured("a", unfinished) == []
+    assert lines.measured("a", lambda: 1) == [1]
+
+
 def test_an_unknown_part_is_refused(tmp_path):
     """Before anything is measured or written."""
     with pytest.raises(errors.InvalidParameter, match="no such part"):
@@ -111,6 +142,8 @@ def test_networks_that_are_not_ready_are_left_out(tmp_path):
 @pytest.mark.slow
 def test_the_tables_are_measured(tmp_path):
     """Two bases, two kinds of residuals, three seeds for each of four data sets."""
-    report = run(data=data(), models=models(), out=tmp_path, parts=["tables"])
+    report = run(
+        data=data(), models=models(), out=tmp_path, parts=["tables"], bases=tmp_path / "bases"
+    )
 
     assert len(report["tables"]["figures"]) == 48

@@ -63,6 +63,21 @@ def test_one_neighbor_or_a_tiny_sigma_memorizes_every_row(seed, temperature):
 
 
 @EXAMPLES
+@given(seed=st.integers(0, 2**32 - 1), labels=st.lists(st.integers(0, CLASSES - 1), min_size=2,
+                                                       max_size=5))  # fmt: skip
+def test_rows_with_one_key_give_the_average_of_their_labels(seed, labels):
+    """Fact (b), for duplicates: which of them is nearest would be chance."""
+    key, logits, _ = draw(seed, 1)
+    count = len(labels)
+    head = head_over(np.repeat(key, count, 0), np.repeat(logits, count, 0), labels,
+                     k=count, sigma=1e-6)  # fmt: skip
+
+    average = np.bincount(labels, minlength=CLASSES) / count
+
+    np.testing.assert_allclose(scores(head, key, logits)[0], average, atol=1e-9)
+
+
+@EXAMPLES
 @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 9))
 def test_a_base_that_gets_nothing_wrong_stays_as_it_is(seed, k):
     """Fact (c): zero residuals, to the last bit for numbers."""

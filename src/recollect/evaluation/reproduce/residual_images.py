@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,8 +15,7 @@ from numpy.typing import NDArray
 from recollect.evaluation.datasets import read_images
 from recollect.evaluation.reproduce.residual_measures import (
     PAPER,
-    compared,
-    setting,
+    Lines,
     tuned,
 )
 from recollect.evaluation.small_networks import Recipe, ask_network, train_network
@@ -24,6 +24,10 @@ from recollect.types import Floats
 HELD = 5000
 EPOCHS = 6
 Job: TypeAlias = tuple[str, int, int, int]
+LAYERS = (
+    "stage 1, pooled", "stage 2, pooled", "stage 3, pooled", "stages 1 to 3, pooled",
+    "stage 3, unit length", "logits", "pixels, 8 x 8",
+)  # fmt: skip
 # Data set, depth, training rows, seed: the most telling first, as time may run out.
 JOBS: tuple[Job, ...] = (
     ("tiny_imagenet100_32", 8, 45_000, 0),
@@ -56,30 +60,25 @@ class Asked:
     labels: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 
-def pictures(
-    data: Path, bases: Path, end: float, say: Callable[[str], object]
-) -> list[dict[str, Any]]:
+def pictures(data: Path, bases: Path, end: float, lines: Lines) -> list[dict[str, Any]]:
     """Base, ResMem and the paper's constants for every network that is ready."""
-    lines = []
-    for name, depth, rows, seed in JOBS:
-        asked = _asked(data, bases, (name, depth, rows, seed), end, say)
-        if asked is None:
-            say(f"{name} ResNet-{depth}, {rows} rows, seed {seed}: not ready")
-            continue
-        line = {"data": name, "depth": depth, "rows": rows, "seed": seed, "epochs": EPOCHS}
-        lines.append(line | measure(asked))
-        say(f"{name} ResNet-{depth}, {rows} rows, seed {seed}: {lines[-1]['base']:.4f} -> "
-            f"{lines[-1]['resmem']:.4f}")  # fmt: skip
-    return lines
+
+    def line(job: Job) -> dict[str, Any]:
+        asked = _asked(data, bases, job, end, lines.say)
+        facts = dict(zip(("data", "depth", "rows", "seed"), job, strict=True))
+        return facts | {"epochs": EPOCHS} | measure(asked)
+
+    found = []
+    for job in JOBS:
+        found += lines.measured(_stem(job), partial(line, job))
+    return sorted(found, key=lambda each: (each["data"], each["depth"], each["rows"], each["seed"]))
 
 
 def measure(asked: Asked) -> dict[str, Any]:
     """Accuracy of the base, of the tuned memory, and at fixed settings."""
     from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
 
-    base = asked.test[1].argmax(axis=1)
-    answers, report = tuned(asked.train, asked.held, asked.test, asked.labels)
-    line = compared(asked.labels[2], base, answers) | {"setting": setting(report)}
+    line = tuned(asked.train, asked.held, asked.test, asked.labels)
     for name, options in (("defaults", {}), ("paper", PAPER)):
         head = ResidualMemoryClassifier(lambda x: x, **options)
         head.fit(None, asked.labels[0], embedding=asked.train[0], outputs=asked.train[1])
@@ -89,35 +88,25 @@ def measure(asked: Asked) -> dict[str, Any]:
     return line | {"base_on_training_rows": round(float(right.mean()), 5)}
 
 
-def layers(
-    data: Path, bases: Path, end: float, say: Callable[[str], object]
-) -> list[dict[str, Any]]:
-    """The same base with rows compared in other places: layers, logits, pixels, whitened."""
-    job = JOBS[0]
-    network = _trained(data, bases, job, end, say)
-    if network is None:
-        return []
-    parts = _split(data, job[0], job[2])
-    labels = (parts[0][1], parts[1][1], parts[2][1])
-    say("asking every layer")
-    given = [_layers(network, images) for images, _ in parts]
-    base = given[2]["logits"].argmax(axis=1)
-    lines = []
-    for name in given[0]:
-        keys = [each[name] for each in given]
-        outputs = [each["logits"] for each in given]
-        train, held, test = zip(keys, outputs, strict=True)
-        answers, report = tuned(train, held, test, labels)
-        lines.append(
-            {
-                "embedding": name,
-                "width": int(keys[0].shape[1]),
-                **compared(labels[2], base, answers),
-                "setting": setting(report),
-            }
-        )
-        say(f"{name}: {lines[-1]['resmem']:.4f}")
-    return lines
+def layers(data: Path, bases: Path, end: float, lines: Lines) -> list[dict[str, Any]]:
+    """The same base with rows compared in other places: layers, logits, pixels, unit length."""
+
+    @cache
+    def given() -> tuple[list[dict[str, Floats]], list[NDArray[np.int64]]]:
+        network = _trained(data, bases, JOBS[0], end, lines.say)
+        parts = _split(data, JOBS[0][0], JOBS[0][2])
+        return [_layers(network, images) for images, _ in parts], [labels for _, labels in parts]
+
+    def line(name: str) -> dict[str, Any]:
+        asked, labels = given()
+        train, held, test = ((each[name], each["logits"]) for each in asked)
+        facts = {"embedding": name, "width": int(train[0].shape[1])}
+        return facts | tuned(train, held, test, (labels[0], labels[1], labels[2]))
+
+    found = []
+    for name in LAYERS:
+        found += lines.measured(f"{_stem(JOBS[0])}, {name}", partial(line, name))
+    return found
 
 
 def _layers(network: Any, images: NDArray[np.uint8]) -> dict[str, Floats]:
@@ -125,7 +114,7 @@ def _layers(network: Any, images: NDArray[np.uint8]) -> dict[str, Floats]:
     from recollect.evaluation.checkpoints import import_torch
 
     torch = import_torch()
-    caught: dict[str, list[Floats]] = {f"stage {n + 1}, pooled": [] for n in range(3)}
+    caught: dict[str, list[Floats]] = {name: [] for name in LAYERS[:3]}
     handles = [
         stage.register_forward_hook(
             lambda _m, _i, out, kept=kept: kept.append(out.mean((2, 3)).numpy())
@@ -136,33 +125,30 @@ def _layers(network: Any, images: NDArray[np.uint8]) -> dict[str, Floats]:
         _, logits = ask_network(network, images)
     for handle in handles:
         handle.remove()
-    found = {name: np.concatenate(kept) for name, kept in caught.items()}
-    pooled = found["stage 3, pooled"]
+    found = dict(zip(LAYERS, (np.concatenate(kept) for kept in caught.values()), strict=False))
+    pooled = found[LAYERS[2]]
     small = images.reshape(len(images), 8, 4, 8, 4, 3).mean(axis=(2, 4)).reshape(len(images), -1)
-    return {
-        **found,
-        "stages 1 to 3, pooled": np.concatenate(list(found.values()), axis=1),
-        "stage 3, unit length": pooled / np.linalg.norm(pooled, axis=1, keepdims=True),
-        "logits": logits,
-        "pixels, 8 x 8": (small / 255.0).astype(np.float32),
-    }
+    length = np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+    others = (
+        np.concatenate(list(found.values()), axis=1),
+        pooled / length,
+        logits,
+        (small / 255.0).astype(np.float32),
+    )
+    return found | dict(zip(LAYERS[3:], others, strict=True))
 
 
-def _asked(
-    data: Path,
-    bases: Path,
-    job: tuple[str, int, int, int],
-    end: float,
-    say: Callable[[str], object],
-) -> Asked | None:
-    """What a network says, from a file where it was asked before."""
+def _stem(job: Job) -> str:
     name, depth, rows, seed = job
-    path = bases / f"{name}-resnet{depth}-rows{rows}-seed{seed}-asked.npz"
+    return f"{name}-resnet{depth}-rows{rows}-seed{seed}"
+
+
+def _asked(data: Path, bases: Path, job: Job, end: float, say: Callable[[str], object]) -> Asked:
+    """What a network says, from a file where it was asked before."""
+    path = bases / f"{_stem(job)}-asked.npz"
     if not path.is_file():
         network = _trained(data, bases, job, end, say)
-        if network is None:
-            return None
-        parts = _split(data, name, rows)
+        parts = _split(data, job[0], job[2])
         arrays: dict[str, Any] = {}
         for part, (images, truth) in zip(("train", "held", "test"), parts, strict=True):
             embedding, logits = ask_network(network, images)
@@ -174,25 +160,21 @@ def _asked(
     return Asked(pairs[0], pairs[1], pairs[2], labels)
 
 
-def _trained(
-    data: Path,
-    bases: Path,
-    job: tuple[str, int, int, int],
-    end: float,
-    say: Callable[[str], object],
-) -> Any:
+def _trained(data: Path, bases: Path, job: Job, end: float, say: Callable[[str], object]) -> Any:
+    """The network; TimeoutError if it is not ready in time."""
     name, depth, rows, seed = job
-    path = bases / f"{name}-resnet{depth}-rows{rows}-seed{seed}.npz"
+    path = bases / f"{_stem(job)}.npz"
     minutes = (end - time.monotonic()) / 60
-    if minutes <= 0 and not path.is_file():
-        return None
     images, labels = _split(data, name, rows)[0]
-    return train_network(
+    network = train_network(
         images, labels, Recipe(depth, EPOCHS, seed), path, minutes=minutes,
         progress=lambda done, loss, seconds: say(
             f"{path.stem}: epoch {done}, loss {loss:.3f}, {seconds:.0f} s"
         ),
     )  # fmt: skip
+    if network is None:
+        raise TimeoutError
+    return network
 
 
 def _split(data: Path, name: str, rows: int) -> list[tuple[NDArray[np.uint8], NDArray[np.int64]]]:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recollect.evaluation import metrics
+from recollect.evaluation.reproduce.dual_memory import Notebook
 from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
 from recollect.heads.residual_memory.tuning import ResidualTuning
 
@@ -16,6 +19,38 @@ from recollect.heads.residual_memory.tuning import ResidualTuning
 PAPER: dict[str, Any] = {"k": 53, "sigma": 0.7, "temperature": 1.4}
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
+# Counts up when what is measured changes: older notes are not those of this program.
+NOTES = 1
+
+
+class Lines:
+    """The lines of one part: measured now, or kept from an earlier run.
+
+    Args:
+        path: File of everything that was measured.
+        part: Of the study.
+        until: Moment of ``time.monotonic()`` after which nothing more is begun.
+        say: Called with a line of text now and then.
+    """
+
+    def __init__(self, path: Path, part: str, until: float, say: Callable[[str], object]) -> None:
+        self._book = Notebook(path, None, 0, until=until)
+        self._part, self.say, self.seconds = part, say, 0.0
+
+    def measured(self, name: str, measure: Callable[[], Any]) -> list[Any]:
+        """Return what ``measure`` gives in a list, empty if there is no time for it.
+
+        ``measure`` raises TimeoutError itself where something it needs is not ready.
+        """
+        key = f"{NOTES}/{self._part}/{name}"
+        try:
+            result = self._book.note(key, measure)
+        except TimeoutError:
+            self.say(f"{self._part}, {name}: not ready")
+            return []
+        self.seconds += self._book.done[key]["seconds"]
+        self.say(f"{self._part}, {name}: done")
+        return [result]
 
 
 def tuned(
@@ -23,8 +58,8 @@ def tuned(
     held: Pair,
     test: Pair,
     labels: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
-) -> tuple[NDArray[Any], ResidualTuning]:
-    """Teach training rows, choose on rows set aside, answer test rows.
+) -> dict[str, Any]:
+    """Teach training rows, choose on rows set aside, answer test rows; with the gate and without.
 
     Args:
         train: Embedding and logits of the rows to remember.
@@ -33,14 +68,22 @@ def tuned(
         labels: Labels of the three; those of the questions are not read.
 
     Returns:
-        The answers, and what was chosen.
+        Base, memory, gain, what was chosen, and what the gate costs and saves.
     """
     head = ResidualMemoryClassifier(lambda x: x)
     head.fit(None, labels[0], embedding=train[0], outputs=train[1])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the report says whether the memory is on
-        report = head.tune(y=labels[1], embedding=held[0], outputs=held[1])
-    return head.predict(None, embedding=test[0], outputs=test[1]), report
+        report = head.tune(y=labels[1], embedding=held[0], outputs=held[1], gate=True)
+    asked = {"embedding": test[0], "outputs": test[1]}
+    gated = head.predict(None, **asked)
+    saved = head.searches_saved(None, outputs=test[1]) if report.gate is not None else 0.0
+    answers = head.set_params(gate=None).predict(None, **asked)
+    return compared(labels[2], test[1].argmax(axis=1), answers) | {
+        "gated": round(metrics.accuracy(labels[2], gated), 5),
+        "searches_saved": round(saved, 5),
+        "setting": setting(report),
+    }
 
 
 def compared(truth: NDArray[Any], base: NDArray[Any], answers: NDArray[Any]) -> dict[str, float]:

@@ -1,14 +1,14 @@
 """Yang et al., "ResMem: Learn what you can and memorize the rest" (NeurIPS 2023, arXiv 2302.01576).
 
 Small networks on pictures, trained here; texts and tables with scikit-learn's models; next tokens;
-and a shift of domain. Each part can be run on its own; what was measured before is kept.
+and a shift of domain. Each part can be run on its own, and stopped: what was measured before is
+kept beside the networks, line by line.
 """
 
 from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +18,7 @@ from typing import Any
 from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import cache_file
 from recollect.evaluation.reproduce import residual_images, residual_others
+from recollect.evaluation.reproduce.residual_measures import Lines
 from recollect.evaluation.reproduce.residual_memory_page import draw, page
 
 STEM = "residual-memory"
@@ -44,9 +45,10 @@ def run(
         out: Folder for ``residual-memory.json``, ``.md`` and pictures. Parts that an earlier run
             left there are kept.
         parts: Some of ``images``, ``layers``, ``tables``, ``language``, ``shift``, ``theory``.
-        bases: Folder of the networks trained here; None means one beside the cache of encodings.
-        minutes: After which no further network is begun; the next run goes on. Networks that are
-            not ready are left out of the tables.
+        bases: Folder of the networks trained here and of what was measured; None means one
+            beside the cache of encodings.
+        minutes: After which no further network or measurement is begun; the next run goes on.
+            What is not ready is left out of the tables.
         progress: Called with a line of text now and then.
 
     Returns:
@@ -67,27 +69,24 @@ def run(
         )
     say: Progress = progress or (lambda _line: None)
     folder = cache_file().parent / "bases" if bases is None else Path(bases)
+    folder.mkdir(parents=True, exist_ok=True)
     end = time.monotonic() + 60 * minutes
-    studies: dict[str, Callable[[], Any]] = {
-        "images": lambda: residual_images.pictures(data, folder, end, say),
-        "layers": lambda: residual_images.layers(data, folder, end, say),
-        "tables": lambda: residual_others.tables(data, models, say),
-        "language": lambda: residual_others.language(data, folder, end, say),
-        "shift": lambda: residual_others.shift(data, models, folder, say),
-        "theory": lambda: residual_others.theory(say),
+    studies: dict[str, Callable[[Lines], Any]] = {
+        "images": lambda lines: residual_images.pictures(data, folder, end, lines),
+        "layers": lambda lines: residual_images.layers(data, folder, end, lines),
+        "tables": lambda lines: residual_others.tables(data, models, lines),
+        "language": lambda lines: residual_others.language(data, folder, end, lines),
+        "shift": lambda lines: residual_others.shift(data, models, folder, lines),
+        "theory": residual_others.theory,
     }
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"{STEM}.json"
     report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     report["paper"] = "ResMem, arXiv 2302.01576"
     for part in parts:
-        begun, load = time.perf_counter(), os.getloadavg()[0]
-        figures = studies[part]()
-        report[part] = {
-            "figures": figures,
-            "seconds": round(time.perf_counter() - begun, 1),
-            "load": round(load, 1),
-        }
+        lines = Lines(folder / f"{STEM}.notes", part, end, say)
+        figures = studies[part](lines)
+        report[part] = {"figures": figures, "seconds": round(lines.seconds, 1)}
         report["versions"] = _versions()
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
@@ -96,6 +95,7 @@ def run(
 
 
 def _versions() -> dict[str, Any]:
+    import os
     from importlib.metadata import version
 
     from recollect import __version__

@@ -6,6 +6,8 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from recollect.evaluation.datasets import check_there, encoded, minilm, read_images, read_texts
 from recollect.evaluation.linear_toy import toy_risks
-from recollect.evaluation.reproduce.residual_measures import compared, setting, squared
+from recollect.evaluation.reproduce.residual_measures import Lines, compared, setting, squared
 from recollect.evaluation.small_language import (
     TextRecipe,
     make_vocabulary,
@@ -33,7 +35,16 @@ SEEDS = (0, 1, 2)
 REMEMBERED, CHOSEN_ON, FORETOLD = 200_000, 2000, 10_000
 TEXT_EPOCHS = 3
 SHIFTED = (100, 1000, 10_000, 50_000)
-SHIFT_NETWORKS = ("cifar10_resnet20",)
+# Networks, and how many training rows each is asked about.
+SHIFT_NETWORKS = {"cifar10_resnet20": 50_000, "cifar10_resnet56": 10_000}
+# Where rows are compared: maps of the network, and whether they are whitened.
+SHIFT_PLACES = {
+    "pooled": (("pooled",), False),
+    "pooled, whitened": (("pooled",), True),
+    "stage 3, 2 x 2": (("s4",), False),
+    "stages 2 and 3": (("s2", "pooled"), False),
+    "stages 2 and 3, whitened": (("s2", "pooled"), True),
+}
 TEMPERATURES = (0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
 STRENGTHS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5)
 
@@ -41,35 +52,39 @@ STRENGTHS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5)
 # -- texts and tables ------------------------------------------------------------------------------
 
 
-def tables(data: Path, models: Path, say: Say) -> list[dict[str, Any]]:
+def tables(data: Path, models: Path, lines: Lines) -> list[dict[str, Any]]:
     """Gradient boosting and a perceptron on tables, a linear model and a perceptron on texts."""
     from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
 
-    lines = []
-    for name, load in (("digits", load_digits), ("breast cancer", load_breast_cancer)):
-        table, truth = load(return_X_y=True)
-        for seed in SEEDS:
-            lines += _bases(name, *_shuffled(table, truth, seed), "classify", seed)
-        say(f"{name}: done")
-    table, truth = load_diabetes(return_X_y=True)
-    for seed in SEEDS:
-        lines += _bases("diabetes", *_shuffled(table, truth, seed), "regress", seed)
-    say("diabetes: done")
-    encoder = minilm(models)
-    train, test = (
-        read_texts(data, "banking77", split, label="category") for split in ("train", "test")
-    )
-    keys = encoded(encoder, train.inputs).astype(np.float64)
-    asked = encoded(encoder, test.inputs).astype(np.float64)
-    labels, wanted = train.labels.astype(str), test.labels.astype(str)
-    for seed in SEEDS:
+    loads = {"digits": load_digits, "breast cancer": load_breast_cancer, "diabetes": load_diabetes}
+
+    @cache
+    def texts() -> tuple[Any, Any]:
+        encoder = minilm(models)
+        read = (read_texts(data, "banking77", part, label="category") for part in ("train", "test"))
+        train, test = (
+            (encoded(encoder, each.inputs).astype(np.float64), each.labels.astype(str))
+            for each in read
+        )
+        return train, test
+
+    def split(name: str, seed: int) -> tuple[Any, Any, Any]:
+        if name in loads:
+            table, truth = loads[name](return_X_y=True)
+            return _shuffled(table, truth, seed)
+        (keys, labels), test = texts()
         order = np.random.default_rng(seed).permutation(len(keys))
-        held = order[: len(order) // 5]
-        rest = order[len(order) // 5 :]
-        taught, chosen = (keys[rest], labels[rest]), (keys[held], labels[held])
-        lines += _bases("BANKING77", taught, chosen, (asked, wanted), "texts", seed)
-        say(f"BANKING77, seed {seed}: done")
-    return lines
+        held, rest = order[: len(order) // 5], order[len(order) // 5 :]
+        return (keys[rest], labels[rest]), (keys[held], labels[held]), test
+
+    found = []
+    for name in (*loads, "BANKING77"):
+        task = "texts" if name not in loads else "regress" if name == "diabetes" else "classify"
+        for base, seed in product(_models(task, 0), SEEDS):
+            measure = partial(_compared_base, name, base, task, seed, partial(split, name, seed))
+            for pair in lines.measured(f"{name}, {base}, seed {seed}", measure):
+                found += pair
+    return found
 
 
 def _shuffled(table: NDArray[Any], truth: NDArray[Any], seed: int) -> tuple[Any, Any, Any]:
@@ -109,93 +124,123 @@ def _models(task: str, seed: int) -> dict[str, Any]:
     return {name: make_pipeline(StandardScaler(), model) for name, model in kinds.items()}
 
 
-def _bases(
-    name: str, train: Any, held: Any, test: Any, task: str, seed: int
+def _compared_base(
+    name: str, base_name: str, task: str, seed: int, split: Callable[[], tuple[Any, Any, Any]]
 ) -> list[dict[str, Any]]:
+    """One base, with residuals of both kinds."""
     from recollect import ResidualMemoryClassifier, ResidualMemoryRegressor
 
     kind = ResidualMemoryRegressor if task == "regress" else ResidualMemoryClassifier
-    lines = []
-    for base_name, base in _models(task, seed).items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # few steps suffice for a small base
-            base.fit(*train)
-            for residuals in ("in-sample", "oof"):
-                head = kind(base, residuals=residuals).fit(*train)
-                report = head.tune(*held)
-                answers, plain = head.predict(test[0]), base.predict(test[0])
-                figures = (squared if task == "regress" else compared)(test[1], plain, answers)
-                lines.append(
-                    {"data": name, "base_model": base_name, "residuals": residuals, "seed": seed}
-                    | {**figures, "setting": setting(report)}
-                )
+    train, held, test = split()
+    base, lines = _models(task, seed)[base_name], []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # few steps suffice for a small base
+        base.fit(*train)
+        for residuals in ("in-sample", "oof"):
+            head = kind(base, residuals=residuals).fit(*train)
+            report = head.tune(*held)
+            answers, plain = head.predict(test[0]), base.predict(test[0])
+            figures = (squared if task == "regress" else compared)(test[1], plain, answers)
+            lines.append(
+                {"data": name, "base_model": base_name, "residuals": residuals, "seed": seed}
+                | {**figures, "setting": setting(report)}
+            )
     return lines
 
 
 # -- next tokens -----------------------------------------------------------------------------------
 
 
-def language(data: Path, bases: Path, end: float, say: Say) -> dict[str, Any]:
-    """Base, ResMem and kNN-LM on the words of the Brown corpus; {} if the base is not ready."""
-    from recollect.heads.residual_memory.language import TextScore, TokenMemory
-
-    texts = {
-        split: data / "lm_text" / f"brown.{split}.txt.gz" for split in ("train", "valid", "test")
-    }
-    for path in texts.values():
-        check_there(path, "the texts", "RECOLLECT_DATA")
-    sentences = {split: read_sentences(path) for split, path in texts.items()}
+def language(data: Path, bases: Path, end: float, lines: Lines) -> dict[str, Any]:
+    """Base, ResMem and kNN-LM on the words of the Brown corpus; {} if nothing was measured."""
     recipe = TextRecipe(epochs=TEXT_EPOCHS)
-    vocabulary = make_vocabulary(sentences["train"], recipe.words)
-    tokens = {split: to_tokens(read, vocabulary) for split, read in sentences.items()}
-    epochs = recipe.epochs
+
+    @cache
+    def tokens() -> dict[str, Ids]:
+        paths = {
+            part: data / "lm_text" / f"brown.{part}.txt.gz" for part in ("train", "valid", "test")
+        }
+        for path in paths.values():
+            check_there(path, "the texts", "RECOLLECT_DATA")
+        sentences = {part: read_sentences(path) for part, path in paths.items()}
+        vocabulary = make_vocabulary(sentences["train"], recipe.words)
+        return {part: to_tokens(read, vocabulary) for part, read in sentences.items()}
+
+    @cache
+    def base() -> tuple[Any, int]:
+        return _language_base(tokens()["train"], recipe, bases / "brown-lstm.npz", end, lines.say)
+
+    found = [
+        each
+        for name, entries in (("kNN-LM", 0), ("ResMem", 16))
+        for each in lines.measured(
+            f"{name}, {REMEMBERED:,} contexts", partial(_foretold, name, entries, tokens, base)
+        )
+    ]
+    if not found:
+        return {}
+    facts: dict[str, Any] = found[0]
+    return facts | {
+        "vocabulary": recipe.words, "width": recipe.width, "planned_epochs": recipe.epochs,
+        "methods": [line for each in found for line in each["methods"]],
+    }  # fmt: skip
+
+
+def _language_base(
+    train: Ids, recipe: TextRecipe, path: Path, end: float, say: Say
+) -> tuple[Any, int]:
+    """The language model and the epochs it was trained for; TimeoutError if it has none."""
     network = train_language_model(
-        tokens["train"], recipe, bases / "brown-lstm.npz", minutes=(end - time.monotonic()) / 60,
+        train, recipe, path, minutes=(end - time.monotonic()) / 60,
         progress=lambda done, loss, seconds: say(
             f"language model: epoch {done}, loss {loss:.3f}, {seconds:.0f} s"
         ),
     )  # fmt: skip
-    if network is None:
-        network, epochs = unfinished(recipe, bases / "brown-lstm.npz")
+    if network is not None:
+        return network, recipe.epochs
+    network, epochs = unfinished(recipe, path)
     if not epochs:
-        return {}
+        raise TimeoutError
+    return network, epochs
+
+
+def _foretold(
+    name: str,
+    entries: int,
+    tokens: Callable[[], dict[str, Ids]],
+    base: Callable[[], tuple[Any, int]],
+) -> dict[str, Any]:
+    """One method, its settings chosen in two ways, beside the base."""
+    from recollect.heads.residual_memory.language import TokenMemory
+
+    network, epochs = base()
 
     def model(part: Ids) -> tuple[Floats, Floats]:
         states = read_contexts(network, part)
         return states, read_logits(network, states)
 
-    rows, asked = tokens["train"][:REMEMBERED], tokens["test"][:FORETOLD]
-    lines, plain = [], None
-    for name, entries in (("kNN-LM", 0), ("ResMem", 16)):
-        memory = TokenMemory(model, entries=entries, piece=2048)
-        begun = time.perf_counter()
-        memory.teach(rows, source="brown.train")
-        taught = time.perf_counter() - begun
-        say(f"{name}: {len(memory)} contexts in {taught:.0f} s")
-        if plain is None:
-            plain = _without(memory, asked)
-        for scoring in ("log_loss", "accuracy"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                report = memory.tune(tokens["valid"][:CHOSEN_ON], scoring=scoring)
-            score = memory.score(asked)
-            lines.append(
-                {"method": name, "chosen_by": scoring, "seconds_to_teach": round(taught, 1)}
-                | _beside(plain, score)
-                | {"setting": setting(report)}
-            )
-            say(f"{name} by {scoring}: perplexity {score.perplexity:.2f}, "
-                f"accuracy {score.accuracy:.4f}")  # fmt: skip
-            memory.head.set_params(strength=1.0)
-    assert isinstance(plain, TextScore)
+    texts = tokens()
+    rows, asked = texts["train"][: REMEMBERED + 1], texts["test"][: FORETOLD + 1]
+    memory = TokenMemory(model, entries=entries, piece=2048)
+    begun = time.perf_counter()
+    memory.teach(rows, source="brown.train")
+    taught = time.perf_counter() - begun
+    plain, methods = _without(memory, asked), []
+    for scoring in ("log_loss", "accuracy"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            report = memory.tune(texts["valid"][: CHOSEN_ON + 1], scoring=scoring)
+        methods.append(
+            {"method": name, "chosen_by": scoring, "seconds_to_teach": round(taught, 1)}
+            | _beside(plain, memory.score(asked))
+            | {"setting": setting(report)}
+        )
+        memory.head.set_params(strength=1.0)
     return {
-        "rows": len(rows) - 1, "chosen_on": CHOSEN_ON - 1, "foretold": plain.tokens,
-        "vocabulary": recipe.words, "width": recipe.width, "epochs": epochs,
-        "planned_epochs": recipe.epochs,
-        "training_tokens": len(tokens["train"]),
-        "unknown": round(float((asked == 0).mean()), 4),
+        "rows": len(rows) - 1, "chosen_on": CHOSEN_ON, "foretold": plain.tokens, "epochs": epochs,
+        "training_tokens": len(texts["train"]), "unknown": round(float((asked == 0).mean()), 4),
         "perplexity": round(plain.perplexity, 3), "accuracy": round(plain.accuracy, 5),
-        "methods": lines,
+        "methods": methods,
     }  # fmt: skip
 
 
@@ -227,44 +272,52 @@ def _beside(plain: Any, score: Any) -> dict[str, float]:
 # -- a shift of domain -----------------------------------------------------------------------------
 
 
-def shift(data: Path, models: Path, bases: Path, say: Say) -> list[dict[str, Any]]:
+def shift(data: Path, models: Path, bases: Path, lines: Lines) -> list[dict[str, Any]]:
     """A network of lossless pictures on JPEG ones: rows of the new domain, or its last layer anew.
 
     Everything is chosen on the rows given, by leaving each of them out, or in folds.
     """
-    lines = []
-    for name in SHIFT_NETWORKS:
-        train, test = (_maps(data, models, bases, name, split, say) for split in ("train", "test"))
-        truth, plain = test["y"], test["logits"].argmax(axis=1)
-        places = {
-            "pooled": ("pooled",),
-            "pooled, whitened": ("pooled",),
-            "stage 3, 2 x 2": ("s4",),
-            "stages 2 and 3": ("s2", "pooled"),
-        }
-        for rows in (each for each in SHIFTED if each <= len(train["y"])):
-            for place, columns in places.items():
-                keys, asked = (
-                    np.concatenate([part[column] for column in columns], axis=1)
-                    for part in (train, test)
-                )
-                if "whitened" in place:
-                    keys, asked = _whitened(keys[:rows], keys, asked)
-                begun = time.perf_counter()
-                answers, chosen = _adapted(keys[:rows], train, rows, asked, test["logits"])
-                seconds = time.perf_counter() - begun
-                lines.append(
-                    {"network": name, "rows": rows, "method": f"ResMem, {place}"}
-                    | {**compared(truth, plain, answers), "seconds": round(seconds, 1)}
-                    | {"setting": chosen}
-                )
-                say(f"{rows} rows, {place}: {lines[-1]['resmem']:.4f}")
-            lines.append(_refitted(name, train, test, rows, plain))
-            say(f"{rows} rows, last layer anew: {lines[-1]['resmem']:.4f}")
-    return lines
+    found = []
+    for name, most in SHIFT_NETWORKS.items():
+        maps = cache(partial(_both_maps, data, models, bases, name, most, lines.say))
+        for rows in (each for each in SHIFTED if each <= most):
+            for place in SHIFT_PLACES:
+                measure = partial(_shifted, name, maps, rows, place)
+                found += lines.measured(f"{name}, {rows} rows, {place}", measure)
+            measure = partial(_refitted, name, maps, rows)
+            found += lines.measured(f"{name}, {rows} rows, last layer anew", measure)
+    return found
 
 
-def _maps(data: Path, models: Path, bases: Path, name: str, split: str, say: Say) -> Any:
+def _shifted(name: str, maps: Callable[[], Any], rows: int, place: str) -> dict[str, Any]:
+    """A memory of so many rows of the new domain."""
+    train, test = maps()
+    columns, whiten = SHIFT_PLACES[place]
+    keys, asked = (
+        np.concatenate([part[column] for column in columns], axis=1) for part in (train, test)
+    )
+    if whiten:
+        keys, asked = _whitened(keys[:rows], keys, asked)
+    begun = time.perf_counter()
+    answers, chosen = _adapted(keys[:rows], train, rows, asked, test["logits"])
+    seconds = time.perf_counter() - begun
+    return {
+        "network": name, "rows": rows, "method": f"ResMem, {place}",
+        **compared(test["y"], test["logits"].argmax(axis=1), answers),
+        "seconds": round(seconds, 1), "setting": chosen,
+    }  # fmt: skip
+
+
+def _both_maps(
+    data: Path, models: Path, bases: Path, name: str, most: int, say: Say
+) -> tuple[Any, Any]:
+    train = _maps(data, models, bases, name, "train", most, say)
+    return train, _maps(data, models, bases, name, "test", None, say)
+
+
+def _maps(
+    data: Path, models: Path, bases: Path, name: str, split: str, most: int | None, say: Say
+) -> Any:
     """Pooled features, logits and averaged maps of a public network; kept in a file."""
     path = bases / f"{name}-{split}.npz"
     if not path.is_file():
@@ -279,7 +332,8 @@ def _maps(data: Path, models: Path, bases: Path, name: str, split: str, say: Say
         mean = np.array((0.485, 0.456, 0.406), np.float32)
         scale = np.array((0.229, 0.224, 0.225), np.float32)
         found: dict[str, list[Floats]] = {"pooled": [], "logits": [], "s2": [], "s4": []}
-        for start in range(0, len(read), 100):
+        count = len(read) if most is None else min(most, len(read))
+        for start in range(0, count, 100):
             images = np.stack([decode_image(each) for each in read.inputs[start : start + 100]])
             given = ((images.astype(np.float32) / 255 - mean) / scale).transpose(0, 3, 1, 2)
             pooled, logits, s2, s4 = session.run(
@@ -292,7 +346,7 @@ def _maps(data: Path, models: Path, bases: Path, name: str, split: str, say: Say
             found["s4"].append(halves.mean((3, 5)).reshape(len(s4), -1))
         arrays: dict[str, Any] = {key: np.concatenate(parts) for key, parts in found.items()}
         bases.mkdir(parents=True, exist_ok=True)
-        np.savez(path, y=read.labels.astype(str).astype(np.int64), **arrays)
+        np.savez(path, y=read.labels[:count].astype(str).astype(np.int64), **arrays)
         say(f"{name}, {split}: asked")
     with np.load(path, allow_pickle=False) as kept:
         return {key: kept[key] for key in kept.files}
@@ -321,13 +375,15 @@ def _adapted(
     return head.predict(None, embedding=asked, outputs=logits), setting(report)
 
 
-def _refitted(name: str, train: Any, test: Any, rows: int, plain: NDArray[Any]) -> dict[str, Any]:
+def _refitted(name: str, maps: Callable[[], Any], rows: int) -> dict[str, Any]:
     """Logistic regression on the pooled features; its strength is chosen in three folds."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    train, test = maps()
+    plain = test["logits"].argmax(axis=1)
     begun = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -346,21 +402,16 @@ def _refitted(name: str, train: Any, test: Any, rows: int, plain: NDArray[Any]) 
 # -- theory ----------------------------------------------------------------------------------------
 
 
-def theory(say: Say) -> list[dict[str, Any]]:
+def theory(lines: Lines) -> list[dict[str, Any]]:
     """The stylized linear problem: risks of base, ResMem and 1-NN."""
-    lines = []
-    for width, longest, sizes in (
-        (2, 0.5, (10, 100, 1000, 10_000)),
-        (3, 0.5, (10, 100, 1000, 10_000)),
-        (5, 0.5, (10, 100, 1000, 10_000)),
-        (5, 0.8, (10, 100, 1000, 10_000)),
-        (10, 0.5, (10, 100, 1000, 10_000)),
-    ):
-        for rows in sizes:
-            risks = {
-                key: round(value, 6)
-                for key, value in asdict(toy_risks(width, longest, rows)).items()
-            }
-            lines.append({"d": width, "L": longest, **risks})
-        say(f"d = {width}, L = {longest}: done")
-    return lines
+
+    def line(width: int, longest: float, rows: int) -> dict[str, Any]:
+        risks = asdict(toy_risks(width, longest, rows))
+        return {"d": width, "L": longest, **{key: round(risk, 6) for key, risk in risks.items()}}
+
+    found = []
+    for width, longest in ((2, 0.5), (3, 0.5), (5, 0.5), (5, 0.8), (10, 0.5)):
+        for rows in (10, 100, 1000, 10_000):
+            measure = partial(line, width, longest, rows)
+            found += lines.measured(f"d = {width}, L = {longest}, {rows} rows", measure)
+    return found
