@@ -2,8 +2,12 @@
 
 Images per second of the torch network, of the table flat and by tree, of packed against unpacked
 comparison, and of the compiled header, in one process, alternating; ratios are to torch in the
-same run. Images are random strokes, the network is untrained: time does not depend on what it has
-learned, only on how many rows there are.
+same run: the whole network with its glimpses, and its layers alone. Images are random strokes, the
+network is untrained: time does not depend on what it has learned, only on how many rows there are.
+
+The header answers one image after the other, whatever the batch. At batch 1 the call from Python
+is part of its time; "inside C" is the time of a batch divided by its images, beside torch at
+batch 1.
 """
 
 from __future__ import annotations
@@ -21,14 +25,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from recollect.heads.lookup.glimpse import glimpse, integral
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.native import NativeLookup
 from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.predictor import LookupPredictor
-from recollect.heads.lookup.recurrent_attention import Eye, Noise, RecurrentAttention
-from recollect.heads.lookup.search import _Part
+from recollect.heads.lookup.recurrent_attention import RecurrentAttention
 from recollect.heads.lookup.table import make_table
-from recollect.heads.lookup.teaching import run_images
+from recollect.heads.lookup.teaching import answering, run_images
+from recollect.heads.lookup.words import Words
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -58,11 +63,18 @@ def torch_model(network: Network) -> RecurrentAttention:
 
 
 def by_torch(model: RecurrentAttention, images: np.ndarray) -> None:
+    """The network as it answers images: look, step, locate, five times."""
+    layout, n = model.layout, len(images)
+    levels = (1 << layout.phi_bits) - 1
     with torch.no_grad():
-        eye = Eye(images, model.layout)
-        model.run(
-            eye, torch.arange(len(images)), Noise(), sample=False, generator=torch.Generator()
-        )
+        sums = integral(images)
+        state = torch.zeros(n, layout.state)
+        pixel = torch.full((n, 2), layout.start)
+        for _ in range(layout.glimpses):
+            phi = torch.from_numpy(glimpse(sums, pixel.numpy(), layout)).float() / levels
+            state = model.round_state(model.step(state, 2 * pixel / layout.side - 1, phi))
+            pixel = model.pixel(model.locate(state))
+        model.act(state).argmax(1)
 
 
 def by_torch_alone(model: RecurrentAttention, layout: Layout, batch: int) -> Callable[[], None]:
@@ -89,29 +101,31 @@ def measure(
     for _ in range(rounds):
         for name, call in calls.items():
             times[name].append(seconds(call))
-    base = times["torch network, without glimpses"]
+    base, bare = times["torch network"], times["torch network, without glimpses"]
     return [
         {
             "batch": batch,
             "what": name,
             "images_per_second": batch / statistics.median(spent),
             "ratio": statistics.median(b / s for b, s in zip(base, spent, strict=True)),
+            "ratio_without_glimpses": statistics.median(
+                b / s for b, s in zip(bare, spent, strict=True)
+            ),
         }
         for name, spent in times.items()
     ]
 
 
 def packed_against_unpacked(made: LookupPredictor, rounds: int) -> dict[str, float]:
-    keys = made.table.keys[made.table.part(0)]
-    part, costs = _Part(keys, made.costs), made.costs.columns
-    query = keys[:1]
-    bits = part.unary(query)[:, part._varied]  # noqa: SLF001 - the two ways side by side
+    keys, coder = made.table.keys[made.table.part(0)], Words(made.costs)
+    columns, query = made.costs.columns, keys[:1]
+    words, asked = coder.write(keys), coder.write(query)[0]
 
     def unpacked() -> None:
-        (np.abs(keys.astype(np.int16) - query) @ costs).argmin()
+        (np.abs(keys.astype(np.int16) - query) @ columns).argmin()
 
     def packed() -> None:
-        part._by_bits(bits).argmin()  # noqa: SLF001
+        coder.between(words, asked).argmin()
 
     packed()
     pairs = [(seconds(unpacked), seconds(packed)) for _ in range(rounds)]
@@ -123,6 +137,37 @@ def packed_against_unpacked(made: LookupPredictor, rounds: int) -> dict[str, flo
     }
 
 
+def prepare(options: argparse.Namespace) -> tuple[LookupPredictor, np.ndarray, Any, Network]:
+    """Return the table of all rows, images to ask, their labels if known, and the network."""
+    truth = None
+    if options.mnist:
+        with np.load(options.mnist, allow_pickle=False) as arrays:
+            images, labels = (arrays[name][: options.images] for name in ("x_train", "y_train"))
+            asked, truth = arrays["x_test"], arrays["y_test"][: options.batch]
+    else:
+        images, labels = strokes(options.images + options.batch, 28), None
+        images, asked = images[: options.images], images[options.images :]
+    layout = Layout(side=28, cells=(2, 3, 4), high=160.0)
+    network = (
+        Network.load(options.network) if options.network else RecurrentAttention(layout).network()
+    )
+    table = make_table(answering(run_images(network, images), labels), per_step=True)
+    flat = LookupPredictor(
+        network.layout, table, network.labels, tuple(options.weights), options.k, vote=options.vote
+    )
+    return flat, asked, truth, network
+
+
+def inside_c(results: list[dict[str, Any]], batch: int) -> dict[str, float]:
+    """Images per second of the header alone, as a ratio to torch at batch 1."""
+    speed = {(line["batch"], line["what"]): line["images_per_second"] for line in results}
+    base = speed[1, "torch network"]
+    return {
+        what: rate / base for (size, what), rate in speed.items()
+        if size == batch and what.startswith("compiled")
+    }  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=20_000, help="recorded images")
@@ -130,6 +175,9 @@ def main() -> None:
     parser.add_argument("--mnist", type=Path, help="mnist.npz instead of random strokes")
     parser.add_argument("--weights", type=float, nargs=3, default=[3.0, 1.0, 0.5])
     parser.add_argument("--beam", type=int, default=4)
+    parser.add_argument("--slack", type=int, default=None)
+    parser.add_argument("--k", type=int, default=1)
+    parser.add_argument("--vote", default="last")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--json", type=Path)
@@ -137,28 +185,16 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
-    if options.mnist:
-        with np.load(options.mnist, allow_pickle=False) as arrays:
-            images, asked = arrays["x_train"][: options.images], arrays["x_test"]
-            truth = arrays["y_test"][: options.batch]
-    else:
-        images = strokes(options.images + options.batch, 28)
-        images, asked = images[: options.images], images[options.images :]
-    layout = Layout(side=28, cells=(2, 3, 4), high=160.0)
-    network = (
-        Network.load(options.network) if options.network else RecurrentAttention(layout).network()
-    )
-    table = make_table(run_images(network, images), per_step=True)
-    flat = LookupPredictor(network.layout, table, network.labels, tuple(options.weights))
-    tree = replace(flat, beam=options.beam)
+    flat, asked, truth, network = prepare(options)
+    tree = replace(flat, beam=options.beam, slack=options.slack)
     begun = time.perf_counter()
+    tree = replace(tree, trees=tree.grown)
     narrow = replace(flat, beam=1, trees=tree.grown)
     grown = time.perf_counter() - begun
     model = torch_model(network)
     begun = time.perf_counter()
     fast = {
         "compiled, tree": NativeLookup(tree), "compiled, tree of one way": NativeLookup(narrow),
-        "compiled, flat": NativeLookup(flat),
     }  # fmt: skip
     compiled = time.perf_counter() - begun
 
@@ -168,19 +204,19 @@ def main() -> None:
         calls: dict[str, Callable[[], object]] = {
             "torch network, without glimpses": by_torch_alone(model, network.layout, batch),
             "torch network": lambda some=some: by_torch(model, some),
-            "NumPy table, tree": lambda some=some: tree.predict(some),
-            "NumPy table, flat": lambda some=some: flat.predict(some),
+            "packed tree": lambda some=some: tree.predict(some),
+            "packed flat": lambda some=some: flat.predict(some),
             **{
                 name: lambda some=some, native=native: native.codes(some)
                 for name, native in fast.items()
             },
         }
         results += measure(calls, batch, options.rounds * (10 if batch == 1 else 1))
-    print(f"{'batch':>6}  {'what':34} {'images/s':>12} {'ratio':>8}")
+    print(f"{'batch':>6}  {'what':34} {'images/s':>12} {'ratio':>8} {'bare':>8}")
     for line in results:
         print(
             f"{line['batch']:6}  {line['what']:34} {line['images_per_second']:12,.0f} "
-            f"{line['ratio']:8.2f}"
+            f"{line['ratio']:8.2f} {line['ratio_without_glimpses']:8.2f}"
         )
     key = network.layout.key_bits / 8
     compared = {
@@ -189,13 +225,15 @@ def main() -> None:
     }
     report = {
         "options": vars(options), "load": os.getloadavg(), "results": results,
-        "rows": len(table), "grow_seconds": grown, "compile_seconds": compiled,
+        "inside_c": inside_c(results, options.batch), "rows": len(flat.table),
+        "grow_seconds": grown, "compile_seconds": compiled,
         "comparisons": compared, "bytes_touched": {n: c * key for n, c in compared.items()},
         "packed": packed_against_unpacked(flat, options.rounds),
         "sizes": {name: native.sizes for name, native in fast.items()},
     }  # fmt: skip
     for name in (
         "load",
+        "inside_c",
         "rows",
         "grow_seconds",
         "compile_seconds",

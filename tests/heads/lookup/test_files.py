@@ -173,11 +173,17 @@ def test_float_keys_have_no_packed_form(tmp_path):
 
 @needs_compiler
 @pytest.mark.parametrize("per_step", [True, False])
-@pytest.mark.parametrize(("tree", "k"), [(None, 1), (None, 4), (1, 1), (4, 3)])
-def test_the_compiled_header_answers_like_python(tree, k, per_step):
+@pytest.mark.parametrize(
+    ("tree", "k", "more"),
+    [
+        (None, 1, {}), (None, 4, {}), (1, 1, {}), (4, 3, {}), (4, 3, {"vote": "all"}),
+        (None, 5, {"vote": "distance"}), (4, 9, {"vote": "distance", "slack": 150}),
+    ],
+)  # fmt: skip
+def test_the_compiled_header_answers_like_python(tree, k, more, per_step):
     """On 1,000 images, with every warning an error."""
     images, _ = noisy(1000)
-    made = taught(tree=tree, k=k, per_step=per_step)
+    made = taught(tree=tree, k=k, per_step=per_step, **more)
 
     native = NativeLookup(made.predictor(), flags=STRICT)
 
@@ -258,7 +264,11 @@ def test_without_a_compiler_the_error_says_so():
         NativeLookup(taught().predictor(), compiler="no-such-compiler")
 
 
-@pytest.mark.parametrize("options", [{}, {"k": 4}, {"per_step": False}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"k": 4}, {"per_step": False}, {"vote": "all", "k": 3}, {"vote": "distance", "k": 5}],
+    ids=str,
+)
 def test_plain_arrays_answer_like_the_classifier(tmp_path, options):
     """To the last tie."""
     images, _ = noisy(200)

@@ -20,6 +20,7 @@ from recollect.errors import (
 from recollect.heads.lookup import examples, packed
 from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.predictor import LookupPredictor
+from recollect.heads.lookup.readout import votes_of_rows
 
 EQUAL = (1.0, 1.0, 1.0)
 
@@ -172,6 +173,7 @@ def test_a_tree_that_leads_in_a_circle_or_nowhere_is_refused(tmp_path, name, pla
     [
         ("classes", ["a", "a"]), ("classes", [["a"], "b"]), ("classes", "ab"), ("classes", []),
         ("k", 0), ("k", "1"), ("k", 1.5), ("beam", "all"), ("vote", "most"), ("vote", None),
+        ("slack", 0), ("slack", "1"),
         ("weights", [1]), ("weights", 3), ("layout", []), ("layout", {"side": 1}),
     ],
     ids=str,
@@ -251,7 +253,7 @@ def test_a_vote_of_more_rows_than_there_are_is_one_of_all():
         {"k": True}, {"k": "3"}, {"tree": 2.0}, {"fallback": "far"}, {"fallback": float("nan")},
         {"answers": ["labels"]}, {"per_step": "yes"}, {"seed": -1}, {"seed": None},
         {"glimpses": 0}, {"glimpses": "5"}, {"bits": 2}, {"bits": (2, 1, 1)}, {"bits": (2, 9)},
-        {"recipe": {}}, {"growth": 4}, {"model": 5}, {"vote": "most"},
+        {"recipe": {}}, {"growth": 4}, {"model": 5}, {"vote": "most"}, {"slack": 0}, {"slack": 1.5},
         {"weights": "abc"}, {"weights": (1, 1)},
     ],
     ids=str,
@@ -343,6 +345,42 @@ def test_rows_of_every_look_may_vote():
         assert sum(part.contribution for part in why.evidence) == 1.0
 
 
+def test_the_nearest_row_of_each_class_may_vote_by_distance(taught_by_distance):
+    """How much nearer it is than the farthest of the k, plus one: 8, 6 and 1 of 15."""
+    near, apart = np.array([[[4, 5, 0, 2]]]), np.array([[[1, 2, 3, 8]]])
+
+    votes = votes_of_rows(near, apart, np.array([1, 0, 2, 0, 0, 0]), "distance")
+
+    assert votes.tolist() == [[[8, 0, 6, 1]]]
+    head, images = taught_by_distance
+    for why in head.explain(images):
+        assert why.score == pytest.approx(why.shares[why.prediction])
+        assert sum(part.contribution for part in why.evidence) == pytest.approx(1.0)
+    alone = [head.predict_proba(images[i : i + 1]) for i in range(len(images))]
+    assert np.array_equal(np.concatenate(alone), head.predict_proba(images))
+
+
+@pytest.fixture
+def taught_by_distance():
+    images, labels = noisy(60)
+    return make(vote="distance", k=4).fit(images[:40], labels[:40]), images[40:]
+
+
+def test_slack_gives_up_far_ways_and_one_way_is_always_kept():
+    """Fewer comparisons, never none; a slack that reaches everywhere changes nothing."""
+    images, labels = noisy(120)
+    head = make(tree=4).fit(images[:100], labels[:100])
+    whole = head.predictor().trail(images)
+
+    wide = head.set_params(slack=10**9).predictor().trail(images)
+    narrow = head.set_params(slack=1).predictor().trail(images)
+
+    # A center at distance 0 gives up all others, whatever the slack.
+    assert wide.comparisons.mean() <= whole.comparisons.mean()
+    assert (narrow.comparisons < whole.comparisons).any()
+    assert (narrow.near[:, :, 0] >= 0).all()
+
+
 def test_a_file_of_format_1_is_still_read(tmp_path):
     """It knew no votes of every look: the last look votes."""
     images, labels = noisy(40)
@@ -350,7 +388,7 @@ def test_a_file_of_format_1_is_still_read(tmp_path):
     head.save(tmp_path / "t.table")
 
     def older(about, _):
-        del about["vote"]
+        del about["vote"], about["slack"]
 
     with pytest.MonkeyPatch.context() as patch:
         about, arrays = packed.read_file(tmp_path / "t.table")

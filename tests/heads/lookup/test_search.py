@@ -105,7 +105,7 @@ def test_bits_and_columns_agree(keys, asked, k):
     ),
     asked=st.tuples(st.integers(0, 1), st.integers(0, 28), st.integers(0, 3)),
     k=st.integers(1, 4),
-    how=st.sampled_from([{}, {"beam": 2}, {"beam": 50}]),
+    how=st.sampled_from([{}, {"beam": 2}, {"beam": 50}, {"beam": 3, "slack": 150}]),
 )
 @settings(max_examples=80, deadline=None)
 def test_the_compiled_search_finds_what_numpy_finds(keys, asked, k, how):

@@ -27,7 +27,7 @@ class Classifier(RuleBasedStateMachine):
 
     @initialize(
         chosen=some, per_step=st.booleans(), answers=st.sampled_from(["labels", "network"]),
-        tree=st.sampled_from([None, 2]), vote=st.sampled_from(["last", "all"]),
+        tree=st.sampled_from([None, 2]), vote=st.sampled_from(["last", "all", "distance"]),
     )  # fmt: skip
     def begin(self, chosen, per_step, answers, tree, vote):
         self.folder = Path(tempfile.mkdtemp())

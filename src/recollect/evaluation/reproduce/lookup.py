@@ -26,6 +26,7 @@ from recollect.evaluation.reproduce.lookup_page import page
 from recollect.heads.lookup.costs import check_weights
 from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.predictor import LookupPredictor
+from recollect.heads.lookup.readout import Vote
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.runs import Runs
 from recollect.heads.lookup.table import make_table
@@ -36,11 +37,13 @@ STEM = "lookup"
 EQUAL = (1.0, 1.0, 1.0)
 SHARES = (0.15, 0.3, 0.5, 0.7, 0.9, 1.0)
 BEAMS = (1, 2, 4)
-KS = (1, 5, 15)
+KS = (10, 20, 40)
+# Ways farther than so many hundredths of the nearest are given up, in the last line of the trees.
+SLACK = 200
 NOISE = (0.0, 0.5, 1.0, 2.0, 4.0)
 PARTS = (
     "networks", "published", "beside", "ladder", "shares", "trees", "noise", "ablations",
-    "fallback", "energy",
+    "fallback", "energy", "larger",
 )  # fmt: skip
 # Images that choose weights: the last of the training file, which no network is trained on.
 HELD_OUT = 0.1
@@ -129,7 +132,7 @@ def run(
     wanted = [name for name in PARTS if only is None or name in only]
     digits = read_digits(data, rows, queries)
     work.mkdir(parents=True, exist_ok=True)
-    lab = Lab(digits, work, epochs, seed)
+    lab = Lab(digits, work, epochs, seed, data)
     report: dict[str, Any] = {"protocol": _protocol(digits, seed)}
     for number, name in enumerate(wanted, 1):
         measure: Callable[[Lab], Any] = getattr(parts, name)
@@ -149,9 +152,13 @@ class Lab:
         work: The folder.
         epochs: Rounds of training, or None for those of the recipes.
         seed: Of training and searches.
+        data: Folder of the data sets; None where only digits are needed.
     """
 
-    def __init__(self, digits: Digits, work: Path, epochs: int | None, seed: int) -> None:
+    def __init__(
+        self, digits: Digits, work: Path, epochs: int | None, seed: int, data: Path | None = None
+    ) -> None:
+        self.data = data
         self.digits, self.work, self.epochs, self.seed = digits, work, epochs, seed
         self._subjects: dict[str, Subject] = {}
 
@@ -172,10 +179,27 @@ class Lab:
         """Return a trained network with its runs over all images and all questions."""
         if name not in self._subjects:
             network = self._network(name, recipe, glimpses, bits)
-            runs = run_images(network, self.digits.images)
-            asked = run_images(network, self.digits.queries)
+            runs = self._runs(f"{name}.runs", network, self.digits.images)
+            asked = self._runs(f"{name}.asked", network, self.digits.queries)
             self._subjects[name] = Subject(name, network, runs, asked)
         return self._subjects[name]
+
+    def _runs(self, name: str, network: Network, images: NDArray[Any]) -> Runs:
+        """Return what a network did with images; recorded once."""
+        path = self.work / f"{name}.npz"
+        if not path.is_file():
+            made = run_images(network, images)
+            np.savez(
+                path, fingerprint=network.fingerprint, ids=made.ids, keys=made.keys,
+                states=made.states, answers=made.answers,
+            )  # fmt: skip
+        with np.load(path, allow_pickle=False) as arrays:
+            if str(arrays["fingerprint"]) == network.fingerprint and len(arrays["ids"]) == len(
+                images
+            ):
+                return Runs(*(arrays[part] for part in ("ids", "keys", "states", "answers")))
+        path.unlink()
+        return self._runs(name, network, images)
 
     def _network(self, name: str, recipe: Recipe, glimpses: int, bits: tuple[int, int]) -> Network:
         path = self.work / f"{name}.safetensors"
@@ -185,7 +209,7 @@ class Lab:
         how = recipe if self.epochs is None else replace(recipe, epochs=self.epochs)
         network = train_network(
             digits.images[: digits.trained], digits.labels[: digits.trained], glimpses=glimpses,
-            bits=bits, recipe=how, seed=self.seed,
+            bits=bits, recipe=how, seed=self.seed, checkpoint=self.work / f"{name}.checkpoint",
         )  # fmt: skip
         network.save(path)
         return network
@@ -200,6 +224,7 @@ class Lab:
         weights: tuple[float, float, float] = EQUAL,
         k: int = 1,
         beam: int | None = None,
+        vote: Vote = "last",
     ) -> LookupPredictor:
         """Return the table of the first images of a subject."""
         count = len(subject.runs) if upto is None else upto
@@ -207,11 +232,13 @@ class Lab:
         names, codes = np.unique(self.digits.labels, return_inverse=True)
         made = make_table(answering(runs, codes[:count] if labels else None), per_step=per_step)
         classes = names.tolist() if labels else subject.network.labels
-        return LookupPredictor(subject.network.layout, made, classes, weights, k, beam)
+        return LookupPredictor(subject.network.layout, made, classes, weights, k, beam, vote=vote)
 
-    def tuned(self, subject: Subject, *, per_step: bool, labels: bool, k: int) -> WeightReport:
+    def tuned(
+        self, subject: Subject, *, per_step: bool, labels: bool, k: int, vote: Vote = "last"
+    ) -> WeightReport:
         """Choose weights on the images set aside, with the table of the others; kept."""
-        stem = f"weights-{subject.name}-{'step' if per_step else 'one'}-k{k}"
+        stem = f"weights-{subject.name}-{'step' if per_step else 'one'}-k{k}-{vote}"
         path = self.work / f"{stem}.json"
         if path.is_file():
             whole = json.loads(path.read_text(encoding="utf-8"))
@@ -220,7 +247,9 @@ class Lab:
                 check_weights(whole["weights"]), whole["score"], whole["unweighted"], trace
             )
         digits = self.digits
-        plain = self.predictor(subject, upto=digits.trained, per_step=per_step, labels=labels, k=k)
+        plain = self.predictor(
+            subject, upto=digits.trained, per_step=per_step, labels=labels, k=k, vote=vote
+        )
         held, truth = digits.images[digits.choosing], digits.labels[digits.choosing]
 
         def score(weights: tuple[float, float, float]) -> float:

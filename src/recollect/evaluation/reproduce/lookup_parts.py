@@ -15,22 +15,32 @@ from recollect.evaluation.reproduce.lookup import (
     KS,
     NOISE,
     SHARES,
+    SLACK,
     Lab,
     Subject,
     accuracy,
     figure,
 )
+from recollect.evaluation.reproduce.lookup_larger import larger
 from recollect.heads.lookup.energy import estimate_lookup, estimate_network
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.search import Found, Search
+from recollect.heads.lookup.words import coder_of
+
+__all__ = [
+    "ablations", "beside", "energy", "fallback", "ladder", "larger", "networks", "noise",
+    "published", "shares", "trees",
+]  # fmt: skip
 
 if TYPE_CHECKING:
     from recollect.heads.lookup.layout import Layout
 
+# Weights of tables whose weights nobody chose.
+_PLAIN = (3.0, 0.1, 0.3)
 # Rounds of training of the networks of the ablations, and images they see.
-_SHORT, _FEW = 4, 20_000
-FLOAT_EPOCHS, PUBLISHED_EPOCHS = 12, 12
+_SHORT, _FEW, _BATCH = 5, 12_000, 128
+FLOAT_EPOCHS, PUBLISHED_EPOCHS = 30, 12
 
 
 def improved(lab: Lab) -> Subject:
@@ -49,15 +59,14 @@ def floats(lab: Lab) -> Subject:
     return lab.subject("floats", recipe, bits=(0, 0))
 
 
-def best_k(lab: Lab, subject: Subject) -> int:
-    """Choose k on the images set aside, with the weights of k = 1."""
-    weights = lab.tuned(subject, per_step=True, labels=True, k=1).weights
-    digits, chosen = lab.digits, lab.digits.choosing
-    plain = lab.predictor(subject, upto=digits.trained, weights=weights)
-    scores = [
-        accuracy(replace(plain, k=k), digits.images[chosen], digits.labels[chosen]) for k in KS
-    ]
-    return KS[int(np.argmax(scores))]
+def chosen(lab: Lab, subject: Subject) -> dict[str, Any]:
+    """Weights and k of the vote by distance, chosen on the images set aside: weights first."""
+    k, digits = KS[1], lab.digits
+    weights = lab.tuned(subject, per_step=True, labels=True, k=k, vote="distance").weights
+    plain = lab.predictor(subject, upto=digits.trained, weights=weights, vote="distance")
+    held = digits.choosing
+    scores = [accuracy(replace(plain, k=k), digits.images[held], digits.labels[held]) for k in KS]
+    return {"weights": weights, "k": KS[int(np.argmax(scores))], "vote": "distance"}
 
 
 def networks(lab: Lab) -> list[dict[str, Any]]:
@@ -84,9 +93,9 @@ def published(lab: Lab) -> list[dict[str, Any]]:
     subject = as_published(lab)
     asked, truth = _curve(lab)
     network = _network(lab, subject, "glimpse 2 bits, state 1 bit, rounded after training")
-    chosen = lab.tuned(subject, per_step=False, labels=False, k=1).weights
+    tuned = lab.tuned(subject, per_step=False, labels=False, k=1).weights
     lines = [{"name": "network", **figure(network["accuracy"], len(lab.digits.truth))}]
-    for words, weights in (("table", EQUAL), ("table, weights chosen", chosen)):
+    for words, weights in (("table", EQUAL), ("table, weights chosen", tuned)):
         made = lab.predictor(subject, per_step=False, labels=False, weights=weights)
         lines.append({"name": words, **figure(accuracy(made, asked, truth), len(truth))})
     return lines
@@ -133,13 +142,14 @@ def _quietly(model: Any, rows: NDArray[Any], labels: NDArray[Any]) -> None:
 def ladder(lab: Lab) -> list[dict[str, Any]]:
     """From the published reading of the table to the improved one, one change at a time."""
     subject = improved(lab)
-    chosen = lab.tuned(subject, per_step=True, labels=True, k=1).weights
+    first = lab.tuned(subject, per_step=True, labels=True, k=1).weights
     rungs: list[tuple[str, dict[str, Any]]] = [
         ("one table, as published", {"per_step": False, "labels": False}),
         ("a table per step", {"labels": False}),
         ("… answers with labels", {}),
-        ("… weights chosen on images set aside", {"weights": chosen}),
-        ("… several rows vote at the last step", {"weights": chosen, "k": best_k(lab, subject)}),
+        ("… weights chosen on images set aside", {"weights": first}),
+        ("… five rows vote at the last look", {"weights": first, "k": 5}),
+        ("… at every look, by distance; weights and k chosen anew", chosen(lab, subject)),
     ]
     lines = []
     for words, options in rungs:
@@ -160,8 +170,13 @@ def ladder(lab: Lab) -> list[dict[str, Any]]:
 def final(lab: Lab, **options: Any) -> LookupPredictor:
     """The improved table with the weights and the k that were chosen."""
     subject = improved(lab)
-    weights = lab.tuned(subject, per_step=True, labels=True, k=1).weights
-    return lab.predictor(subject, weights=weights, **{"k": best_k(lab, subject), **options})
+    made = lab.predictor(subject, **{**chosen(lab, subject), **options})
+    path = lab.work / "tree.table"
+    if "upto" not in options and path.is_file():
+        kept = LookupPredictor.load(path)
+        if np.array_equal(kept.table.keys, made.table.keys) and kept.weights == made.weights:
+            return replace(made, trees=kept.trees)
+    return made
 
 
 def _curve(lab: Lab) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -190,16 +205,19 @@ def trees(lab: Lab) -> list[dict[str, Any]]:
     asked, truth = _curve(lab)
     lines = []
     flat = final(lab)
-    grown = replace(flat, beam=1).grown
-    for beam in (None, *BEAMS):
-        made = replace(flat, beam=beam, trees=grown)
+    if flat.trees is None:
+        replace(flat, beam=1).save(lab.work / "tree.table")
+        flat = final(lab)
+    ways: list[tuple[int | None, int | None]] = [(None, None), *((beam, None) for beam in BEAMS)]
+    for beam, slack in (*ways, (BEAMS[-1], SLACK), (8, SLACK)):
+        made = replace(flat, beam=beam, slack=slack)
         trail = made.trail(asked)
         named = np.asarray(made.classes)[made.votes(trail).argmax(axis=1)]
         right = float((named == truth).mean())
         compared = float(trail.comparisons.mean())
         lines.append(
             {
-                "beam": beam, "comparisons": round(compared, 1),
+                "beam": beam, "slack": slack, "comparisons": round(compared, 1),
                 "bytes_read": round(compared * 5 * made.layout.key_bits / 8),
                 **figure(right, len(truth)),
             }
@@ -230,7 +248,7 @@ class _Noisy(Search):
     ) -> None:
         self._table, self._deviation, self._random = made.table, deviation, random
         a, b, c = made.weights
-        self._costs = made.costs
+        self._costs, self._coder = made.costs, coder_of(made.costs, made.table.keys)
         # Independent noise on three weighted terms is one noise of this size on their mean.
         self._size = deviation * float(np.sqrt(a * a + b * b + c * c)) / (a + b + c)
         self._exact = made.search
@@ -240,11 +258,10 @@ class _Noisy(Search):
         if not self._deviation:
             return self._exact.nearest(queries, step, k)
         part = self._table.part(step)
+        keys = self._coder.write(self._table.keys[part])
         rows, near = [], []
-        for query in queries:
-            apart = np.abs(self._table.keys[part].astype(np.int16) - query.astype(np.int16))
-            distance = apart.astype(np.float32) @ self._costs.columns.astype(np.float32)
-            distance = distance * self._costs.unit
+        for query in self._coder.write(queries):
+            distance = self._coder.between(keys, query) * self._costs.unit
             distance += self._random.normal(0.0, self._size, len(distance))
             order = np.argpartition(distance, k)[:k]
             order = order[np.argsort(distance[order])]
@@ -263,7 +280,7 @@ def ablations(lab: Lab) -> list[dict[str, Any]]:
         digits.images[:_FEW], digits.labels[:_FEW], digits.queries[:CURVE], digits.truth[:CURVE]
     )
     small = Lab(few, lab.work, _SHORT, lab.seed)
-    base = replace(Recipe(), rehearsal=0.0)
+    base = replace(Recipe(), batch=_BATCH)
     tried: list[tuple[str, Recipe, int, tuple[int, int]]] = [
         ("5 glimpses, 4 x 4 cells, 2 and 1 bits", base, 5, (2, 1)),
         ("3 glimpses", base, 3, (2, 1)),
@@ -278,7 +295,7 @@ def ablations(lab: Lab) -> list[dict[str, Any]]:
     lines = []
     for number, (words, recipe, glimpses, bits) in enumerate(tried):
         subject = small.subject(f"ablation-{number}", recipe, glimpses=glimpses, bits=bits)
-        made = small.predictor(subject, weights=(6.0, 1.0, 1.0), k=5)
+        made = small.predictor(subject, weights=_PLAIN, k=20, vote="distance")
         network = float((subject.asked.answers[:, -1] == few.truth).mean())
         lines.append(
             {
@@ -314,7 +331,7 @@ def energy(lab: Lab) -> list[dict[str, Any]]:
     """Estimates of flat, tree, the network replaced and the small dense network."""
     subject = improved(lab)
     layout: Layout = subject.network.layout
-    table = lab.predictor(subject)
+    table = final(lab)
     asked = lab.digits.queries[:200]
     lines = []
     for words, beam in (("flat", None), ("tree, 1 way", 1), ("tree, 4 ways", 4)):

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter, WriteFailed
 from recollect.heads.lookup.predictor import LookupPredictor
+from recollect.heads.lookup.readout import VOTES
 
 
 def write_npz(predictor: LookupPredictor, path: str | Path) -> int:
@@ -39,7 +40,7 @@ def write_npz(predictor: LookupPredictor, path: str | Path) -> int:
         "cells": np.array(layout.cell_sides),
         "sizes": np.array([layout.side, layout.glimpse, layout.glimpses, layout.state,
                            layout.phi_bits, min(predictor.k, len(table)),
-                           int(predictor.vote == "all")]),
+                           VOTES.index(predictor.vote)]),
         "range": np.array([layout.low, layout.high]),
         "classes": np.array(json.dumps(list(predictor.classes))),
     }  # fmt: skip

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from recollect import __version__
 from recollect.errors import InvalidParameter, WriteFailed
 from recollect.heads.lookup.c_text import BODY
+from recollect.heads.lookup.compiled import limits_of
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
+from recollect.heads.lookup.readout import VOTES
 
 _MOST_VOTERS = 1000
 _LINE = 4000  # bytes of one string literal; compilers join them
@@ -79,11 +81,12 @@ def _text(
     defines = {
         "SIDE": layout.side, "CELLS": layout.glimpse, "PATCHES": layout.patches,
         "STEPS": layout.glimpses, "STATE": layout.state, "PHI": layout.phi,
-        "H_BITS": layout.h_bits, "PHI_BITS": layout.phi_bits, "LOW": int(layout.low),
-        "HIGH": int(layout.high), "COST_H": costs[0], "COST_L": costs[layout.state],
+        "H_BITS": layout.h_bits, "PHI_BITS": layout.phi_bits,
+        "COST_H": costs[0], "COST_L": costs[layout.state],
         "COST_PHI": costs[-1], "K": _voters(predictor), "BEAM": predictor.beam or 0,
         "CLASSES": len(predictor.classes), "ANSWER_BYTES": _answer_bytes(predictor),
-        "PER_STEP": int(predictor.table.per_step), "ALL_VOTE": int(predictor.vote == "all"),
+        "PER_STEP": int(predictor.table.per_step), "VOTE": VOTES.index(predictor.vote),
+        "SLACK": predictor.slack or 0,
     }  # fmt: skip
     big, labels = name.upper(), ", ".join(_quoted(str(label)) for label in predictor.classes)
     lines = [
@@ -94,6 +97,7 @@ def _text(
         "#include <stdint.h>",
         *(f"#define {big}_{key} {value}" for key, value in defines.items()),
         f"static const int {name}_cell_sides[] = {_list(np.array(layout.cell_sides))};",
+        f"static const int32_t {name}_limits[] = {_list(limits_of(layout).reshape(-1))};",
         f"static const char *const {name}_names[] = {{{labels}}};",
         *(
             f"static const int32_t {name}_{key}[] = {_list(block)};"

@@ -62,35 +62,49 @@ static int64_t lookup_distance(const unsigned char *a, const unsigned char *b)
             * lookup_apart(a + place + 2, b + place + 2, LOOKUP_PHI_BYTES, LOOKUP_PHI_BITS);
 }
 
+/* Add pixels up from the corner, so that any rectangle is four look-ups. */
+static void lookup_add_up(const uint8_t *image, int32_t *sums)
+{
+    int row, column;
+    for (column = 0; column <= LOOKUP_SIDE; column++)
+        sums[column] = 0;
+    for (row = 0; row < LOOKUP_SIDE; row++) {
+        const int32_t *above = sums + row * (LOOKUP_SIDE + 1);
+        int32_t *here = sums + (row + 1) * (LOOKUP_SIDE + 1), line = 0;
+        here[0] = 0;
+        for (column = 0; column < LOOKUP_SIDE; column++) {
+            line += image[row * LOOKUP_SIDE + column];
+            here[column + 1] = above[column + 1] + line;
+        }
+    }
+}
+
 /* Write what is seen around a place into the last part of a key. */
-static void lookup_glimpse(const uint8_t *image, int column, int row, unsigned char *key)
+static void lookup_glimpse(const int32_t *sums, int column, int row, unsigned char *key)
 {
     int patch, i, j, number = 0, byte;
     for (byte = 0; byte < LOOKUP_PHI_BYTES * LOOKUP_PHI_BITS; byte++)
         key[byte] = 0;
     for (patch = 0; patch < LOOKUP_PATCHES; patch++) {
         const int cell = lookup_cell_sides[patch], half = cell * LOOKUP_CELLS / 2;
-        const int64_t area = (int64_t)cell * cell, span = area * (LOOKUP_HIGH - LOOKUP_LOW);
-        const int64_t levels = (1 << LOOKUP_PHI_BITS) - 1;
+        const int32_t *limits = lookup_limits + patch * ((1 << LOOKUP_PHI_BITS) - 1);
+        int across[LOOKUP_CELLS + 1], down[LOOKUP_CELLS + 1];
+        for (i = 0; i <= LOOKUP_CELLS; i++) {
+            int x = column - half + i * cell, y = row - half + i * cell;
+            across[i] = x < 0 ? 0 : x > LOOKUP_SIDE ? LOOKUP_SIDE : x;
+            down[i] = (y < 0 ? 0 : y > LOOKUP_SIDE ? LOOKUP_SIDE : y) * (LOOKUP_SIDE + 1);
+        }
         for (i = 0; i < LOOKUP_CELLS; i++) {
             for (j = 0; j < LOOKUP_CELLS; j++, number++) {
-                int top = row - half + i * cell, left = column - half + j * cell;
-                int bottom = top + cell, right = left + cell, r, c;
-                int64_t sum = 0, scaled, code;
-                if (top < 0) top = 0;
-                if (left < 0) left = 0;
-                if (bottom > LOOKUP_SIDE) bottom = LOOKUP_SIDE;
-                if (right > LOOKUP_SIDE) right = LOOKUP_SIDE;
-                for (r = top; r < bottom; r++)
-                    for (c = left; c < right; c++)
-                        sum += image[r * LOOKUP_SIDE + c];
-                scaled = 2 * levels * (sum - area * LOOKUP_LOW) + span;
-                code = scaled < 0 ? 0 : scaled / (2 * span);
-                if (code > levels) code = levels;
+                const int32_t *top = sums + down[i], *bottom = sums + down[i + 1];
+                int32_t sum = bottom[across[j + 1]] - bottom[across[j]]
+                    - top[across[j + 1]] + top[across[j]];
+                int code = 0, level;
+                for (level = 0; level < (1 << LOOKUP_PHI_BITS) - 1; level++)
+                    code += sum >= limits[level];
                 for (byte = 0; byte < LOOKUP_PHI_BITS; byte++)
-                    if (code >> (LOOKUP_PHI_BITS - 1 - byte) & 1)
-                        key[byte * LOOKUP_PHI_BYTES + number / 8]
-                            |= (unsigned char)(1 << number % 8);
+                    key[byte * LOOKUP_PHI_BYTES + number / 8] |= (unsigned char)
+                        ((code >> (LOOKUP_PHI_BITS - 1 - byte) & 1) << number % 8);
             }
         }
     }
@@ -152,6 +166,9 @@ static int lookup_nearest(const unsigned char *query, int part, lookup_near *kep
                 total = lookup_open(next, total,
                     lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
         }
+        while (LOOKUP_SLACK && total > 1
+                && next[total - 1].distance * 100 > next[0].distance * LOOKUP_SLACK)
+            total--;
         if (more) {
             for (i = 0; i < total; i++) ways[i] = next[i];
             count = total;
@@ -177,6 +194,13 @@ static int lookup_nearest(const unsigned char *query, int part, lookup_near *kep
 }
 #endif
 
+static int lookup_answer(int32_t row)
+{
+    const unsigned char *answer = lookup_values + (int64_t)row * LOOKUP_VALUE_BYTES
+        + LOOKUP_H_BYTES * LOOKUP_H_BITS + 2;
+    return answer[0] + (LOOKUP_ANSWER_BYTES > 1 ? answer[LOOKUP_ANSWER_BYTES - 1] << 8 : 0);
+}
+
 /* Return the class of one image, from 0. */
 static int lookup_predict(const uint8_t *image)
 {
@@ -184,19 +208,28 @@ static int lookup_predict(const uint8_t *image)
     const int place = LOOKUP_H_BYTES * LOOKUP_H_BITS;
     int64_t votes[LOOKUP_CLASSES] = {0};
     lookup_near kept[LOOKUP_K] = {{0, 0}};
-    int step, i, found = 0, best = 0;
+    int32_t sums[(LOOKUP_SIDE + 1) * (LOOKUP_SIDE + 1)];
+    int named[LOOKUP_K], step, i, found = 0, best = 0;
     key[place] = key[place + 1] = LOOKUP_SIDE / 2;
+    lookup_add_up(image, sums);
     for (step = 0; step < LOOKUP_STEPS; step++) {
         const int last = step == LOOKUP_STEPS - 1;
         const unsigned char *value;
-        lookup_glimpse(image, key[place], key[place + 1], key + place + 2);
+        lookup_glimpse(sums, key[place], key[place + 1], key + place + 2);
         found = lookup_nearest(key, LOOKUP_PER_STEP ? step : 0, kept,
-            last || LOOKUP_ALL_VOTE ? LOOKUP_K : 1);
-        for (i = 0; i < found && (last || LOOKUP_ALL_VOTE); i++) {
-            const unsigned char *answer = lookup_values
-                + (int64_t)kept[i].row * LOOKUP_VALUE_BYTES + place + 2;
-            votes[answer[0] + (LOOKUP_ANSWER_BYTES > 1 ? answer[LOOKUP_ANSWER_BYTES - 1] << 8 : 0)]
-                += (1 << 20) / (2 + i);
+            last || LOOKUP_VOTE ? LOOKUP_K : 1);
+        for (i = 0; i < found && (last || LOOKUP_VOTE); i++)
+            named[i] = lookup_answer(kept[i].row);
+        for (i = 0; i < found && (last || LOOKUP_VOTE); i++) {
+#if LOOKUP_VOTE == 2
+            /* The nearest row of each class, by how much nearer it is than the farthest row. */
+            int before = 0;
+            while (named[before] != named[i]) before++;
+            if (before == i)
+                votes[named[i]] += kept[found - 1].distance + 1 - kept[i].distance;
+#else
+            votes[named[i]] += (1 << 20) / (2 + i);
+#endif
         }
         value = lookup_values + (int64_t)kept[0].row * LOOKUP_VALUE_BYTES;
         for (i = 0; i < place + 2; i++)

@@ -60,8 +60,11 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             ``"network"``: with the class that the network named, as published.
         recipe: How a network is trained; None for the defaults of ``Recipe``.
         growth: How the tree is grown; None for the published branching of 4 and leaves of 4.
-        vote: ``"last"``: the rows of the last look vote, as published. ``"all"``: those of every
-            look do, which asks no more of the table.
+        vote: ``"last"``: the rows of the last look vote by rank, as published. ``"all"``: those of
+            every look do. ``"distance"``: at every look the nearest row of each class votes by how
+            much nearer it is than the farthest of the k; best with k = 20 and more.
+        slack: With a tree of several ways: a way farther than so many hundredths of the nearest is
+            given up, which saves comparisons; None gives up none.
         memory: None: ``fit`` starts a memory that lives in the estimator. A path or a ``Memory``
             as in ``MemoryClassifier``; one that holds runs answers without ``fit`` and without a
             network.
@@ -104,6 +107,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         recipe: Recipe | None = None,
         growth: Growth | None = None,
         vote: Vote = "last",
+        slack: int | None = None,
         memory: Memory | str | Path | None = None,
     ) -> None:
         self.model = model
@@ -119,6 +123,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         self.recipe = recipe
         self.growth = growth
         self.vote = vote
+        self.slack = slack
         self.memory = memory
 
     # -- teaching ------------------------------------------------------------------------------
@@ -343,13 +348,13 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         weights = check_weights(self.weights or recorded.weights or EQUAL)
         growth = self.growth or Growth(seed=self.seed)
         trees = (id(recorded.table), weights, growth)
-        wanted = (*trees, self.k, self.tree, self.vote)
+        wanted = (*trees, self.k, self.tree, self.vote, self.slack)
         held: tuple[tuple[Any, ...], LookupPredictor] | None = self.__dict__.get("_predictor")
         if held is None or held[0] != wanted:
             same = held is not None and held[0][:3] == trees and held[1].beam is not None
             made = LookupPredictor(
                 self.layout_, recorded.table, recorded.names, weights, self.k, self.tree, growth,
-                held[1].grown if held is not None and same else None,  self.vote,
+                held[1].grown if held is not None and same else None, self.vote, self.slack,
             )  # fmt: skip
             self._predictor = held = (wanted, made)
         return held[1]

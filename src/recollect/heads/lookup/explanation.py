@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from recollect.errors import MissingExtra
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
-from recollect.heads.lookup.readout import add_votes, rank_weights
 from recollect.heads.lookup.replay import Trail
 from recollect.types import Evidence, Label
 
@@ -135,21 +134,24 @@ def explain_trail(
     for part in evidence:
         shares[part.value] = shares.get(part.value, 0.0) + part.contribution
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
-    rows = predictor.voters(trail)[query : query + 1]
-    votes = add_votes(rows, table.answers, len(names))
+    votes = predictor.votes(_one(trail, query))
     answer = names[int(votes.argmax())]
     if instead is not None:
         return LookupExplanation(instead, 1.0, ordered, evidence, steps, fell_back=True)
     return LookupExplanation(answer, shares[answer], ordered, evidence, steps)
 
 
+def _one(trail: Trail, query: int) -> Trail:
+    only = slice(query, query + 1)
+    return Trail(trail.near[only], trail.apart[only], trail.comparisons[only], trail.answers[only])
+
+
 def _evidence(predictor: LookupPredictor, trail: Trail, query: int) -> tuple[Evidence, ...]:
     table, unit = predictor.table, predictor.costs.unit
-    rows = np.atleast_2d(predictor.voters(trail)[query])
-    apart = trail.apart[query, -len(rows) :]
-    step, rank = np.nonzero(rows >= 0)
-    weights = rank_weights(rows.shape[1])[rank]
-    parts = weights / weights.sum()
+    votes = predictor.row_votes(_one(trail, query))[0]
+    voted = np.nonzero(votes)
+    parts = votes[voted] / votes.sum()
+    found = zip(trail.near[query][voted], trail.apart[query][voted], parts, strict=True)
     return tuple(
         Evidence(
             id=int(table.witnesses(row)[0]),
@@ -158,5 +160,5 @@ def _evidence(predictor: LookupPredictor, trail: Trail, query: int) -> tuple[Evi
             weight=float(table.counts[row]),
             contribution=float(part),
         )
-        for row, distance, part in zip(rows[step, rank], apart[step, rank], parts, strict=True)
+        for row, distance, part in found
     )

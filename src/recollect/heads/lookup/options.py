@@ -29,7 +29,7 @@ def check_options(head: LookupClassifier) -> None:
     """
     if head.weights is not None:
         check_weights(head.weights)
-    check_reading(head.k, head.tree, head.vote)
+    check_reading(head.k, head.tree, head.vote, head.slack)
     if not isinstance(head.answers, str) or head.answers not in {"labels", "network"}:
         raise _refused("answers", "'labels' or 'network'", head.answers)
     if not isinstance(head.per_step, bool | np.bool_):

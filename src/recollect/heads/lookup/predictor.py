@@ -20,7 +20,7 @@ from recollect.heads.lookup.images import check_images
 from recollect.heads.lookup.judging import check_arrays, check_classes, check_table, check_tree
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.packed import check_bits, pack, read_file, unpack, write_file
-from recollect.heads.lookup.readout import Vote, add_votes, check_reading
+from recollect.heads.lookup.readout import Vote, add_votes, check_reading, votes_of_rows
 from recollect.heads.lookup.replay import Trail, replay
 from recollect.heads.lookup.search import FlatSearch, Search
 from recollect.heads.lookup.table import Table
@@ -42,8 +42,8 @@ class LookupPredictor:
         weights: Weights of glimpse, state and location in the distance.
         k: Rows of a step that vote.
         beam: Ways down the tree that are kept; None compares with every row.
-        vote: ``"last"``: the rows of the last step vote, as published. ``"all"``: those of every
-            step do.
+        vote: How rows vote; see :func:`recollect.heads.lookup.readout.votes_of_rows`.
+        slack: Ways farther than so many hundredths of the nearest are given up; None gives up none.
         growth: How the tree is grown.
         trees: Trees that were grown before, one per part; grown when first needed otherwise.
     """
@@ -57,10 +57,11 @@ class LookupPredictor:
     growth: Growth = field(default_factory=Growth)
     trees: list[Tree] | None = None
     vote: Vote = "last"
+    slack: int | None = None
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
-        check_reading(self.k, self.beam, self.vote)
+        check_reading(self.k, self.beam, self.vote, self.slack)
         check_table(self.table, self.layout, len(self.classes))
 
     @cached_property
@@ -79,7 +80,9 @@ class LookupPredictor:
         if self.beam is None:
             return FlatSearch(self.table, self.costs)
         table = self.table
-        return TreeSearch(table.keys, table.parts, self.grown, self.costs, beam=self.beam)
+        return TreeSearch(
+            table.keys, table.parts, self.grown, self.costs, beam=self.beam, slack=self.slack
+        )
 
     @cached_property
     def _compiled(self) -> Replayer | None:
@@ -119,13 +122,14 @@ class LookupPredictor:
             steps=self.layout.glimpses, sense=sense, k=k,
         )  # fmt: skip
 
-    def voters(self, trail: Trail) -> Codes:
-        """Return the rows that vote: int64 ``(n, k)``, or ``(n, steps, k)`` where all steps do."""
-        return trail.near[:, -1] if self.vote == "last" else trail.near
+    def row_votes(self, trail: Trail) -> Codes:
+        """Return what each row that was found adds to its class: int64 ``(n, steps, k)``."""
+        return votes_of_rows(trail.near, trail.apart, self.table.answers, self.vote)
 
     def votes(self, trail: Trail) -> Codes:
         """Return the votes by class, int64 ``(n, classes)``."""
-        return add_votes(self.voters(trail), self.table.answers, len(self.classes))
+        votes = self.row_votes(trail)
+        return add_votes(trail.near, votes, self.table.answers, len(self.classes))
 
     def predict(self, images: Any) -> NDArray[Any]:
         """Return the label of each image: object array of str, or int64."""
@@ -160,7 +164,7 @@ class LookupPredictor:
         about = {
             "layout": self.layout.as_dict(), "classes": list(self.classes),
             "weights": list(self.weights), "k": self.k, "beam": self.beam,
-            "vote": self.vote,
+            "vote": self.vote, "slack": self.slack,
         }  # fmt: skip
         write_file(path, about, arrays)
         return Path(path).stat().st_size
@@ -210,7 +214,7 @@ class LookupPredictor:
         a, b, c = about["weights"]
         return cls(
             layout, table, check_classes(about["classes"]), (a, b, c), about["k"], beam,
-            trees=trees, vote=about.get("vote", "last"),
+            trees=trees, vote=about.get("vote", "last"), slack=about.get("slack"),
         )  # fmt: skip
 
     @property

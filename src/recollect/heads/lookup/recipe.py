@@ -52,7 +52,7 @@ class Recipe:
     state: int = 64
     bright: float = 0.63
     rounded: bool = True
-    epochs: int = 10
+    epochs: int = 30
     batch: int = 512
     rate: float = 3e-3
     early: float = 0.3

@@ -30,7 +30,7 @@ def predict(arrays: dict[str, NDArray[Any]], images: NDArray[Any]) -> list[Any]:
 
 
 def _one(arrays: dict[str, NDArray[Any]], image: NDArray[Any]) -> int:
-    side, cells, steps, width, bits, k, all_vote = (int(size) for size in arrays["sizes"])
+    side, cells, steps, width, bits, k, vote = (int(size) for size in arrays["sizes"])
     sums = np.zeros((side + 1, side + 1))
     sums[1:, 1:] = np.asarray(image, np.float64).cumsum(0).cumsum(1)
     state = np.zeros(width + 2, np.uint8)
@@ -42,10 +42,15 @@ def _one(arrays: dict[str, NDArray[Any]], image: NDArray[Any]) -> int:
         part = step if len(parts) > 2 else 0
         rows = slice(parts[part], parts[part + 1])
         distance = np.abs(arrays["keys"][rows].astype(np.int32) - query) @ costs
-        near = parts[part] + np.argsort(distance, kind="stable")[:k]
+        order = np.argsort(distance, kind="stable")[:k]
+        near = parts[part] + order
         state = arrays["states"][near[0]]
-        if all_vote or step == steps - 1:
-            np.add.at(votes, arrays["answers"][near], (1 << 20) // (2 + np.arange(len(near))))
+        named = arrays["answers"][near]
+        if vote == 2:  # the nearest row of each class, by how much nearer it is than the farthest
+            chosen, first = np.unique(named, return_index=True)
+            votes[chosen] += distance[order].max() + 1 - distance[order][first]
+        elif vote or step == steps - 1:
+            np.add.at(votes, named, (1 << 20) // (2 + np.arange(len(near))))
     return int(votes.argmax())
 
 

@@ -59,12 +59,13 @@ class TreeSearch:
         trees: One tree per part.
         costs: What differences cost.
         beam: Ways down that are kept at every level.
+        slack: Ways farther than so many hundredths of the nearest way are given up; None keeps all.
         compiled: Whether the compiled search may be used; NumPy finds the same rows.
     """
 
     def __init__(
         self, keys: NDArray[Any], parts: Codes, trees: list[Tree], costs: Costs, *, beam: int = 1,
-        compiled: bool = True,
+        slack: int | None = None, compiled: bool = True,
     ) -> None:  # fmt: skip
         if beam < 1:
             raise InvalidParameter("beam is out of range", expected="beam >= 1", got=beam)
@@ -72,7 +73,7 @@ class TreeSearch:
         check_costs(costs, self.width)
         # More ways than centers are all of them.
         self.beam = min(beam, max(len(tree.centers) for tree in trees))
-        self.trees = trees
+        self.trees, self.slack = trees, slack or 0
         self.costs, self.coder = costs, coder_of(costs, keys)
         self._parts = parts
         self._keys = [
@@ -93,7 +94,8 @@ class TreeSearch:
         links = {name: getattr(tree, name) for name in LINKS}
         return point(
             Part, words=len(self.coder), rows=len(tree.leaf_rows), prices=self.coder.prices,
-            keys=self._keys[part], centers=self._centers[part], beam=self.beam, **links,
+            keys=self._keys[part], centers=self._centers[part], beam=self.beam,
+            slack=self.slack, **links,
         )  # fmt: skip
 
     def nearest(self, queries: NDArray[Any], step: int, k: int = 1) -> Found:
@@ -149,6 +151,9 @@ class TreeSearch:
                     following.extend(self._below(query, part, node))
                     compared += int(tree.node_start[node + 1] - tree.node_start[node])
             ways = sorted(following, key=lambda way: way[0])[: self.beam]
+            if self.slack:
+                limit = self.slack * ways[0][0]
+                ways = [ways[0], *(way for way in ways[1:] if 100 * way[0] <= limit)]
 
     def _below(self, query: NDArray[Any], part: int, node: int) -> list[tuple[int, int]]:
         """Return distance and number of each center of a node."""

@@ -31,6 +31,7 @@ typedef struct {
     const int64_t *leaf_start;         /* [centers + 1] */
     const int64_t *leaf_rows;          /* [rows], or NULL: compare with every row */
     int64_t beam;                      /* ways down that are kept at every level */
+    int64_t slack;                     /* > 0: hundredths of the nearest; farther ways are left */
 } Part;
 
 typedef struct {
@@ -119,6 +120,8 @@ INLINE int64_t by_beam(const Part *part, const uint64_t *query, Way *kept, int64
             }
             *compared += part->node_start[node + 1] - part->node_start[node];
         }
+        while (part->slack && total > 1
+                && next[total - 1].distance * 100 > next[0].distance * part->slack) total--;
         if (more) {
             memcpy(ways, next, (size_t)total * sizeof *ways);
             held = total;
