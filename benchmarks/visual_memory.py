@@ -24,7 +24,9 @@ from recollect.memory.leave_one_out import LeaveOneOut
 
 CLASSES = 100
 CHANGED = 100
-BATCHES = (1, 32, 1000)
+BATCHES = (1, 32, 200)
+AT_LEAST = 64
+"""Queries asked in a round: small batches are asked oftener, as each takes so little."""
 
 
 def seconds(call: Callable[[], object]) -> float:
@@ -58,7 +60,7 @@ def asking(rows: int, dim: int, rounds: int) -> dict[str, object]:
     for batch in BATCHES:
         some = queries[:batch]
         ask, judge = partial(plain.predict, some), partial(judged.predict, some, abstain=0.05)
-        pairs = [(seconds(ask), seconds(judge)) for _ in range(rounds)]
+        pairs = [(seconds(ask), seconds(judge)) for _ in range(rounds * max(1, AT_LEAST // batch))]
         lines.append(
             {
                 "batch": batch,
@@ -67,7 +69,10 @@ def asking(rows: int, dim: int, rounds: int) -> dict[str, object]:
                 "ratio": statistics.median(pair[1] / pair[0] for pair in pairs),
             }
         )
-    return {"rows": rows, "dim": dim, "seconds_for_the_rows": first, "lines": lines}
+    load = os.getloadavg()[0]
+    return {
+        "rows": rows, "dim": dim, "load": load, "seconds_for_the_rows": first, "lines": lines,
+    }  # fmt: skip
 
 
 def following(rows: int, dim: int, rounds: int, *, table: bool) -> dict[str, object]:
@@ -78,6 +83,7 @@ def following(rows: int, dim: int, rounds: int, *, table: bool) -> dict[str, obj
     memory.add(keys, labels)
     sums = ClassStatistics(memory)
     facts: dict[str, object] = {"rows": rows, "dim": dim, "changed": CHANGED}
+    facts["load"] = os.getloadavg()[0]
     facts["means_anew_s"] = seconds(lambda: sums.discriminant(0.3))
     others = LeaveOneOut(memory)
     if table:
@@ -114,7 +120,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["asking", "table", "means"])
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    facts: dict[str, object] = {"cores": os.cpu_count(), "load": os.getloadavg()}
+    facts: dict[str, object] = {"cores": os.cpu_count()}
     if options.only in {None, "asking"}:
         facts["asking"] = asking(options.rows, options.dim, options.rounds)
     if options.only in {None, "table"}:
@@ -123,7 +129,9 @@ def main() -> None:
         facts["means"] = following(options.changing, options.wide, options.rounds, table=False)
     print(json.dumps(facts, indent=2))
     if options.json:
-        options.json.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        told = options.json.read_text("utf-8") if options.json.is_file() else "{}"
+        whole = json.dumps({**json.loads(told), **facts}, indent=2)  # parts of earlier runs stay
+        options.json.write_text(whole + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

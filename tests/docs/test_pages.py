@@ -12,10 +12,13 @@ import recollect
 from recollect import errors
 from recollect.evaluation.reproduce.dense_memory_page import page as dense_page
 from recollect.evaluation.reproduce.residual_memory_page import page as residual_page
+from recollect.evaluation.reproduce.visual_memory_capabilities import read_parts
+from recollect.evaluation.reproduce.visual_memory_choice_page import page as choice_page
 from recollect.evaluation.reproduce.visual_memory_lifelong_page import page as lifelong_page
 from recollect.evaluation.reproduce.visual_memory_page import page as visual_page
 from recollect.evaluation.reproduce.visual_memory_scaling_page import page as scaling_page
 
+REPRODUCTIONS = doc_pages.DOCS / "reproduction"
 WITH_CODE = [page for page in doc_pages.PAGES if doc_pages.blocks(page, "python")]
 
 
@@ -50,7 +53,8 @@ def test_every_link_to_a_file_leads_somewhere(page):
 @pytest.mark.parametrize(
     ("name", "page_of"),
     [
-        ("visual-memory", visual_page),
+        ("visual-memory", lambda report: visual_page(report, read_parts(REPRODUCTIONS))),
+        ("visual-memory-choice", choice_page),
         ("dense-memory", dense_page),
         ("residual-memory", residual_page),
         ("visual-memory-lifelong", lifelong_page),
@@ -59,10 +63,9 @@ def test_every_link_to_a_file_leads_somewhere(page):
 )
 def test_the_page_of_a_reproduction_is_what_its_figures_say(name, page_of):
     """The page is written from the run's JSON file, never by hand."""
-    folder = doc_pages.DOCS / "reproduction"
-    report = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    report = json.loads((REPRODUCTIONS / f"{name}.json").read_text(encoding="utf-8"))
 
-    assert (folder / f"{name}.md").read_text(encoding="utf-8") == page_of(report)
+    assert (REPRODUCTIONS / f"{name}.md").read_text(encoding="utf-8") == page_of(report)
 
 
 def test_the_reference_lists_exactly_the_public_names():

@@ -70,6 +70,14 @@ def test_flipped_labels_are_found(report):
         assert line["ours"]["recall"] > 0.7
 
 
+def test_the_probe_is_tuned_and_converges(report):
+    """A weak probe would make what stands beside it look good."""
+    probe = report["sets"]["cifar10"]["linear_probe"]
+
+    assert probe["converged"]
+    assert probe["held_out"][f"{probe['C']:g}"] == max(probe["held_out"].values())
+
+
 def test_withheld_classes_score_higher(report):
     """By every score."""
     for told in report["sets"]["cifar10"]["novelty"]["scores"].values():
@@ -84,6 +92,23 @@ def test_the_page_shows_every_section(report):
         assert heading in text
     assert "CIFAR-10" in text
     assert "{" not in text
+
+
+def test_the_picture_has_the_mean_gain_of_all_draws():
+    """Two draws at one k, chosen none once and soft once: 0 and 30 points."""
+    draws = [
+        {"k": 10, "None": 0.5, "soft": 0.7, "rate": 0.4, "gain": 0.0},
+        {"k": 10, "None": 0.6, "soft": 0.9, "rate": 0.4, "gain": 30.0},
+    ]
+
+    panels = visual_memory_choice.gains(
+        {"cifar10": {"reliability": {"lines": draws}}, "banking77": {}}
+    )
+
+    assert {name: curve[1] for name, curve in panels["CIFAR-10"].items()} == {
+        "soft": [pytest.approx(25)], "rate": [pytest.approx(-15)], "chosen": [pytest.approx(15)]
+    }  # fmt: skip
+    assert list(panels) == ["CIFAR-10"]
 
 
 def test_a_page_of_nothing_yet_can_be_written(report):

@@ -9,7 +9,8 @@ import pytest
 
 from recollect.evaluation.baselines import choose_tip, class_means, tda, tip_adapter
 from recollect.evaluation.named_images import NamedSet, load_named
-from recollect.evaluation.reproduce.dual_memory import Notebook, measure
+from recollect.evaluation.notebook import Notebook
+from recollect.evaluation.reproduce.dual_memory import measure
 from recollect.evaluation.reproduce.dual_memory_cells import Cell
 from recollect.evaluation.reproduce.dual_memory_page import page
 from recollect.evaluation.reproduce.dual_memory_plots import pictures
@@ -74,25 +75,6 @@ def test_a_blocked_stream_shows_one_class_after_another(named):
     _, truth = Cell(named, 0, 0, "blocked").stream()
 
     assert truth.tolist() == sorted(truth.tolist())
-
-
-def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
-    """Hours of measurements are not done twice."""
-    path = tmp_path / "cells.jsonl"
-    Notebook(path, None, 1).note("a", lambda: {"accuracy": 0.5})
-
-    again = Notebook(path, None, 1).note("a", lambda: pytest.fail("measured again"))
-
-    assert again == {"accuracy": 0.5}
-
-
-def test_nothing_is_begun_when_time_is_up():
-    """Results that are there are still given."""
-    book = Notebook(None, None, 1, {"a": {"result": 1}}, until=0.0)
-
-    assert book.note("a", dict) == 1
-    with pytest.raises(TimeoutError):
-        book.note("b", dict)
 
 
 # -- the methods it is compared with -----------------------------------------------------------

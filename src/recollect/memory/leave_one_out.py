@@ -12,18 +12,18 @@ A row has itself left out by its id; duplicates of it stay in.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.index import scoring
-from recollect.index.coarse import Coarse
 from recollect.memory.changes import keys_are_as_they_were
 from recollect.memory.followed import Followed
 from recollect.memory.kept_table import Table, keep, kept
 from recollect.memory.memory import Memory
-from recollect.types import Doubles, Floats, Ids, Neighbors
+from recollect.memory.newcomers import Newcomers, inserted
+from recollect.types import Floats, Ids, Neighbors
 
 Progress = Callable[[int, int], object]
 
@@ -143,39 +143,43 @@ class LeaveOneOut:
         if last.version == version:
             return last
         alive = self.memory.ids
-        draft = _Draft(self.memory, last)
         come = np.setdiff1d(alive, last.known, assume_unique=True)
-        asked = asked_about(alive, self._pairs)
         # Where most pairs are new a search is quicker; where keys changed all are.
-        if len(come) > len(last.known) or not keys_are_as_they_were(self.memory, last.version):
-            draft.keep(np.zeros(len(last.ids), bool))
-        else:
-            draft.keep(np.isin(last.ids, asked, assume_unique=True))
+        new = len(come) > len(last.known) or not keys_are_as_they_were(self.memory, last.version)
+        start = Table.empty(last.near.shape[1]) if new else last
+        draft = _Draft(self.memory, start, asked_about(alive, self._pairs))
+        if not new:
             draft.strike(np.setdiff1d(last.known, alive, assume_unique=True))
             draft.insert(come, len(np.intersect1d(last.known, alive, assume_unique=True)))
-        draft.refill(asked, min(self.deepest, len(alive) - 1), len(alive), progress)
+        draft.fill(min(self.deepest, len(alive) - 1), len(alive), progress)
         return draft.table(version, alive)
 
 
 class _Draft:
-    """A table in the making; what it began with is not touched."""
+    """A table in the making; what it began with is not touched.
 
-    def __init__(self, memory: Memory, last: Table) -> None:
-        self.memory, self._ids, self._certain = memory, last.ids, last.certain
-        self._near, self._similarity = last.near, last.similarity
+    Args:
+        memory: The rows.
+        last: The table it begins with.
+        asked: int64, sorted. The rows it will be about; those not in ``last`` begin with nothing.
+    """
+
+    def __init__(self, memory: Memory, last: Table, asked: Ids) -> None:
+        self.memory, self._ids = memory, asked
+        which = np.flatnonzero(np.isin(last.ids, asked, assume_unique=True))
+        place = np.searchsorted(asked, last.ids[which])
+        laid_out = partial(_laid_out, which=which, place=place, rows=len(asked))
+        self._near = laid_out(last.near, empty=-1)
+        self._similarity = laid_out(last.similarity, empty=-np.inf)
+        self._certain = laid_out(last.certain, empty=-1)
 
     def table(self, version: int, known: Ids) -> Table:
         """The table as it is now."""
         return Table(version, self._ids, known, self._near, self._similarity, self._certain)
 
-    def keep(self, which: NDArray[np.bool_]) -> None:
-        """Go on with some of the rows, in arrays of its own."""
-        self._ids, self._certain = self._ids[which], self._certain[which]
-        self._near, self._similarity = self._near[which], self._similarity[which]
-
     def strike(self, gone: Ids) -> None:
         """Take rows out of all lists; what stands behind them moves up."""
-        if not len(gone) or not len(self._ids):
+        if not len(gone):
             return
         out = np.isin(self._near, gone)
         rows = np.flatnonzero(out.any(axis=1))
@@ -195,124 +199,66 @@ class _Draft:
             come: The new rows.
             there: How many rows stayed.
         """
-        if not len(come) or not len(self._ids):
+        begun = np.flatnonzero(self._certain >= 0)
+        if not len(come) or not len(begun):
             return
-        keys = self.memory.keys(come)
-        newcomers = _Newcomers(self.memory, keys)
         # A list that names all others takes any row; another only what beats its last.
-        others = there - 1
-        last = np.maximum(self._certain - 1, 0)
-        floor = np.take_along_axis(self._similarity, last[:, None], axis=1)[:, 0]
-        final = np.take_along_axis(self._near, last[:, None], axis=1)[:, 0]
-        floor[(self._certain >= others) & (self._certain < self._near.shape[1])] = -np.inf
-        for start in range(0, len(self._ids), BLOCK):
-            part = slice(start, start + BLOCK)
-            queries = self.memory.keys(self._ids[part])
-            row, new, similarity = newcomers.reaching(queries, floor[part])
+        certain = self._certain[begun]
+        last = np.maximum(certain - 1, 0)
+        floor, final = self._similarity[begun, last], self._near[begun, last]
+        floor[(certain >= there - 1) & (certain < self._near.shape[1])] = -np.inf
+        parts = [slice(start, start + BLOCK) for start in range(0, len(begun), BLOCK)]
+        blocks = ((self.memory.keys(self._ids[begun[part]]), floor[part]) for part in parts)
+        reaching = Newcomers(self.memory, come).reaching(blocks)
+        for part, (row, new, similarity) in zip(parts, reaching, strict=True):
+            ids = come[new]
             # One that ties with the last and has a larger id may stand behind a row unknown here.
-            sure = (similarity > floor[part][row]) | (come[new] < final[part][row])
-            self._merge(row[sure] + start, come[new[sure]], similarity[sure])
+            sure = (similarity > floor[part][row]) | (ids < final[part][row])
+            self._merge(begun[part][row[sure]], ids[sure], similarity[sure])
 
     def _merge(self, row: Ids, new: Ids, similarity: Floats) -> None:
-        if not len(row):
-            return
-        order = np.argsort(row, kind="stable")
-        row, new, similarity = row[order], new[order], similarity[order]
-        rows, first, count = np.unique(row, return_index=True, return_counts=True)
-        place = np.arange(len(row)) - np.repeat(first, count)
-        width = self._near.shape[1]
-        near = np.full((len(rows), width + int(count.max())), -1)
-        close = np.full(near.shape, -np.inf, np.float32)
-        near[:, :width], close[:, :width] = self._near[rows], self._similarity[rows]
-        line = np.repeat(np.arange(len(rows)), count)
-        near[line, width + place], close[line, width + place] = new, similarity
-        order = np.lexsort((near, -close), axis=1)[:, :width]
-        self._near[rows] = np.take_along_axis(near, order, axis=1)
-        self._similarity[rows] = np.take_along_axis(close, order, axis=1)
-        self._certain[rows] = np.minimum(self._certain[rows] + count, width)
+        rows, line, count = np.unique(row, return_inverse=True, return_counts=True)
+        self._near[rows], self._similarity[rows] = inserted(
+            self._near[rows], self._similarity[rows], (line, new, similarity)
+        )
+        self._certain[rows] = np.minimum(self._certain[rows] + count, self._near.shape[1])
 
-    def refill(self, asked: Ids, enough: int, rows: int, progress: Progress | None) -> None:
+    def fill(self, enough: int, rows: int, progress: Progress | None) -> None:
         """Search for the rows that are new and for those whose lists have become too short.
 
         Args:
-            asked: The rows that are asked about.
-            enough: How many neighbors each of them needs.
+            enough: How many neighbors each row needs.
             rows: How many rows there are.
             progress: Called with rows that were searched.
         """
-        kept = np.searchsorted(asked, self._ids)
-        certain = np.full(len(asked), -1)
-        certain[kept] = self._certain
-        near = np.full((len(asked), self._near.shape[1]), -1)
-        similarity = np.full(near.shape, -np.inf, np.float32)
-        near[kept], similarity[kept] = self._near, self._similarity
-        lacking = np.flatnonzero(certain < enough)
-        width = max(1, min(near.shape[1], rows - 1))
+        lacking = np.flatnonzero(self._certain < enough)
+        width = max(1, min(self._near.shape[1], rows - 1))
         for start in range(0, len(lacking), BLOCK):
             places = lacking[start : start + BLOCK]
-            ids = asked[places]
+            ids = self._ids[places]
             found = self.memory.search(self.memory.keys(ids), width, exclude=ids, values=False)
-            near[places], similarity[places] = -1, -np.inf
-            near[places, :width], similarity[places, :width] = found.ids, found.similarity
-            certain[places] = found.found.sum(axis=1)
+            self._near[places], self._similarity[places] = -1, -np.inf
+            self._near[places, :width], self._similarity[places, :width] = (
+                found.ids,
+                found.similarity,
+            )
+            self._certain[places] = found.found.sum(axis=1)
             if progress is not None:
                 progress(min(start + BLOCK, len(lacking)), len(lacking))
-        self._ids, self._near, self._similarity, self._certain = asked, near, similarity, certain
 
 
-class _Newcomers:
-    """New rows, and which of them come near enough to rows that were there."""
-
-    def __init__(self, memory: Memory, keys: NDArray[Any]) -> None:
-        self._metric, self._weights = memory.metric, memory.metric_weights
-        self._coarse = Coarse(memory.metric, memory.dim, self._weights)
-        self._keys = np.ascontiguousarray(keys, np.float32)
-        self._sizes = self._coarse.measure(self._keys)
-        self._terms = self._coarse.terms(self._sizes)
-
-    def reaching(self, keys: NDArray[Any], floor: Floats) -> tuple[Ids, Ids, Floats]:
-        """Pairs of a row and a newcomer whose similarity is at least the row's floor.
-
-        The first pass only names pairs that may reach it; each of them is then computed in the
-        one way that decides.
-
-        Args:
-            keys: ``(rows, dim)``.
-            floor: float32 ``(rows,)``.
-
-        Returns:
-            Places of the row and of the newcomer, int64, and similarity, float32, all ``(pairs,)``.
-        """
-        queries = np.ascontiguousarray(keys, np.float32)
-        sizes = self._coarse.measure(queries)
-        scores = np.empty((len(queries), len(self._keys)), np.float32).T
-        if self._metric != "manhattan":
-            scores = np.empty((len(self._keys), len(queries)), np.float32)
-        with np.errstate(all="ignore"):  # what the bound does not cover is let through below
-            prepared = self._coarse.prepare(queries, sizes)
-            self._coarse.score(self._keys, self._terms, prepared, scores)
-            error = self._coarse.bound(self._sizes[:, None], sizes)
-            may = scores + error >= self._coarse.goal(floor.astype(np.float64), sizes)
-        may |= ~self._coarse.regular_rows(self._sizes)[:, None]
-        may |= ~self._coarse.regular_queries(sizes)
-        new, row = np.nonzero(may)
-        similarity = np.empty(len(row), np.float32)
-        step = max(1, scoring.CHUNK // queries.shape[1])
-        for start in range(0, len(row), step):
-            part = slice(start, start + step)
-            similarity[part] = self._exact(queries, sizes, row[part], new[part])
-        reach = similarity >= floor[row]
-        return row[reach], new[reach], similarity[reach]
-
-    def _exact(self, queries: Floats, sizes: Doubles, row: Ids, new: Ids) -> Floats:
-        return scoring.similarity(
-            self._metric,
-            queries[row],
-            self._keys[new],
-            query_sizes=sizes[row],
-            row_sizes=self._sizes[new],
-            weights=self._weights,
-        )
+def _laid_out(
+    column: NDArray[Any], *, which: Ids, place: Ids, rows: int, empty: float
+) -> NDArray[Any]:
+    """Copy some rows of a column to their places in one of more rows, the others empty."""
+    fresh = np.empty((rows, *column.shape[1:]), column.dtype)
+    count = len(which)
+    if count == len(column) and (not count or place[-1] == count - 1):  # all, and at the front
+        fresh[:count], fresh[count:] = column, empty
+        return fresh
+    fresh[:] = empty
+    fresh[place] = column[which]
+    return fresh
 
 
 def asked_about(ids: Ids, pairs: int = PAIRS) -> Ids:

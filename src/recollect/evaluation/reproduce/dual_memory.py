@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import cache_file
 from recollect.evaluation.named_images import NamedSet, load_named
+from recollect.evaluation.notebook import Notebook
 from recollect.evaluation.reproduce import dual_memory_cells as cells
 from recollect.evaluation.reproduce.dual_memory_cells import Cell
 from recollect.evaluation.reproduce.dual_memory_page import page
@@ -56,44 +57,6 @@ LEARNED = {
     "offsets for output and text": replace(cells.LEARNING, position="output"),
     "tied offsets": replace(cells.LEARNING, tied=True),
 }
-
-
-@dataclass
-class Notebook:
-    """Results that are kept as they come, so that an interrupted run goes on where it was.
-
-    Args:
-        path: A file of JSON lines; None keeps nothing on the disk.
-        progress: Called as ``progress(done, total)``.
-        total: How many results there will be.
-    """
-
-    path: Path | None
-    progress: Callable[[int, int], object] | None
-    total: int
-    done: dict[str, Any] = field(default_factory=dict)
-    until: float = float("inf")
-
-    def __post_init__(self) -> None:
-        if self.path is not None and self.path.exists():
-            for line in self.path.read_text(encoding="utf-8").splitlines():
-                key, result = json.loads(line)
-                self.done[key] = result
-
-    def note(self, key: str, measure: Callable[[], Any]) -> Any:
-        """Return the result of this name, measured now unless it was before."""
-        if key not in self.done:
-            if time.monotonic() > self.until:
-                raise TimeoutError
-            begun = time.perf_counter()
-            result = measure()
-            self.done[key] = {"result": result, "seconds": round(time.perf_counter() - begun, 2)}
-            if self.path is not None:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps([key, self.done[key]]) + "\n")
-        if self.progress is not None:
-            self.progress(min(len(self.done), self.total), self.total)
-        return self.done[key]["result"]
 
 
 def run(

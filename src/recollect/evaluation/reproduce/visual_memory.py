@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from recollect.errors import InvalidParameter
 from recollect.evaluation import metrics
 from recollect.evaluation.datasets import Labelled, cache_file, encoded, mobilenet, read_images
+from recollect.evaluation.reproduce.visual_memory_capabilities import read_parts
 from recollect.evaluation.reproduce.visual_memory_page import page
 from recollect.readout.voting import RULES
 from recollect.types import Doubles, Floats
@@ -350,7 +351,7 @@ def _write(out: Path, report: dict[str, Any]) -> None:
     out.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
-    (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+    (out / f"{STEM}.md").write_text(page(report, read_parts(out)), encoding="utf-8")
     queries = report["protocol"]["queries"]
     # One band is enough: the errors of the curves are equal, and four bands hide the curves.
     errors = {

@@ -33,7 +33,7 @@ from recollect.evaluation.reproduce.choice_sections import (
     tuning,
 )
 from recollect.evaluation.reproduce.visual_memory import Split
-from recollect.evaluation.reproduce.visual_memory_choice_page import page
+from recollect.evaluation.reproduce.visual_memory_choice_page import NAMES, page
 from recollect.heads.visual_memory import MemoryClassifier
 
 IMAGES = ("caltech101", "cifar10", "tiny_imagenet100_32")
@@ -165,6 +165,46 @@ def _write(out: Path, report: dict[str, Any]) -> None:
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+    panels = gains(report["sets"])
+    if panels:
+        _picture(panels).savefig(out / f"{STEM}-reliability.png", dpi=90)
+
+
+def _picture(panels: dict[str, dict[str, Any]]) -> Any:
+    from recollect.evaluation.plots import plot_curves
+
+    figure = plot_curves(
+        panels, x="neighbors k", y="gain over none (points)",
+        title="A fifth of the labels wrong: what each reliability gains",
+    )  # fmt: skip
+    every = [gain for curves in panels.values() for _, gains in curves.values() for gain in gains]
+    for axes in figure.axes:  # one scale: a tenth of a point may not look like a gain
+        axes.set_ylim(min(0.0, *every) - 0.3, max(0.0, *every) + 0.3)
+    return figure
+
+
+def gains(sets: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """For each set what each reliability, and the one chosen, gains at each k; mean of all draws.
+
+    Returns:
+        Set -> reliability -> ``(ks, points)``; sets whose section was not measured are left out.
+    """
+    panels: dict[str, dict[str, Any]] = {}
+    for name in (name for name in NAMES if "reliability" in sets.get(name, {})):
+        lines = sets[name]["reliability"]["lines"]
+        ks = sorted({line["k"] for line in lines})
+        panels[NAMES[name]] = {
+            curve: (ks, [_mean_gain(lines, k, curve) for k in ks])
+            for curve in ("soft", "rate", "chosen")
+        }
+    return panels
+
+
+def _mean_gain(lines: Sequence[dict[str, Any]], k: int, reliability: str) -> float:
+    drawn = [line for line in lines if line["k"] == k]
+    if reliability == "chosen":
+        return float(sum(line["gain"] for line in drawn)) / len(drawn)
+    return 100 * float(sum(line[reliability] - line["None"] for line in drawn)) / len(drawn)
 
 
 def _check(sets: Sequence[str], sections: Sequence[str], rows: int, queries: int | None) -> None:

@@ -51,6 +51,8 @@ a draw.
 
 Mean gain of what was chosen: {mean_gains}.
 
+{picture}
+
 ## Suspected labels
 
 The same flipped labels, looked for by `curate` (a row is suspected if among its nearest others, 50
@@ -90,6 +92,9 @@ fifth of the rows held out.
 """
 
 
+_PICTURE = "![Gain of each reliability by k](visual-memory-choice-reliability.png)"
+
+
 def page(report: Mapping[str, Any]) -> str:
     """Write the report of ``run`` as Markdown; what was not measured is left blank."""
     sets = {name: report["sets"][name] for name in NAMES if name in report["sets"]}
@@ -99,6 +104,7 @@ def page(report: Mapping[str, Any]) -> str:
         "tuning": _tuning(_having(sets, "tuning")),
         "reliability": _reliability(_having(sets, "reliability")),
         "mean_gains": _mean_gains(_having(sets, "reliability")),
+        "picture": _PICTURE if _having(sets, "reliability") else "",
         "label_noise": _label_noise(_having(sets, "label_noise")),
         "repaired": _repaired(_having(sets, "label_noise")),
         "novelty": _novelty(_having(sets, "novelty")),

@@ -27,6 +27,7 @@ from recollect.evaluation.datasets import (
     read_images,
     read_texts,
 )
+from recollect.evaluation.notebook import Notebook
 from recollect.evaluation.reproduce.visual_memory_lifelong_page import page
 from recollect.types import Floats
 
@@ -47,6 +48,8 @@ def run(
 ) -> dict[str, Any]:
     """Measure everything and write it as JSON, as a page, and as pictures.
 
+    An interrupted run goes on where it was; one that came to its end leaves no notes behind.
+
     Args:
         data: Folder of all data sets.
         models: Folder of all models.
@@ -59,27 +62,34 @@ def run(
     """
     cache = ":memory:" if out is None else cache_file()
     encoder = mobilenet(models)
+    # Named after the encoder, so that results of another one are not taken up.
+    name = f"{STEM}-{encoder.fingerprint.rpartition(':')[2]}.jsonl"
+    book = Notebook(None if out is None else cache_file().parent / name)
 
     def images(name: str, split: str, count: int | None = None) -> Keys:
         found = read_images(data, name, split).first(count)
         return encoded(encoder, found.inputs, cache=cache, progress=progress), found.labels
 
-    caltech = (images("caltech101", "train"), images("caltech101", "test"))
-    tiny = (
-        images("tiny_imagenet100_32", "train", TINY_ROWS),
-        images("tiny_imagenet100_32", "test"),
-    )
+    def both(name: str, rows: int | None = None) -> tuple[Keys, Keys]:
+        return images(name, "train", rows), images(name, "test")
+
+    note, tiny = book.note, "tiny_imagenet100_32"
     report = {
         "incremental": [
-            incremental("Caltech-101", *caltech), incremental("Tiny-ImageNet-100", *tiny),
+            note("Caltech-101", lambda: incremental("Caltech-101", *both("caltech101"))),
+            note("Tiny", lambda: incremental("Tiny-ImageNet-100", *both(tiny, TINY_ROWS))),
         ],
-        "unlearning": unlearning("Caltech-101", *caltech),
-        "hierarchy": _trec(data, models, cache, progress),
-        "migration": migration(read_images(data, "caltech101", "train"), models, cache),
-        "reranking": _reranking(models, images, cache),
-    }  # fmt: skip
+        "unlearning": note("unlearning", lambda: unlearning("Caltech-101", *both("caltech101"))),
+        "hierarchy": note("hierarchy", lambda: _trec(data, models, cache, progress)),
+        "migration": note(
+            "migration",
+            lambda: migration(read_images(data, "caltech101", "train"), models, cache),
+        ),
+        "reranking": note("reranking", lambda: _reranking(models, images, cache)),
+    }
     if out is not None:
         _write(out, report)
+    book.close()
     return report
 
 
@@ -104,11 +114,14 @@ def incremental(name: str, taught: Keys, asked: Keys, *, steps: int = STEPS) -> 
 
     groups = np.array_split(np.unique(taught[1]), steps)
     strength = _probe_strength(taught, groups[0])
-    memory = MemoryClassifier()
+    memory, shaped = MemoryClassifier(), MemoryClassifier(class_means=1.0)
 
-    def teach(fresh: NDArray[np.bool_], _: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
-        memory.partial_fit(taught[0][fresh], taught[1][fresh])
-        return memory.predict
+    def teacher(head: MemoryClassifier) -> Callable[..., Callable[..., NDArray[Any]]]:
+        def teach(fresh: NDArray[np.bool_], _: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
+            head.partial_fit(taught[0][fresh], taught[1][fresh])
+            return head.predict
+
+        return teach
 
     def mean(_: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
         return class_means(taught[0][seen], taught[1][seen])
@@ -116,7 +129,10 @@ def incremental(name: str, taught: Keys, asked: Keys, *, steps: int = STEPS) -> 
     def probe(_: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
         return _probe(taught[0][seen], taught[1][seen], strength)
 
-    methods = {"memory": teach, "nearest class mean": mean, "linear probe, retrained": probe}
+    methods = {
+        "memory": teacher(memory), "memory, class means": teacher(shaped),
+        "nearest class mean": mean, "linear probe, retrained": probe,
+    }  # fmt: skip
     lines = [
         {"method": method, **_walk(ready, groups, taught, asked)}
         for method, ready in methods.items()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from recollect.evaluation.reproduce.visual_memory_capabilities import HEAD, lines_of
+
 # Top-1 accuracy on ImageNet, DINOv2 ViT-L/14, in percent: table 4 (k = 10, 50, 100) and table 9
 # (best k on the test set) of the paper.
 PAPER = {
@@ -17,29 +19,13 @@ PAPER_NEAREST = 81.1
 PAPER_PROBE = 86.3
 
 
-# What the paper reports elsewhere, and where ours stands: page, heading, words.
-LIFE, SCALE = "visual-memory-lifelong.md", "visual-memory-scaling.md"
-REST = (
-    ("new classes (section 3.1)", "64 classes added; ImageNet stays at 83.6",
-     f"{LIFE}#new-classes-ten-at-a-time"),
-    ("memory against model size (3.2)", "S, B, L alike at 1.28 M, 150 k and 70 k rows",
-     f"{SCALE}#a-smaller-encoder-with-a-bigger-memory"),
-    ("scaling law (3.3, appendix F)", "error = 10^b (log10 N)^a",
-     f"{SCALE}#accuracy-by-the-size-of-the-memory"),
-    ("unlearning (3.4)", "exact", f"{LIFE}#removal-shown-beforehand"),
-    ("cost of unlearning (3.4)", "under 20 ms a row", "../performance.md#unlearning"),
-    ("finer labels (3.5)", "ancestors of the nearest row", f"{LIFE}#answers-at-two-levels"),
-    ("re-ranking (2.2)", "Gemini over 50 rows: 88.5", f"{LIFE}#a-second-opinion-from-texts"),
-    ("random labels (appendix D)", "flat until about 60 %", f"{SCALE}#random-labels"),
-    ("residual search (appendix O)", "pictures",
-     "../attribution.md#what-the-nearest-row-leaves-over"),
-    ("model updates", "an open question", f"{LIFE}#a-new-encoder"),
-    ("texts", "not covered", f"{SCALE}#texts"),
-)  # fmt: skip
+def page(report: Mapping[str, Any], parts: Mapping[str, Any] | None = None) -> str:
+    """Write the report of ``run`` as Markdown.
 
-
-def page(report: Mapping[str, Any]) -> str:
-    """Write the report of ``run`` as Markdown."""
+    Args:
+        report: What ``run`` returned.
+        parts: What other runs wrote into the same folder, for the table of capabilities.
+    """
     facts = {
         **report["protocol"],
         **report["seconds"],
@@ -49,11 +35,7 @@ def page(report: Mapping[str, Any]) -> str:
         "settings": _settings(report),
         "honesty": _honesty(report),
         "beside": _beside(report),
-        "rest": table(
-            ["what", "paper", "ours"],
-            [[what, theirs, f"[here]({where})"] for what, theirs, where in REST],
-            texts=3,
-        ),
+        "capabilities": table(HEAD, lines_of(parts or {}), texts=len(HEAD)),
     }
     paragraphs = [joined(part) for part in _PAGE.strip().split("\n\n")]
     return "\n\n".join(paragraphs).format_map(facts) + "\n"
@@ -123,9 +105,13 @@ What can be compared is the shape: what each vote gains or loses as k grows from
 from far away are let in. That the votes themselves are the paper's is tested against the outputs of
 its reference implementation, in `tests/golden/`.
 
-## The rest of the paper
+## Every capability
 
-{rest}
+Each line leads to a page that shows how, with code that runs. Figures of ours come from the other
+runs of `recollect reproduce visual-memory` and `visual-memory-choice` and from two benchmarks,
+written into the same folder; each page tells its command. Accuracy in percent.
+
+{capabilities}
 """
 
 

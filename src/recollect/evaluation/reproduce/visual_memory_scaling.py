@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from recollect.evaluation.datasets import (
     read_images,
     read_texts,
 )
+from recollect.evaluation.notebook import Notebook
 from recollect.evaluation.reproduce.visual_memory_scaling_page import page
 from recollect.memory.memory import RAM, Memory
 from recollect.readout.voting import RULES, VoteRule, vote_all_k, weigh
@@ -43,6 +45,8 @@ def run(
 ) -> dict[str, Any]:
     """Measure everything and write it as JSON, as a page, and as pictures.
 
+    An interrupted run goes on where it was; one that came to its end leaves no notes behind.
+
     Args:
         data: Folder of all data sets.
         models: Folder of all models.
@@ -58,30 +62,40 @@ def run(
     cache = ":memory:" if out is None else cache_file()
     pictures, asked = read_images(data, "cifar10", "train"), read_images(data, "cifar10", "test")
     questions = asked.first(QUERIES)
-    curves, keys = [], None
-    for name, encoder, rows in (
-        ("pixels", PixelEncoder(), MANY_ROWS),
-        ("HOG", HogEncoder(), ROWS),
-        ("MobileNetV2 at 96 px", mobilenet(models, 96), ROWS),
-        ("MobileNetV2 at 160 px", mobilenet(models), ROWS),
-    ):
+    large = mobilenet(models)
+    # Named after the encoder, so that results of another one are not taken up.
+    name = f"{STEM}-{large.fingerprint.rpartition(':')[2]}.jsonl"
+    book = Notebook(None if out is None else cache_file().parent / name)
+
+    def ask(encoder: Any, rows: int, measure: Callable[..., dict[str, Any]]) -> dict[str, Any]:
         taught = pictures.first(rows)
         keys = encoded(encoder, taught.inputs, cache=cache, progress=progress)
         queries = encoded(encoder, questions.inputs, cache=cache, progress=progress)
-        curve = scaling(keys, taught.labels, queries, questions.labels)
-        curves.append({"encoder": name, "dim": encoder.dim, **curve})
-    assert keys is not None
-    labels = pictures.first(ROWS).labels
+        return measure(keys, taught.labels, queries, questions.labels)
+
+    curves = [
+        {
+            "encoder": name, "dim": encoder.dim,
+            **book.note(name, partial(ask, encoder, rows, scaling)),
+        }
+        for name, encoder, rows in (
+            ("pixels", PixelEncoder(), MANY_ROWS),
+            ("HOG", HogEncoder(), ROWS),
+            ("MobileNetV2 at 96 px", mobilenet(models, 96), ROWS),
+            ("MobileNetV2 at 160 px", large, ROWS),
+        )
+    ]  # fmt: skip
     report = {
         "scaling": {"data": "CIFAR-10", "queries": QUERIES, "curves": curves},
         "noise": {
             "data": "CIFAR-10", "encoder": "MobileNetV2 at 160 px",
-            **random_labels(keys, labels, queries, questions.labels),
+            **book.note("noise", partial(ask, large, ROWS, random_labels)),
         },
-        "text": _banking(data, models, cache, progress),
+        "text": book.note("text", partial(_banking, data, models, cache, progress)),
     }  # fmt: skip
     if out is not None:
         _write(out, report)
+    book.close()
     return report
 
 
@@ -232,7 +246,7 @@ def _write(out: Path, report: dict[str, Any]) -> None:
         )  # fmt: skip
     figure = plot_curves(
         {"CIFAR-10": dots}, lines={"CIFAR-10": fits}, x="rows in the memory", y="error (%)",
-        title="More rows, or a larger encoder", log=True,
+        title="More rows, or a larger encoder (dashed: the fit)", log=True,
     )  # fmt: skip
     figure.savefig(out / f"{STEM}.png")
     noise = report["noise"]

@@ -1,0 +1,49 @@
+"""Measurements that take hours are written down as they come."""
+
+from __future__ import annotations
+
+import pytest
+
+from recollect.evaluation.notebook import Notebook
+
+
+def test_an_interrupted_run_goes_on_where_it_was(tmp_path):
+    """Hours of measurements are not done twice."""
+    path = tmp_path / "cells.jsonl"
+    Notebook(path).note("a", lambda: {"accuracy": 0.5})
+
+    again = Notebook(path).note("a", lambda: pytest.fail("measured again"))
+
+    assert again == {"accuracy": 0.5}
+
+
+def test_a_line_that_was_cut_off_is_measured_again(tmp_path):
+    """A kill in mid-write costs the one result, and what comes next is not glued to its rest."""
+    path = tmp_path / "cells.jsonl"
+    path.write_text('["a", {"result": 1, "seconds": 2.5}]\n["b", {"res')
+
+    book = Notebook(path)
+
+    assert (book.note("a", dict), book.note("b", lambda: 3)) == (1, 3)
+    assert Notebook(path).done.keys() == {"a", "b"}
+
+
+def test_nothing_is_begun_when_time_is_up():
+    """Results that are there are still given."""
+    book = Notebook(None, done={"a": {"result": 1}}, until=0.0)
+
+    assert book.note("a", dict) == 1
+    with pytest.raises(TimeoutError):
+        book.note("b", dict)
+
+
+def test_a_run_that_came_to_its_end_leaves_nothing(tmp_path):
+    """The next one measures anew: the program may have changed since."""
+    path = tmp_path / "cells.jsonl"
+    book = Notebook(path)
+    book.note("a", lambda: 1)
+
+    book.close()
+
+    assert not path.exists()
+    assert Notebook(path).note("a", lambda: 2) == 2
