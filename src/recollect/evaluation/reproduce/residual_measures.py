@@ -35,7 +35,12 @@ class Lines:
 
     def __init__(self, path: Path, part: str, until: float, say: Callable[[str], object]) -> None:
         self._book = Notebook(path, None, 0, until=until)
-        self._part, self.say, self.seconds = part, say, 0.0
+        self._part, self.say = part, say
+
+    @property
+    def seconds(self) -> float:
+        """How long the lines that were asked for took to measure."""
+        return self._book.seconds
 
     def measured(self, name: str, measure: Callable[[], Any]) -> list[Any]:
         """Return what ``measure`` gives in a list, empty if there is no time for it.
@@ -48,7 +53,6 @@ class Lines:
         except TimeoutError:
             self.say(f"{self._part}, {name}: not ready")
             return []
-        self.seconds += self._book.done[key]["seconds"]
         self.say(f"{self._part}, {name}: done")
         return [result]
 
