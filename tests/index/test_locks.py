@@ -11,7 +11,7 @@ import pytest
 
 from recollect.index.exact import ExactIndex
 from recollect.index.gate import Gate
-from recollect.index.locks import ProcessLock
+from recollect.locks import ProcessLock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from recollect.errors import DuplicateIds, UnknownIds
 from recollect.index.coarse import Coarse
 from recollect.index.kernel import DTYPES
-from recollect.index.locks import ProcessLock
 from recollect.index.quantized import Shadow
+from recollect.locks import ProcessLock
 from recollect.types import Doubles, Floats, Ids, Mask
 
 SMALLEST = 64  # rows a new open block has room for; it doubles until it is full

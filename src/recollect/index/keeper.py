@@ -12,7 +12,6 @@ import numpy as np
 from recollect.index.exact import ExactIndex
 from recollect.index.gate import Gate
 from recollect.index.lists import load_faiss
-from recollect.index.locks import ProcessLock
 from recollect.index.policy import Approximate
 from recollect.index.training import (
     Stopped,
@@ -22,6 +21,7 @@ from recollect.index.training import (
     measure,
     train_lists,
 )
+from recollect.locks import ProcessLock
 from recollect.types import Ids, Metric
 
 STEP = 1 << 14  # rows put into lists at a time

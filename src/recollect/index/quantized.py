@@ -50,8 +50,8 @@ from numpy.typing import NDArray
 
 from recollect.index.coarse import Coarse
 from recollect.index.kernel import Kernel, SpaceArrays
-from recollect.index.locks import ProcessLock
 from recollect.index.mapped import let_go
+from recollect.locks import ProcessLock
 from recollect.types import Floats
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from recollect.errors import (
     ReadOnly,
     UnknownVersion,
 )
-from recollect.index.locks import ProcessLock
+from recollect.locks import ProcessLock
 from recollect.memory.catalog import (
     check_schema,
     connect,
