@@ -8,6 +8,7 @@ import pytest
 from recollect import MemoryClassifier
 from recollect.errors import InputError, InvalidLabel, InvalidParameter
 from recollect.heads.hierarchy import Hierarchy
+from recollect.heads.inputs import NotFitted
 
 KINDS = Hierarchy({"cat": "mammal", "dog": "mammal", "carp": "fish"}, levels=("kind", "pet"))
 ROWS = np.array([[1, 0], [1, 0.1], [1, 0.2], [1, 0.3]])
@@ -120,3 +121,13 @@ def test_a_share_outside_of_one_is_refused(pets):
     """Percents are a common slip."""
     with pytest.raises(InvalidParameter):
         KINDS.answer(pets, [[1, 0]], confidence=50)
+
+
+@pytest.mark.parametrize("reliability", [None, "rate"])
+def test_an_emptied_memory_cannot_be_calibrated_on(reliability):
+    """In our words, whatever the options; before, one of them gave numpy's."""
+    pets = MemoryClassifier(reliability=reliability).fit([[1, 0]], ["cat"])
+    pets.forget([0])
+
+    with pytest.raises(NotFitted):
+        Hierarchy({"cat": "mammal"}).calibrate(pets)

@@ -151,3 +151,13 @@ def test_progress_counts_the_rows_that_are_searched(line):
     LeaveOneOut(line).update(lambda done, total: seen.append((done, total)))
 
     assert seen == [(4, 4)]
+
+
+def test_new_keys_are_noticed_though_a_compaction_forgot_them(line):
+    """Before, only the compaction was seen, after which every row has the key it had."""
+    table = LeaveOneOut(line).update()
+
+    line.rekey([[0.0], [9.0], [8.0], [1.0]], None)
+    line.compact()
+
+    assert table.update().neighbors(1).ids.ravel().tolist() == [3, 2, 1, 0]

@@ -82,7 +82,7 @@ class VotingClassifier(NeighborEstimator):
 
     def _own_rows_votes(self) -> tuple[Neighbors, Doubles]:
         trust = as_reliability(self.reliability)
-        k = within(check_k(self.k), self._recall())
+        k = within(check_k(self.k), self._with_rows())
         if trust is None:
             near = self._around(self.ids_, k)
         else:
