@@ -168,8 +168,11 @@ class Layout(ABC):
                 if not gone or attempt == ATTEMPTS - 1:
                     raise
             else:
-                self.version = version
-                return
+                if self._at or not len(memory):
+                    self.version = version
+                    return
+                # A version that was let go meanwhile may read as empty: it is read anew.
+                self._clear()
 
     def _take_in(self, frozen: Memory) -> None:
         """Read what is new in one version, or all of it."""

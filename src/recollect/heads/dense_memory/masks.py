@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -142,21 +143,25 @@ def coded(mask: NDArray[np.int64], ignore: int) -> dict[str, NDArray[Any]]:
         >>> coded(np.array([7, 255, 7]), 255)["mask"].tolist()
         [0, 1, 0]
     """
-    labels = _labels_of(mask)
-    labels = labels[labels != ignore]
+    low, high = int(mask.min()), int(mask.max())
+    if high - low < 4 * mask.size:  # a table of all that may occur is faster than sorting
+        shifted = mask - low
+        there = np.bincount(shifted.ravel()) > 0
+        labels = np.flatnonzero(there) + low
+        labels = labels[labels != ignore]
+        table = np.full(len(there), len(labels))
+        table[labels - low] = np.arange(len(labels))
+        codes = table[shifted]
+    else:
+        labels = np.unique(mask)
+        labels = labels[labels != ignore]
+        codes = np.searchsorted(labels, mask)
+        codes[mask == ignore] = len(labels)
     kind = next(dtype for most, dtype in _CODES if len(labels) <= most)
-    codes = np.searchsorted(labels, mask)
-    codes[mask == ignore] = len(labels)
     return {"labels": labels, "mask": codes.astype(kind)}
 
 
-def _labels_of(mask: NDArray[np.int64]) -> Ids:
-    low, high = int(mask.min()), int(mask.max())
-    if high - low < 4 * mask.size:  # counting is faster than sorting
-        return np.flatnonzero(np.bincount(mask.ravel() - low)) + low
-    return np.unique(mask)
-
-
+@lru_cache(maxsize=16)
 def cell_of_pixel(size: Shape, grid: Shape) -> Ids:
     """Return the cell of every pixel: on each axis ``floor(pixel * cells / pixels)``.
 
@@ -167,7 +172,9 @@ def cell_of_pixel(size: Shape, grid: Shape) -> Ids:
     total: NDArray[np.int64] = np.zeros((), np.int64)
     for pixels, cells in zip(size, grid, strict=True):
         total = total[..., None] * cells + np.arange(pixels) * cells // pixels
-    return total.ravel()
+    cells_of = total.ravel()
+    cells_of.flags.writeable = False  # one array serves every caller
+    return cells_of
 
 
 def cell_counts(mask: NDArray[Any], classes: int, grid: Shape) -> NDArray[np.int64]:
