@@ -10,7 +10,9 @@ from recollect.evaluation.reproduce.visual_memory_page import figure, joined, ta
 
 def page(report: Mapping[str, Any]) -> str:
     """Write the report of ``run`` as Markdown."""
+    methods = {line["method"] for part in report["incremental"] for line in part["methods"]}
     facts = {
+        "shaped": _SHAPED if "memory, class means" in methods else "",
         "incremental": "\n\n".join(_incremental(part) for part in report["incremental"]),
         "unlearning": _unlearning(report["unlearning"]),
         "hierarchy": _hierarchy(report["hierarchy"]),
@@ -20,6 +22,12 @@ def page(report: Mapping[str, Any]) -> str:
     paragraphs = [joined(part) for part in _PAGE.strip().split("\n\n")]
     return "\n\n".join(paragraphs).format_map(facts) + "\n"
 
+
+_SHAPED = (
+    " *memory, class means* answers by [class means](../metric.md) alone, at their defaults "
+    "(`class_means=1.0`); what they are made of is summed up at the first question after a step, "
+    "which is not among the seconds."
+)
 
 _PAGE = """
 # Reproduction: visual memory over its life
@@ -40,12 +48,9 @@ Paper (section 3.1, table 1): 64 NINCO classes added to an ImageNet memory; Imag
 %, NINCO is answered to 87.4 %. Ours: ten steps of ten classes; after each step all classes so far
 are asked about. Forgetting is how far accuracy on a group of ten falls from its own step to the
 last one, in points, in the mean; most of it is that there are more labels to mistake it for,
-which is why a probe retrained on everything shows it too. *memory, class means* answers by
-[class means](../metric.md) alone, at their defaults (`class_means=1.0`): sums that each step adds
-to, nothing trained. The probe's C is chosen once, on held-out rows of the first group; it stops
-after 100 iterations. Seconds are for making the answers of a step ready, on a shared machine, the
-methods one after the other: read their ratios. What the class means are made of is summed up at
-the first question after a step, which is not among the seconds.
+which is why a probe retrained on everything shows it too. The probe's C is chosen once, on
+held-out rows of the first group; it stops after 100 iterations. Seconds are those of a shared
+machine, the methods one after the other: read their ratios.{shaped}
 
 {incremental}
 
