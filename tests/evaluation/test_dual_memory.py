@@ -153,6 +153,7 @@ def test_the_probe_ends_and_beats_chance_at_a_hundred_classes_in_float32():
     assert (probe.codes == np.arange(100)).mean() > 0.95
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_probe_that_cannot_leave_out_a_shot_keeps_its_default():
     """One shot a class."""
     probe = linear_probe(BOTH, np.arange(2), BOTH, np.zeros(2, int))

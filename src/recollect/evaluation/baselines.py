@@ -94,6 +94,8 @@ def _probe(keys: Doubles, codes: Codes, strength: float, asked: Doubles) -> tupl
     probe = LogisticRegression(C=strength, max_iter=PROBE_STEPS)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # it is told in the result
+        # One shot a class: there are as many classes as rows.
+        warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
         probe.fit(keys, codes)
     return np.asarray(probe.predict(asked), np.int64), int(probe.n_iter_.max()) < PROBE_STEPS
 

@@ -21,7 +21,7 @@ from recollect.heads.dual_memory.derived import Derived, one_at_a_time
 from recollect.heads.dual_memory.evidence import explain_one
 from recollect.heads.dual_memory.fusion import Members, fuse, member_weights
 from recollect.heads.dual_memory.names import (
-    as_array,
+    as_vectors,
     check_class_names,
     check_names,
     check_width,
@@ -280,7 +280,7 @@ class DualMemory(Derived):
 
     def _views(self, X: Any, keys: Floats, given: Any) -> Floats | None:
         if given is not None:
-            views = as_array(given, f"(pictures, views, {keys.shape[1]})")
+            views = as_vectors(given, f"(pictures, views, {keys.shape[1]})")
             if views.ndim != 3 or views.shape[2] != keys.shape[1]:
                 raise DimensionMismatch(
                     "views have the wrong shape",

@@ -164,7 +164,7 @@ class Derived(MemoryEstimator):
                 "names alone cannot be compared with pictures",
                 expected="text_features, or a text encoder",
                 got="neither",
-                remedy="Pass text_features=, text_encoder=, or an encoder of CLIP.",
+                remedy="Pass text_features=, text_encoder=, --text-encoder, or an encoder of CLIP.",
             )
         check_pair(encoder, self.encoder)
         return encoder

@@ -141,7 +141,7 @@ def check_names(text_features: Any, class_names: Any) -> Names:
             )
         text_features = [text_features[name] for name in given]
         class_names = given
-    vectors = as_array(text_features, "(classes, dim)")
+    vectors = as_vectors(text_features, "(classes, dim)")
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise DimensionMismatch(
             "text features must be one vector a class",
@@ -161,7 +161,7 @@ def check_names(text_features: Any, class_names: Any) -> Names:
     return Names(labels, keys)
 
 
-def as_array(given: Any, shape: str) -> NDArray[Any]:
+def as_vectors(given: Any, shape: str) -> NDArray[Any]:
     """Return what was given as an array.
 
     Raises:
