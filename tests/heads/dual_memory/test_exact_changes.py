@@ -285,6 +285,24 @@ def test_answers_beside_a_writer_are_those_of_one_moment():
     assert failures == []
 
 
+def test_a_row_taken_out_while_it_is_explained_is_left_out(monkeypatch):
+    """Another process was quicker: the answer is that of the rows that are left."""
+    head = named().fit([EAST, [0.9, 0.1]], ["crow", "crow"])
+    memory, rows = head.memory_, head.memory_.rows
+    said = []
+
+    def late(ids=None, where=None):
+        if not said:
+            said.append(memory.remove(head.ids_[1:]))
+        return rows(ids, where)
+
+    monkeypatch.setattr(memory, "rows", late)
+
+    why = head.explain([EAST])[0]
+
+    assert [row.id for row in why.evidence] == [2, 0]
+
+
 def test_a_copy_has_a_lock_of_its_own():
     """Locks cannot be copied, estimators can."""
     head = named().fit()

@@ -44,7 +44,7 @@ DEVELOPED = 100
 OPTIONS: dict[str, dict[str, Any]] = {
     "robust": {"mode": "robust"},
     "robust, threshold 0.3": {"mode": "robust", "threshold": 0.3},
-    "robust, trust 0": {"mode": "robust", "trust": 0.0},
+    "robust, trust 1": {"mode": "robust", "trust": 1.0},
     "robust, negative 0.117": {"mode": "robust", "negative": 0.117},
     "robust, negative 5": {"mode": "robust", "negative": 5.0},
     "robust, decay 0.001": {"mode": "robust", "decay": 0.001},
@@ -60,6 +60,7 @@ ABLATED: dict[str, dict[str, Any]] = {
 }
 LEARNED = {
     "offsets": cells.LEARNING,
+    "offsets, own slot hidden": replace(cells.LEARNING, leave_one_out=True),
     "offsets and maps": replace(cells.LEARNING, affine=True),
     "offsets for query, key, value": replace(cells.LEARNING, position="qkv"),
     "offsets for output and text": replace(cells.LEARNING, position="output"),

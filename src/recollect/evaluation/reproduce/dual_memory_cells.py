@@ -18,7 +18,7 @@ from recollect.evaluation.baselines import (
 )
 from recollect.evaluation.named_images import NamedSet
 from recollect.heads.dual_memory.classifier import DualMemoryClassifier
-from recollect.heads.dual_memory.fusion import Fusion, Members, fuse, member_weights
+from recollect.heads.dual_memory.fusion import FUSIONS, Fusion, Members, fuse, member_weights
 from recollect.heads.dual_memory.training import Training
 from recollect.heads.dual_memory.tuning import FOLDS, score_weights
 from recollect.types import Codes, Doubles, Floats
@@ -93,20 +93,22 @@ def training_free(cell: Cell) -> dict[str, Any]:
     found: dict[str, Any] = {}
     # Before anything was observed, both modes are the same.
     chosen = _chosen(cell.head()) if cell.shots > 1 else {}
-    for mode in ("published", "robust"):
-        head = cell.head(mode=mode)
-        said = head.observe(x)
-        found[mode] = _fusions(said.members, truth, chosen, (said.held, float(cell.shots)))
+    ways: dict[str, dict[str, Any]] = {
+        "published": {},
+        "robust": {"mode": "robust"},
+        "trusting": {"mode": "robust", "trust": 1.0},
+    }
+    for way, options in ways.items():
+        said = cell.head(**options).observe(x)
+        found[way] = _fusions(said.members, truth, chosen, (said.held, float(cell.shots)))
     return found
 
 
 def learned(cell: Cell) -> dict[str, Any]:
-    """Accuracy with learned offsets; the weights are chosen as if they had not been learned."""
+    """Accuracy with learned offsets, the weights all alike."""
     x, truth = cell.stream()
-    chosen = _chosen(cell.head(mode="robust")) if cell.shots > 1 else {}
-    head = cell.head(mode="robust", offsets=LEARNING)
-    said = head.observe(x)
-    return {"robust": _fusions(said.members, truth, chosen, (said.held, float(cell.shots)))}
+    said = cell.head(mode="robust", offsets=LEARNING).observe(x)
+    return {"robust": _even(said.members, truth, (said.held, float(cell.shots)))}
 
 
 def variants(cell: Cell, how: dict[str, Training]) -> dict[str, float]:
@@ -140,19 +142,18 @@ def decided(cell: Cell) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for trust in (0.0, 1.0):
         said = cell.head(mode="robust", trust=trust).observe(x).members
+        assert said.text is not None
         assert said.static is not None
         found[f"trust {trust:g}"] = {
             "text": _right(said.text, truth),
             "static": _right(said.static, truth),
             "dynamic": _right(said.dynamic, truth),
-            **{rule: _right(_logits(said, weights), truth) for rule, weights in rules.items()},
+            **{
+                rule: _right(_fused(said, "logits", weights, (1.0, 1.0)), truth)
+                for rule, weights in rules.items()
+            },
         }
     return found
-
-
-def _logits(members: Members, weights: tuple[float, float, float]) -> Doubles:
-    shares = member_weights(members, weights, "logits", counts=(1.0, 1.0), anchor=1.0)
-    return fuse(members, shares, logarithms=True)
 
 
 def masked(cell: Cell) -> dict[str, float]:
@@ -242,25 +243,27 @@ def _chosen(head: DualMemoryClassifier) -> dict[str, tuple[float, float, float]]
     return {each: score_weights(members, truth, fusion=each).chosen.weights for each in both}
 
 
+def _even(members: Members, truth: Codes, counts: tuple[Doubles, float]) -> dict[str, Any]:
+    """Accuracy of every member and of every fusion, the weights all alike."""
+    found = {
+        name: _right(each, truth)
+        for name, each in zip(("text", "dynamic", "static"), members.all(), strict=True)
+        if each is not None
+    }
+    for fusion in FUSIONS:
+        found[fusion] = _right(_fused(members, fusion, (1.0, 1.0, 1.0), counts), truth)
+    return found
+
+
 def _fusions(
     members: Members, truth: Codes, chosen: dict[str, Any], counts: tuple[Doubles, float]
 ) -> dict[str, Any]:
-    even = (1.0, 1.0, 1.0)
-
-    def fused(fusion: Any, weights: tuple[float, float, float]) -> Doubles:
-        shares = member_weights(members, weights, fusion, counts=counts, anchor=1.0)
-        return fuse(members, shares, logarithms=fusion == "logits")
-
-    text, dynamic, static = members.all()
-    assert text is not None
-    found: dict[str, Any] = {"text": _right(text, truth), "dynamic": _right(dynamic, truth)}
-    if static is not None:
-        found["static"] = _right(static, truth)
-    for fusion in ("fixed", "count", "entropy", "logits"):
-        found[fusion] = _right(fused(fusion, even), truth)
-    for fusion in ("fixed", "logits"):
-        weights = chosen.get(fusion, even)
-        probability = fused(fusion, weights)
+    """The same, and with honest and oracle weights."""
+    found: dict[str, Any] = dict(_even(members, truth, counts))
+    ways: tuple[Fusion, ...] = ("fixed", "logits")
+    for fusion in ways:
+        weights = chosen.get(fusion, (1.0, 1.0, 1.0))
+        probability = _fused(members, fusion, weights, counts)
         found[f"{fusion}, honest"] = _right(probability, truth)
         found[f"{fusion}, weights"] = list(weights)
         found[f"{fusion}, calibration"] = metrics.expected_calibration_error(
@@ -268,6 +271,14 @@ def _fusions(
         )
     found["oracle"] = score_weights(members, truth).best.accuracy
     return found
+
+
+def _fused(
+    members: Members, fusion: Fusion, weights: tuple[float, float, float],
+    counts: tuple[float | Doubles, float],
+) -> Doubles:  # fmt: skip
+    shares = member_weights(members, weights, fusion, counts=counts, anchor=1.0)
+    return fuse(members, shares, logarithms=fusion == "logits")
 
 
 def _right(scores: NDArray[Any], truth: Codes) -> float:

@@ -13,7 +13,7 @@ TITLES = {
     "tiny_imagenet100_32": "Tiny-ImageNet, 100 classes",
 }
 SINGLE = ("text", "static", "dynamic")
-PROPOSED = ("robust", "logits, honest")
+PROPOSED, TRUSTING = ("robust", "logits, honest"), ("trusting", "logits, honest")
 
 
 def values(report: Mapping[str, Any], name: str, shots: int, row: tuple[str, str]) -> list[float]:

@@ -54,7 +54,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         text_encoder: Encodes names; None takes the text side of an ``encoder`` of CLIP.
         mode: ``"published"``: an observed picture is labelled by the text, written, then read.
             ``"robust"``: where there are shots, labelled by text and static memory, read, then
-            written; and slots weigh by how sure their labels are.
+            written; as published where there are none.
         order: Instead of the mode's: ``"write-read"``, ``"read-write"``, ``"read-others"``
             (written, then read as if its own slot were empty), or ``"auto"`` (read-write where
             there are shots, write-read where there are none).
@@ -64,8 +64,8 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         augmentation: How views are made: ``"augmix"`` or ``"crop"``, see ``augmentation.views``.
         scale: Of the logits; CLIP's 100.
         anchor: How many pictures a name is worth, for ``fusion="count"``.
-        trust: Instead of the mode's: dynamic slots weigh (1 - entropy / log(classes)) to this
-            power; 0, as published, trusts all alike, 1 is the robust mode's.
+        trust: Dynamic slots weigh (1 - entropy / log(classes)) to this power; 0, as published,
+            trusts all alike, 1 was a little better on every set that was measured.
         threshold: Pictures whose label is less sure than this share of log(classes) are not
             written; None writes all.
         decay: Entropy that a slot gains with each picture after it, so that old ones give way.
@@ -118,7 +118,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         augmentation: str = "augmix",
         scale: float = 100.0,
         anchor: float = 1.0,
-        trust: float | None = None,
+        trust: float = 0.0,
         threshold: float | None = None,
         decay: float = 0.0,
         negative: float = 0.0,

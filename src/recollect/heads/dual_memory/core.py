@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +16,7 @@ from recollect.errors import (
     InvalidMetadata,
     InvalidParameter,
     LengthMismatch,
+    UnknownIds,
 )
 from recollect.heads.dual_memory.augmentation import augmented
 from recollect.heads.dual_memory.derived import Derived, one_at_a_time
@@ -50,6 +52,7 @@ from recollect.types import Codes, Doubles, Explanation, Floats, Ids, Label
 
 # Pictures answered at once, so that what is held stays small.
 _BLOCK = 2048
+_ATTEMPTS = 3  # to read rows that others may be taking out
 _RESERVED = (PART, SERIAL)
 
 
@@ -198,8 +201,9 @@ class DualMemory(Derived):
         memory.remove(np.concatenate([wanted, state.views_of(wanted)]))
         followed = bool(parts.classes) and not state.options.negative
         if followed and np.isin(wanted, state.offers.ids).all():
-            state.drop(wanted, memory)
-            self._stamp(state)
+            with suppress(UnknownIds):  # another process has taken a row out since: built anew
+                state.drop(wanted, memory)
+                self._stamp(state)
 
     @one_at_a_time
     def rows_of(self, ids: ArrayLike) -> Ids:
@@ -361,14 +365,18 @@ class DualMemory(Derived):
 
     @one_at_a_time
     def _explain(self, X: Any) -> list[Explanation]:
+        for _ in range(_ATTEMPTS):
+            state, x = self._asked_about(X)
+            with suppress(UnknownIds):  # another process has taken a row out since
+                return [self._explain_one(x[row : row + 1], state) for row in range(len(x))]
         state, x = self._asked_about(X)
-        explained = []
-        for one in (x[row : row + 1] for row in range(len(x))):
-            members = state.members(one)
-            probability = self._fused(members, state)[0]
-            shares = self._shares(members, state)[:, 0]
-            explained.append(explain_one(self.memory_, state, one, members, shares, probability))
-        return explained
+        return [self._explain_one(x[row : row + 1], state) for row in range(len(x))]
+
+    def _explain_one(self, x: Floats, state: State) -> Explanation:
+        members = state.members(x)
+        probability = self._fused(members, state)[0]
+        shares = self._shares(members, state)[:, 0]
+        return explain_one(self.memory_, state, x, members, shares, probability)
 
     def _asked_about(self, X: Any) -> tuple[State, Floats]:
         self._check_options()

@@ -15,10 +15,9 @@ from recollect.heads.dual_memory.training import Training
 Mode: TypeAlias = Literal["published", "robust"]
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-# Order, source of the labels, and how much more sure slots are trusted than unsure ones.
-_MODES: dict[str, tuple[Order, Labels, float]] = {
-    "published": ("write-read", "text", 0.0),
-    "robust": ("auto", "text+static", 1.0),
+_MODES: dict[str, tuple[Order, Labels]] = {
+    "published": ("write-read", "text"),
+    "robust": ("auto", "text+static"),
 }
 
 
@@ -29,10 +28,9 @@ def check_options(head: Any) -> Options:
         InvalidParameter: One of them is out of range.
     """
     _choice("mode", head.mode, MODES)
-    order, labels, trust = _MODES[head.mode]
+    order, labels = _MODES[head.mode]
     order = order if head.order is None else head.order
     labels = labels if head.labels is None else head.labels
-    trust = trust if head.trust is None else head.trust
     _choice("order", order, ORDERS)
     _choice("labels", labels, LABELS)
     _choice("fusion", head.fusion, FUSIONS)
@@ -44,7 +42,7 @@ def check_options(head: Any) -> Options:
     _number("scale", head.scale, 1e-6, 1e6)
     _number("view_fraction", head.view_fraction, 1e-9, 1.0)
     _number("anchor", head.anchor, 1e-9, 1e9)
-    _number("trust", trust, 0.0, 100.0)
+    _number("trust", head.trust, 0.0, 100.0)
     _number("negative", head.negative, 0.0, 1e6)
     _number("decay", head.decay, 0.0, 1e9)
     if head.threshold is not None:
@@ -61,7 +59,7 @@ def check_options(head: Any) -> Options:
         length=int(head.memory_length), beta=float(head.beta), scale=float(head.scale),
         order=order, labels=labels, fraction=float(head.view_fraction), decay=float(head.decay),
         threshold=None if head.threshold is None else float(head.threshold),
-        trust=float(trust), negative=float(head.negative),
+        trust=float(head.trust), negative=float(head.negative),
     )  # fmt: skip
 
 
