@@ -168,7 +168,7 @@ Sharpness beta (robust, dynamic memory alone):
 
 The first {pictures} pictures of one stream, robust, weights (1, 1, 1); a picture is labelled by the
 surest tenth of its views, at least one, made by crop, flip and AugMix as in the paper. Accuracy of
-the pseudo labels / the dynamic memory / all members; the standard error of each is about 3 points.
+the pseudo labels / the dynamic memory / all members; the standard error of each is 3 to 4 points.
 
 {views}
 
