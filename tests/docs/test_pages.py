@@ -11,7 +11,6 @@ import pytest
 import recollect
 from recollect import errors
 from recollect.evaluation.reproduce.dense_memory_page import page as dense_page
-from recollect.evaluation.reproduce.dual_memory_page import page as dual_page
 from recollect.evaluation.reproduce.residual_memory_page import page as residual_page
 from recollect.evaluation.reproduce.visual_memory_lifelong_page import page as lifelong_page
 from recollect.evaluation.reproduce.visual_memory_page import page as visual_page
@@ -53,7 +52,6 @@ def test_every_link_to_a_file_leads_somewhere(page):
     [
         ("visual-memory", visual_page),
         ("dense-memory", dense_page),
-        ("dual-memory", dual_page),
         ("residual-memory", residual_page),
         ("visual-memory-lifelong", lifelong_page),
         ("visual-memory-scaling", scaling_page),

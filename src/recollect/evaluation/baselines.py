@@ -69,17 +69,17 @@ def linear_probe(keys: Floats, codes: Codes, queries: Floats, folds: Codes) -> P
         >>> probe.codes.tolist(), probe.strength, probe.converged
         ([4], 10.0, True)
     """
-    keys, queries = keys.astype(np.float64), queries.astype(np.float64)
+    rows, asked = np.asarray(keys, np.float64), np.asarray(queries, np.float64)
     best, chosen = -1, 10.0
     for strength in PROBE_STRENGTHS if len(np.unique(folds)) > 1 else ():
         right = 0
         for fold in np.unique(folds):
             out = folds == fold
-            found, _ = _probe(keys[~out], codes[~out], strength, keys[out])
+            found, _ = _probe(rows[~out], codes[~out], strength, rows[out])
             right += int((found == codes[out]).sum())
         if right > best:
             best, chosen = right, strength
-    found, converged = _probe(keys, codes, chosen, queries)
+    found, converged = _probe(rows, codes, chosen, asked)
     return Probed(found, chosen, converged)
 
 

@@ -24,7 +24,7 @@ def named(**options):
 @pytest.fixture
 def stream():
     """Six pictures with three views each, in no order."""
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(3)
     views = random.normal(size=(6, 3, 2))
     return views[:, 0], views
 
@@ -68,7 +68,7 @@ def test_views_are_chosen_anew_when_a_class_goes(stream):
 def test_views_are_chosen_anew_when_a_shot_goes(stream):
     """Without names the shots say which views are sure."""
     pictures, views = stream
-    shots, labels = [EAST, NORTH, [1.0, 0.8]], ["crow", "owl", "owl"]
+    shots, labels = [EAST, NORTH, [-1.0, 0.4]], ["crow", "owl", "owl"]
     head = DualMemoryClassifier(scale=3.0, view_fraction=THIRD).fit(shots, labels)
     head.observe(pictures, views=views)
     head.forget(head.ids_[2:])

@@ -97,7 +97,9 @@ class Derived(MemoryEstimator):
 
     def _stamp(self, state: State) -> None:
         """Keep a state that has followed a write of our own, unless others wrote beside it."""
-        memory, version, *others = self._kept[0]
+        moment = self._kept[0]
+        assert moment is not None
+        memory, version, *others = moment
         own = (memory, version + 1, *others)
         self._kept = (own if own == self._moment(state.options, self.memory_) else None, state)
 
