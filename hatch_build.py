@@ -28,6 +28,8 @@ except ImportError:  # by hand: nothing but a compiler is needed
 
 NATIVE = Path(__file__).resolve().parent / "src" / "recollect" / "index" / "native"
 LIBRARY = "_kernel.so"
+# Lookup tables have a library of their own, for the same processors; it chooses when called.
+TABLES, TABLES_SOURCE = "_tables.so", "tables.c"
 SOURCES = ("kernel.h", "lanes.c", "search.c")
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-math-errno")
 # Products must not be contracted: similarities have NumPy's bits (src/recollect/index/scoring.py).
@@ -51,6 +53,24 @@ def source_mark() -> str:
     """Number of these sources; the library refuses a kernel that was built from others."""
     text = b"".join((NATIVE / name).read_bytes().replace(b"\r\n", b"\n") for name in SOURCES)
     return f"{zlib.crc32(text):08x}"
+
+
+def compile_tables(target: Path) -> None:
+    """Compile the search of lookup tables to ``target``.
+
+    Raises:
+        BuildFailed: With what the compiler said.
+    """
+    text = (NATIVE / TABLES_SOURCE).read_bytes().replace(b"\r\n", b"\n")
+    mark = f'-DSOURCE="{zlib.crc32(text):08x}"'
+    compiler = shlex.split(os.environ.get("CC", "cc")) or ["cc"]
+    with tempfile.TemporaryDirectory() as folder:
+        whole = Path(folder, TABLES)
+        made = ["-shared", "-o", str(whole), str(NATIVE / TABLES_SOURCE)]
+        _run([*compiler, *_flags(), mark, *made])
+        staged = target.with_suffix(".new")
+        shutil.copyfile(whole, staged)
+        staged.replace(target)
 
 
 def compile_kernel(target: Path) -> list[str]:
@@ -120,13 +140,16 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
         wish = os.environ.get("RECOLLECT_BUILD_KERNEL", "")
         # An editable install runs from the source tree, so the kernel goes there.
         editable = version == "editable"
-        built = (NATIVE if editable else Path(self._folder.name)) / LIBRARY
+        folder = NATIVE if editable else Path(self._folder.name)
+        built, tables = folder / LIBRARY, folder / TABLES
         if editable:
             built.unlink(missing_ok=True)
+            tables.unlink(missing_ok=True)
         if wish == "0":
             return
         try:
             known = compile_kernel(built)
+            compile_tables(tables)
         except BuildFailed as problem:
             if wish == "1":
                 raise
@@ -136,7 +159,9 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
         build_data["pure_python"] = False
         build_data["tag"] = platform_tag()
         if not editable:
-            build_data["force_include"][str(built)] = f"recollect/index/native/{LIBRARY}"
+            for library in (built, tables):
+                place = f"recollect/index/native/{library.name}"
+                build_data["force_include"][str(library)] = place
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:  # noqa: ARG002
         """Clean up after the files were collected."""
@@ -147,6 +172,7 @@ def main() -> int:
     """Compile in place and say how it went."""
     try:
         known = compile_kernel(NATIVE / LIBRARY)
+        compile_tables(NATIVE / TABLES)
     except BuildFailed as problem:
         print(f"no kernel: {problem}", file=sys.stderr)
         return 1

@@ -34,6 +34,35 @@ def test_what_if_needs_rows_to_remove(run, memory):
     assert run("what-if", memory).exit_code == 1
 
 
+def test_a_label_that_no_row_has_is_named_with_those_that_are(run, memory):
+    """A slip of the keyboard must not read as "nothing would change"."""
+    done = run("what-if", memory, "--label", "rde")
+
+    assert done.exit_code == 1
+    assert "no row has this label" in done.stderr
+    assert "'red'" in done.stderr
+    assert run("remove", memory, "--label", "rde", "--yes").exit_code == 1
+    assert version_of(memory) == 1
+
+
+def test_labels_may_be_named_one_by_one(facts, memory, questions):
+    """Before, only the last one counted."""
+    preview = facts("what-if", memory, questions, "--label", "blue", "--label", "red")
+
+    assert preview["removed"] == [0, 1, 2, 3, 4, 5, 6, 7]
+    narrow = facts("what-if", memory, questions, "--label", "blue", "--label", "red",
+                   "--where", "id > 5")  # fmt: skip
+    assert narrow["removed"] == [6, 7]
+
+
+def test_without_all_rows_no_answer_is_left_to_change(run, memory):
+    """Nobody stays to be asked."""
+    done = run("what-if", memory, "--label", "blue", "--label", "red")
+
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Without 8 rows 0 of 0 answers change.")
+
+
 def test_a_row_erased_for_good_is_refused_until_it_is_named(facts, run, memory, lessons):
     """The whole life of one entry of the list."""
     proof = facts("erase", memory, 0, "--no-return", "--yes")

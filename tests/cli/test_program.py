@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 from doc_pages import DOCS
+from interpreter import SOURCE
 
 import recollect
 from recollect import Memory
@@ -24,6 +28,16 @@ def finish(process, answer=b""):
 def test_the_version_is_printed(run):
     """The first line of every bug report."""
     assert run("--version").stdout == f"recollect {recollect.__version__}\n"
+
+
+def test_the_package_can_be_run_as_a_module():
+    """Where the folder of scripts is not on the path, and with the interpreter of one's choice."""
+    done = subprocess.run(
+        [sys.executable, "-m", "recollect", "--version"], capture_output=True, text=True,
+        env=os.environ | {"PYTHONPATH": str(SOURCE)}, check=True,
+    )  # fmt: skip
+
+    assert done.stdout.strip() == f"recollect {recollect.__version__}"
 
 
 def test_a_result_is_the_only_thing_on_stdout(process, memory):

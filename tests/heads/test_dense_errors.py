@@ -64,6 +64,19 @@ BAD_SAMPLES = {
     "a mask of fractions": ([pair(EAST, EAST, EAST)], [[0.5, 2.0]], InvalidType, "mask 0"),
     "more samples than masks": ([pair(EAST, EAST, EAST)] * 2, [[1, 2]], LengthMismatch, "masks"),
     "nothing": ([], [], EmptyBatch, "X"),
+    "masks that are one number": (
+        [pair(EAST, EAST, EAST)], np.array(3), InputError, "one thing",
+    ),
+    "a mask of ragged rows": (
+        [pair(EAST, EAST, EAST)], [[[1, 2], [3]]], DimensionMismatch, "mask 0 is no grid",
+    ),
+    "a label beyond 64 bits": ([pair(EAST, EAST, EAST)], [[2**70, 1]], InvalidType, "mask 0"),
+    "a label beyond signed 64 bits": (
+        [pair(EAST, EAST, EAST)], [np.array([2**63, 1], np.uint64)], InvalidLabel, "too large",
+    ),
+    "a label that no float tells from its neighbors": (
+        [pair(EAST, EAST, EAST)], [[1e300, 1.0]], InvalidType, "mask 0",
+    ),
 }  # fmt: skip
 
 
@@ -84,7 +97,8 @@ def test_a_bad_sample_is_refused_by_name_and_nothing_is_kept(pyramids, masks, er
 @pytest.mark.parametrize(
     ("target", "error"),
     [([[NAN, NAN]], NonFinite), ([[np.inf, 1.0]], NonFinite), ([["a", "b"]], InvalidType),
-     ([[1.0]], DimensionMismatch)],
+     ([[1.0]], DimensionMismatch), ([np.zeros((2, 0))], DimensionMismatch),
+     ([[[1.0, 2.0], [3.0]]], DimensionMismatch), ([[1e300, 1.0]], NonFinite)],
 )  # fmt: skip
 def test_a_bad_target_is_refused(target, error):
     """All missing, infinite, no numbers, another size."""
@@ -100,13 +114,77 @@ def test_a_bad_target_is_refused(target, error):
      {"level_weights": (1.0, 1.0)}, {"level_weights": (0.0,)}, {"position": -1.0},
      {"balance": float("inf")}, {"prefilter": 0}, {"precision": "float64"}, {"order": "random"},
      {"radius": 0}, {"links": 0}, {"link_temperature": 0.0}, {"tolerance": -1.0},
-     {"max_iterations": 0}, {"memory_cap": 1000}, {"retrieve": "pixel"}, {"encoder": 3}],
+     {"max_iterations": 0}, {"memory_cap": 1000}, {"retrieve": "pixel"}, {"encoder": 3},
+     {"k": None}, {"k": 2.0}, {"k": "12"}, {"k": iter([2])}, {"k": np.array(2.5)},
+     {"sparse_keep": 0}, {"sparse_keep": 1.5}, {"novelty": "memory"},
+     {"ignore": -(2**70)}, {"ignore": 2**63}, {"ignore": None}, {"ignore": 1.5},
+     {"temperature": 10**400}, {"position": 1e300}, {"balance": 1e308}, {"radius": 10**12},
+     {"max_iterations": 10**30}, {"tolerance": 10**400}, {"level_weights": 3},
+     {"level_weights": (1e308,)}, {"level_weights": (5e-324,)}],
     ids=str,
 )  # fmt: skip
 def test_an_option_out_of_its_range_is_refused(option):
     """Before anything is read or written."""
     with pytest.raises(InvalidParameter):
         DenseMemorySegmenter(**{"k": 1} | option).fit(*GOOD)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"k": 10**12}, {"k": (10**12, 2)}, {"k": np.array([3, 2])}, {"links": 10**30},
+     {"temperature": 5e-324}, {"temperature": np.float32(0.1)}, {"prefilter": 10**12},
+     {"max_iterations": 100_000, "tolerance": 0.0, "alpha": 0.9}, {"memory_cap": 10**30},
+     {"sparse_keep": 10**30, "sparse_levels": 1},
+     {"sparse_keep": 10**30, "sparse_levels": 1, "order": "fine_first"}],
+    ids=str,
+)  # fmt: skip
+def test_an_option_at_its_end_answers_as_an_ordinary_one_does(option):
+    """More matches or links than there are cost nothing, and no rounding asks for ever."""
+    samples = [pair(EAST, EAST, NORTH), pair(NORTH, NORTH, EAST)]
+    head = DenseMemorySegmenter(**{"k": 1} | option).fit(samples, [[1, 2], [2, 1]])
+
+    assert head.predict(samples).tolist() == [[1, 2], [2, 1]]
+
+
+@pytest.mark.parametrize("k", [True, 0, 2.5])
+def test_diagnosis_refuses_what_is_no_number_of_matches(k):
+    """As every option does."""
+    head = DenseMemorySegmenter(k=1).fit(GOOD[0] * 2, GOOD[1] * 2)
+
+    with pytest.raises(InvalidParameter, match="k is out of range"):
+        head.diagnose(k=k)
+
+
+def test_features_beyond_half_precision_are_refused_by_name():
+    """Kept as infinity, they would break every later question."""
+    head = DenseMemorySegmenter(k=1, precision="float16").fit(*GOOD)
+    big = [signal(EAST, NORTH), signal(EAST, [65_505.0, 0.0])]
+
+    with pytest.raises(NonFinite, match="level 0 of sample 1 lies beyond what float16 holds"):
+        head.partial_fit(big, [[1, 2]] * 2)
+
+    assert len(head.memory_) == 1
+    assert head.partial_fit([signal(EAST, [65_504.0, 0.0])], [[1, 2]]).classes_.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize("size", [1.5e-45, 1e-40, 3.4e38, float(np.finfo(np.float32).max)])
+def test_bytes_hold_features_of_any_size(size):
+    """A scale may neither vanish at the smallest numbers nor overflow at the largest."""
+    samples = [signal([size, 0.0], [0.0, size])]
+
+    head = DenseMemorySegmenter(k=1, precision="int8", message_passing=None).fit(samples, [[1, 2]])
+
+    assert head.predict(samples).tolist() == [[1, 2]]
+
+
+def test_relabelling_with_numbers_of_another_width_is_refused():
+    """As teaching them is: one memory holds one kind of number."""
+    head = DenseMemoryRegressor(k=1).fit([signal(EAST)] * 2, [[1.0], [2.0]])
+
+    with pytest.raises(InvalidParameter, match="several widths"):
+        head.relabel([0], [[[1.0, 2.0]]])
+
+    assert head.predict([signal(EAST)]).tolist() == [[1.0]]
 
 
 def test_a_median_of_vectors_is_refused():
@@ -168,7 +246,7 @@ def test_a_cell_that_is_not_there_cannot_be_explained(cell):
         head.explain(signal(EAST, NORTH), cell)
 
 
-@pytest.mark.parametrize("size", [(0,), (2, 2), "wide", (1.5,)], ids=str)
+@pytest.mark.parametrize("size", [(0,), (2, 2), "wide", (1.5,), (10**13,), (2**70,)], ids=str)
 def test_a_size_that_does_not_fit_is_refused(size):
     """As many whole numbers as the grid has axes."""
     head = DenseMemorySegmenter(k=1).fit(*GOOD)

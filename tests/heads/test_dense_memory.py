@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -312,6 +313,66 @@ def test_another_writer_of_the_memory_is_followed():
     assert head.predict([signal(NORTH)]).tolist() == [[1]]
 
 
+def test_masks_that_changed_before_a_compaction_are_read():
+    """Compaction hides what happened before it; the cells held may not be taken for the rows."""
+    head = DenseMemorySegmenter(k=1, message_passing=None).fit([signal(EAST, NORTH)], [[1, 2]])
+    assert head.predict([signal(EAST, NORTH)]).tolist() == [[1, 2]]
+
+    head.relabel([0], [[3, 4]])
+    head.memory_.compact()
+
+    assert head.predict([signal(EAST, NORTH)]).tolist() == [[3, 4]]
+
+
+@pytest.mark.parametrize("way", ["forget", "erase", "compact", "relabel"])
+def test_questions_beside_a_writer_see_one_version_each(way):
+    """Of every version one label fills all masks: a mixture of two would show both."""
+    query, memory = (
+        [signal(EAST, NORTH)],
+        Memory.create(":memory:", dim=2, value="arrays", metric="dot"),
+    )
+    head = DenseMemorySegmenter(k=1, memory=memory, prefilter=1, message_passing=None)
+    head.fit([signal(EAST, NORTH)] * 2, [[0, 0]] * 2)
+    asking, failures, odd = [True], [], []
+
+    def ask():
+        own = DenseMemorySegmenter(k=1, memory=memory, prefilter=1, message_passing=None)
+        while asking:
+            try:
+                shares = own.predict_proba(query)
+                why = own.explain(query[0], (0,))
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is a failure
+                failures.append(error)
+                return
+            if not np.allclose(shares.sum(axis=-1), 1) or len(why.evidence) != 1:
+                odd.append(shares)
+
+    threads = [Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for label in range(1, 40):
+        _rewrite(head, way, label)
+    asking.clear()
+    for thread in threads:
+        thread.join()
+
+    assert (failures, odd) == ([], [])
+
+
+def _rewrite(head, way, label):
+    if way == "relabel":
+        head.relabel(head.ids_, [[label, label]] * 2)
+        return
+    before = head.ids_
+    head.partial_fit([signal(EAST, NORTH)] * 2, [[label, label]] * 2)
+    if way == "erase":
+        head.memory_.erase(before)
+        return
+    head.forget(before)
+    if way == "compact":
+        head.memory_.compact()
+
+
 def test_a_memory_on_disk_answers_after_it_was_closed(tmp_path):
     """Rows last; the cells are laid out again."""
     head = DenseMemorySegmenter(k=2, memory=tmp_path / "scenes").fit(*samples(3))
@@ -364,6 +425,34 @@ def test_a_sparse_memory_keeps_one_child_of_each_cell():
     assert row["features_0"].shape == (4, 5)
     assert row["features_1"].shape == (4, 4)
     assert sorted((row["cells_1"] // 8 * 2 + row["cells_1"] % 4 // 2).tolist()) == [0, 1, 2, 3]
+
+
+FOUR = [np.array([[1.0, 1.0]]), np.array([EAST, [1.0, 0.2], NORTH, WEST])]
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [({}, [3]), ({"sparse_keep": 2}, [2, 3]), ({"sparse_keep": 3}, [1, 2, 3]),
+     ({"sparse_keep": 9}, [0, 1, 2, 3]), ({"sparse_keep": 2, "order": "fine_first"}, [2, 3]),
+     ({"novelty": "max"}, [3]), ({"novelty": "max", "sparse_keep": 3}, [0, 2, 3])],
+    ids=str,
+)  # fmt: skip
+def test_a_sparse_memory_keeps_as_many_of_the_most_novel_children_as_asked(options, kept):
+    """West is beside North alone (novelty 1), North beside West and the slant one (.90), East
+    beside the slant one (.02), and that beside East and North: .41, or .02 by the most similar."""
+    head = DenseMemorySegmenter(k=1, sparse_levels=1, **options).fit([FOUR], [[0, 1, 2, 3]])
+
+    cells = head.memory_.rows([0]).values[0]["cells_1"].tolist()
+
+    assert cells == kept
+
+
+def test_children_that_stay_answer_with_labels_of_their_own():
+    """Two of four: the query's cells that match them read them, the others the next best."""
+    head = DenseMemorySegmenter(k=(1, 1), sparse_levels=1, sparse_keep=2, message_passing=None)
+    head.fit([FOUR], [[5, 6, 7, 8]])
+
+    assert head.predict([FOUR]).tolist() == [[7, 7, 7, 8]]
 
 
 def test_keeping_the_finest_first_keeps_as_many():

@@ -67,10 +67,34 @@ def test_a_table_of_levels_is_read_from_csv(tmp_path):
     assert kinds.path("carp") == ("animal", "fish", "carp")
 
 
+def test_a_table_serves_a_memory_of_integers(tmp_path):
+    """A file holds digits; before, no label of such a memory was found."""
+    path = tmp_path / "pets.csv"
+    path.write_text("kind, pet\nmammal, 1\nmammal, 2\nfish, -3\n", encoding="utf-8")
+    pets = MemoryClassifier(k=2).fit([[1, 0], [1, 0.1], [0, 1]], [1, 2, -3])
+
+    found = Hierarchy.from_csv(path).answer(pets, [[1, 0.04]], confidence=0.7)
+
+    assert found.labels.tolist() == [["mammal", 1]]
+    assert found.answers.tolist() == ["mammal"]
+
+
+def test_spaces_around_a_cell_do_not_count(tmp_path):
+    """Spreadsheets and people put them there."""
+    path = tmp_path / "pets.csv"
+    path.write_text(" kind , pet\n mammal, cat \n\n ,\n", encoding="utf-8")
+
+    kinds = Hierarchy.from_csv(path)
+
+    assert kinds.levels == ("kind", "pet")
+    assert kinds.path("cat") == ("mammal", "cat")
+
+
 @pytest.mark.parametrize(
-    "text", ["", "kind,pet\nmammal\n", "kind,pet\nmammal,cat\nfish,cat\n"],
-    ids=["empty", "a cell missing", "two paths"],
-)  # fmt: skip
+    "text",
+    ["", "kind,pet\nmammal\n", "kind,pet\nmammal,cat\nfish,cat\n", "kind,pet\n,cat\n"],
+    ids=["empty", "a cell missing", "two paths", "an empty cell"],
+)
 def test_a_table_that_is_no_hierarchy_is_refused(text, tmp_path):
     """With the line that is wrong."""
     path = tmp_path / "pets.csv"

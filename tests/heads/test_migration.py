@@ -156,3 +156,68 @@ def test_alignment_finds_a_turn_of_the_space():
     expected /= np.linalg.norm(expected, axis=1, keepdims=True)
     mapped /= np.linalg.norm(mapped, axis=1, keepdims=True)
     assert (mapped * expected).sum(axis=1).min() > 0.99
+
+
+def test_what_is_encoded_at_last_is_aligned_no_more(memory, pictures):
+    """Before, the mark of the first migration outlived a second that found all sources."""
+    away = (pictures / "3.png").rename(pictures / "away.png")
+    migrate(memory, LARGE, root=pictures)
+    assert memory.find("aligned = true").tolist() == [3]
+    away.rename(pictures / "3.png")
+
+    report = migrate(memory, PixelEncoder(size=3), root=pictures)
+
+    assert report.aligned.tolist() == []
+    assert memory.find("aligned = true").tolist() == []
+
+
+def test_without_alignment_there_is_no_column(memory, pictures):
+    """Nothing to mark."""
+    migrate(memory, LARGE, root=pictures)
+
+    assert "aligned" not in memory.rows().metadata
+
+
+def test_rows_are_encoded_some_at_a_time(memory, pictures, monkeypatch):
+    """The same keys, whatever the size of a block."""
+    whole = plan_migration(memory, LARGE, root=pictures)._keys
+    monkeypatch.setattr("recollect.heads.migration.BLOCK", 5)
+    (pictures / "0.png").write_bytes(b"no picture")
+    seen = []
+
+    plan = plan_migration(
+        memory, LARGE, root=pictures, progress=lambda done, total: seen.append((done, total))
+    )
+
+    assert np.array_equal(plan._keys[1:], whole[1:])
+    assert plan.report.aligned.tolist() == [0]
+    assert seen == [(5, 12), (10, 12), (12, 12)]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"sample": 0}, {"sample": 2.5}, {"k": 0}, {"k": "all"}, {"root": 3}, {"fetch": "files"},
+     {"batch_size": 0}],
+    ids=repr,
+)  # fmt: skip
+def test_an_option_out_of_range_is_refused_before_anything_is_encoded(memory, options):
+    """Encoding may take hours."""
+    with pytest.raises(InvalidParameter):
+        plan_migration(memory, LARGE, **options)
+
+
+def test_what_is_no_encoder_is_refused(memory):
+    """A name must be turned into one first."""
+    with pytest.raises(InvalidParameter, match="this is no encoder"):
+        plan_migration(memory, "onnx:model.onnx")
+
+
+def test_a_weighted_metric_is_refused_before_anything_is_encoded(pictures):
+    """Its weights are those of the old dimensions."""
+    weighted = Memory.create(
+        ":memory:", dim=SMALL.dim, metric="manhattan", metric_weights=np.ones(SMALL.dim)
+    )
+    weighted.add(np.ones((1, SMALL.dim)), ["a"], sources=[str(pictures / "0.png")])
+
+    with pytest.raises(InvalidParameter, match="weight for each dimension"):
+        plan_migration(weighted, LARGE)

@@ -318,6 +318,84 @@ def test_a_reply_that_does_not_come_is_waited_for_only_so_long(pets, serve):
     assert len(stub.requests) == 2
 
 
+@pytest.fixture
+def dripping():
+    """A server that sends one header after the other, and never an end of them."""
+    stop = threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+            for number in range(10_000):
+                if stop.wait(0.01):
+                    return
+                try:
+                    self.wfile.write(b"X-%d: 1\r\n" % (number % 50))
+                except OSError:
+                    return
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    stop.set()
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+@pytest.mark.timeout(20)
+def test_headers_that_come_for_ever_are_waited_for_only_so_long(pets, dripping):
+    """Before, each byte gave them the whole time-out again, and the answer was another one."""
+    model = VisionLanguageEndpoint(dripping, "a-model", timeout=0.15, retries=0)
+
+    [found] = rerank(pets, [WHITE], model)
+
+    assert found.problem == "no reply within 0.15 seconds"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"address": "http://[broken"}, {"address": "http://host:port"}, {"address": 7},
+        {"address": "http://host/é"}, {"address": f"http://{'a' * 70}/"}, {"timeout": "soon"},
+        {"timeout": float("nan")}, {"timeout": float("inf")}, {"retries": 1.5}, {"pause": None},
+        {"most_images": "all"}, {"model": None}, {"prompt": "{labels} {score}"},
+        {"prompt": "{labels} {"}, {"prompt": "{{labels}}"}, {"prompt": None},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_an_option_that_could_only_fail_later_is_refused_at_once(options):
+    """Not with an error of the socket's, in the middle of an answer."""
+    with pytest.raises(InvalidParameter):
+        VisionLanguageEndpoint(**{"address": "http://host/v1", "model": "a-model", **options})
+
+
+@pytest.mark.parametrize("queries", [None, 3, "one text", b"one picture"])
+def test_one_query_alone_is_refused(pets, queries):
+    """A text would be taken for as many queries as it has letters."""
+    with pytest.raises(InvalidParameter, match="several queries"):
+        rerank(pets, queries, Function(lambda _: {"dog": 1.0}))
+
+
+@pytest.mark.parametrize("trust", ["half", None, float("nan")])
+def test_trust_that_is_no_share_is_refused(pets, trust):
+    """With an error that names it."""
+    with pytest.raises(InvalidParameter, match="trust"):
+        rerank(pets, [WHITE], Function(lambda _: {"dog": 1.0}), trust=trust)
+
+
+@pytest.mark.parametrize("score", ["much", None, 10**400])
+def test_a_score_that_is_no_number_is_refused(pets, score):
+    """It is the re-ranker's mistake, told in our words."""
+    with pytest.raises(InvalidParameter, match="scores are out of range"):
+        rerank(pets, [WHITE], Function(lambda _: {"dog": score}))
+
+
 def test_an_endpoint_that_is_not_there_is_no_opinion(pets, serve):
     """The connection is refused, three times."""
     stub = serve(GOOD)

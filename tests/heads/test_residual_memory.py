@@ -565,3 +565,24 @@ def test_numbers_are_followed_through_removals_and_additions_between_questions()
     np.testing.assert_array_equal(
         longer, fresh.partial_fit(points[:5], y[:5], ids=np.arange(100, 105)).predict(points)
     )
+
+
+def test_rows_that_came_in_another_way_are_listed_behind_those_given(base, tmp_path):
+    """They answer too, so they must be seen; they used to be left out."""
+    head = ResidualMemoryClassifier(base, k=1, memory=tmp_path).fit(X, Y, ids=[7, 3, 9, 5])
+    assert head.ids_.tolist() == [7, 3, 9, 5]
+    head.memory_.add([[4.0]], [[0.0, 0.0]], ids=[1], metadata={"truth": "b"})
+
+    assert head.ids_.tolist() == [7, 3, 9, 5, 1]
+    assert head.forget([3]).ids_.tolist() == [7, 9, 5, 1]
+
+
+def test_a_memory_that_is_opened_again_lists_its_rows_by_id(base, tmp_path):
+    """It does not keep in which order they were given; ids that were counted up stand so anyhow."""
+    first = ResidualMemoryClassifier(base, k=1, memory=tmp_path).fit(X, Y, ids=[7, 3, 9, 5])
+    first.memory_.close()
+
+    again = ResidualMemoryClassifier(base, k=1, memory=tmp_path)
+
+    assert again.ids_.tolist() == [3, 5, 7, 9]
+    assert again.predict(X).tolist() == Y.tolist()

@@ -190,3 +190,34 @@ def test_the_gain_is_measured_on_queries_that_had_no_part_in_the_choice():
 
     assert lucky.mean(axis=1).max() == np.float32(0.2)
     assert _honest(lucky).tolist() == [0.0] * 5
+
+
+def half_knowing(rows):
+    """Sure, and right, of rows far from zero."""
+    return np.where(np.abs(rows) > 0.5, all_knowing(rows), [[0.1, 0.0]])
+
+
+def test_tuning_without_a_gate_leaves_the_gate_as_it_is(head):
+    """It used to be taken away without a word."""
+    report = head.set_params(gate=0.75).tune(HELD, HELD_SIDES)
+
+    assert head.gate == report.gate == 0.75
+
+
+def test_settings_are_scored_with_the_gate_that_is_kept():
+    """What is reported is what the head then does."""
+    head = ResidualMemoryClassifier(half_knowing, k=5, gate=0.9).fit(ROWS, SIDES)
+    report = head.tune(HELD, HELD_SIDES, grid={"k": [5, 50], "sigma": [1.0]})
+
+    for setting in report.settings:
+        chosen = {name: getattr(setting, name) for name in ("k", "sigma", "temperature")}
+        head.set_params(**chosen, strength=setting.strength)
+        assert head.score(HELD, HELD_SIDES) == setting.score
+    head.set_params(temperature=report.best.temperature)
+    assert report.searches_saved == head.searches_saved(HELD) > 0.3
+
+
+def test_a_gate_is_not_chosen_by_likelihood(head):
+    """There is no right answer that it could cost; it used to be left out without a word."""
+    with pytest.raises(errors.InvalidParameter, match="right answers"):
+        head.tune(HELD, HELD_SIDES, gate=True, scoring="log_loss")

@@ -127,3 +127,14 @@ def test_rows_are_named_in_one_way_and_have_to_be_there(pets):
         pets.what_if(LINE, remove=[0], where="label = 'cat'")
     with pytest.raises(UnknownIds):
         pets.what_if(LINE, remove=[9])
+
+
+@pytest.mark.parametrize("options", [{}, {"reliability": "soft"}, {"class_means": 0.5}])
+def test_without_all_rows_nobody_is_left_to_ask(options):
+    """Before, this ended in an error of Python's."""
+    pets = MemoryClassifier(k=1, **options).fit([[1, 0], [0.9, 0.1], [0, 1]], ["a", "b", "c"])
+
+    preview = pets.what_if(remove=[0, 1, 2])
+
+    assert (len(preview), preview.flipped.tolist(), preview.rows.tolist()) == (0, [], [])
+    assert pets.what_if([[1, 0]], remove=[0, 1, 2]).after.tolist() == [None]

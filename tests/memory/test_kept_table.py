@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recollect import Memory, MemoryClassifier
-from recollect.memory.kept_table import FILE
+from recollect.memory.kept_table import FILE, Table, is_table, keep
 from recollect.memory.leave_one_out import LeaveOneOut
 
 
@@ -24,7 +24,7 @@ def searched(memory):
     fresh = Memory.create(":memory:", dim=memory.dim)
     rows = memory.rows()
     fresh.add(rows.keys, rows.values, ids=rows.ids)
-    assert np.array_equal(table._near, LeaveOneOut(fresh).update()._near)
+    assert np.array_equal(table._table.last.near, LeaveOneOut(fresh).update()._table.last.near)
     return seen[-1]
 
 
@@ -147,3 +147,90 @@ def test_a_damaged_table_is_made_anew(memory, place):
     (memory.cache_folder / FILE).write_bytes(content)
 
     assert searched(memory) in {0, 60}
+
+
+def forged(memory, alter):
+    """A table that was altered by someone who can compute its checksum too."""
+    held = LeaveOneOut(memory).update()
+    table = held._table.last
+    arrays = {name: array.copy() for name, array in table.arrays().items()}
+    alter(arrays)
+    return Table(table.version, **arrays)
+
+
+def own(arrays):
+    arrays["near"][5, 3] = arrays["ids"][5]
+
+
+def twice(arrays):
+    arrays["near"][5, 3] = arrays["near"][5, 2]
+
+
+def unknown(arrays):
+    arrays["near"][5, 3] = 1000
+
+
+def disorder(arrays):
+    arrays["similarity"][5, [0, 1]] = arrays["similarity"][5, [1, 0]] - [0, 0.001]
+
+
+def above_one(arrays):
+    arrays["similarity"][5, 0] = 1.5
+
+
+def not_a_number(arrays):
+    arrays["similarity"][5, 3] = np.nan
+
+
+def too_certain(arrays):
+    arrays["certain"][5] += 1
+
+
+def negative(arrays):
+    arrays["near"][5, 3] = -7
+
+
+def unsorted(arrays):
+    arrays["ids"][[3, 4]] = arrays["ids"][[4, 3]]
+
+
+def repeated(arrays):
+    arrays["known"][3] = arrays["known"][4]
+
+
+def stranger(arrays):
+    arrays["ids"][59] = 99
+
+
+def one_less_known(arrays):
+    """The row at the end stays in the lists, and is named by nobody."""
+    arrays["known"] = arrays["known"][:-1]
+    for name in ("ids", "near", "similarity", "certain"):
+        arrays[name] = arrays[name][:0]
+
+
+FORGERIES = (
+    own, twice, unknown, disorder, above_one, not_a_number, too_certain, negative, unsorted,
+    repeated, stranger, one_less_known,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("alter", FORGERIES)
+def test_a_forged_table_is_dropped(memory, alter):
+    """Its checksum is right; what it says cannot be."""
+    keep(memory, forged(memory, alter), 100)
+
+    assert searched(memory) == 60
+
+
+def test_every_table_that_was_computed_passes():
+    """Twins, ties, short lists and all metrics; else a cache would be of no use."""
+    for metric in ("cosine", "dot", "euclidean", "manhattan"):
+        memory = Memory.create(":memory:", dim=2, metric=metric)
+        memory.add(np.random.default_rng(0).integers(1, 4, (50, 2)) * 1e-3, ["a"] * 50)
+        table = LeaveOneOut(memory, deepest=5).update()
+        memory.remove([3, 4, 5])
+        memory.add([[1, 1], [1e9, 1]], ["b", "c"])
+        table.update()
+
+        assert is_table(table._table.last, metric)

@@ -61,7 +61,7 @@ def test_a_removed_row_leaves_no_trace(line):
 
     assert table.update().ids.tolist() == [0, 2, 3]
     assert table.neighbors(3).ids.tolist() == [[2, 3, -1], [0, 3, -1], [2, 0, -1]]
-    assert not (table._near == 1).any()
+    assert not (table._table.last.near == 1).any()
 
 
 def test_a_new_label_is_seen_at_once(line):
@@ -89,8 +89,8 @@ def test_a_restored_version_is_followed(line):
 def same(table, fresh, k):
     return (
         np.array_equal(table.ids, fresh.ids)
-        and np.array_equal(table._near[:, :k], fresh._near[:, :k])
-        and np.array_equal(table._similarity[:, :k], fresh._similarity[:, :k])
+        and np.array_equal(table._table.last.near[:, :k], fresh._table.last.near[:, :k])
+        and np.array_equal(table._table.last.similarity[:, :k], fresh._table.last.similarity[:, :k])
     )
 
 

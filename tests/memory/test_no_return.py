@@ -137,3 +137,110 @@ def test_a_key_is_known_in_every_encoding_it_was_seen_in(tmp_path):
 def test_find_names_the_rows_that_pass_a_filter(memory):
     """Ids alone, without reading keys."""
     assert memory.find("label = 'dog'").tolist() == [1]
+
+
+def test_minus_zero_is_zero(tmp_path):
+    """The two are equal in every comparison, so a key with one is the key with the other."""
+    for dtype in ("float32", "float16"):
+        memory = Memory.create(tmp_path / dtype, dim=3, dtype=dtype)
+        memory.add([[1, 0.0, 2], [3, -0.0, 4]], "wombat")
+        memory.erase([0, 1], no_return=True)
+
+        for key, row in (([1, -0.0, 2], 0), ([3, 0.0, 4], 1), ([3, -0.0, 4], 1)):
+            with pytest.raises(ErasedBefore, match=f"the key of row {row}"):
+                memory.add([key], "wombat")
+
+
+def test_an_update_cannot_bring_a_text_back(memory):
+    """Before, a row could be given the text of the erased one."""
+    memory.add(KEYS[:1] * 3, "cat", metadata={"text": ["a cat"]})
+    version = memory.version
+
+    with pytest.raises(ErasedBefore, match=r"what row 1 would hold .* the text of row 2") as caught:
+        memory.update([0, 1], metadata={"text": ["a dog", "a wombat asleep"]})
+
+    assert "Memory.allow_return([2])" in caught.value.__notes__[0]
+    assert memory.version == version
+    memory.allow_return([2])
+    memory.update([1], metadata={"text": ["a wombat asleep"]})
+
+
+def test_new_keys_cannot_be_those_of_an_erased_row(memory):
+    """Not even with -0.0 where it had 0.0."""
+    with pytest.raises(ErasedBefore, match=r"what row 1 would hold .* the key of row 2"):
+        memory.rekey([[1, 2, 3], [-0.0, 0.75, 1]], "another encoder")
+    with pytest.raises(ErasedBefore, match=r"what row 0 would hold .* the text of row 2"):
+        memory.rekey(np.eye(3)[:2], None, metadata={"text": ["a wombat asleep", None]})
+
+    assert memory.encoder is None
+    memory.allow_return([2])
+    memory.rekey([[1, 2, 3], [-0.0, 0.75, 1]], "another encoder")
+
+
+def test_all_rows_cannot_be_replaced_by_one_that_was_erased(memory):
+    """The same as adding it to an empty memory."""
+    with pytest.raises(ErasedBefore, match="row 0 of this batch"):
+        memory.replace(KEYS[2:], "wombat")
+
+    assert len(memory) == 2
+
+
+def test_every_text_that_a_row_ever_had_is_listed(tmp_path):
+    """Before, only the last one was; an import brings back the first."""
+    memory = Memory.create(tmp_path / "memory", dim=1)
+    memory.add([[1]], "wombat", metadata={"text": ["a wombat"]}, sources=["first"])
+    memory.update([0], metadata={"text": ["a wombat, corrected"]})
+    memory.erase([0], no_return=True)
+
+    for text in ("a wombat", "a wombat, corrected"):
+        with pytest.raises(ErasedBefore, match="the text of row 0"):
+            memory.add([[2]], "wombat", metadata={"text": [text]})
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Rows 0 and 1 hold the same; 0 is erased."""
+    with Memory.create(tmp_path / "memory", dim=2) as memory:
+        memory.add([[1, 2], [1, 2], [3, 4]], "wombat", metadata={"text": ["a wombat"] * 2 + [""]})
+        memory.erase([0], no_return=True)
+        yield memory
+
+
+def test_a_twin_that_is_there_stays_and_can_be_changed(twins):
+    """It was not erased; what it holds does not come back, it never went."""
+    twins.update([1], metadata={"text": ["a wombat"], "seen": [True]})
+    twins.rekey([[1, 2], [5, 6]], "another encoder")
+
+    assert twins.ids.tolist() == [1, 2]
+
+
+def test_a_twin_that_was_removed_is_not_restored(twins):
+    """It would bring the erased content back by another way."""
+    twins.remove([1])
+
+    with pytest.raises(ErasedBefore, match=r"row 1 of that version .* the key of row 0"):
+        twins.restore(2)
+
+    assert twins.ids.tolist() == [2]
+    twins.allow_return([0])
+    twins.restore(2)
+    assert twins.ids.tolist() == [1, 2]
+
+
+def test_a_text_that_a_twin_gave_up_is_not_restored(twins):
+    """The row is there, the text is not."""
+    twins.update([1], metadata={"text": ["something else"]})
+
+    with pytest.raises(ErasedBefore, match=r"row 1 of that version .* the text of row 0"):
+        twins.restore(2)
+
+    assert twins.rows([1]).metadata["text"] == ["something else"]
+
+
+def test_new_keys_can_be_undone_beside_a_twin(twins):
+    """Its old key is of the same thing that it holds now."""
+    version = twins.rekey([[7, 8], [5, 6]], "another encoder")
+
+    twins.restore(version - 1)
+
+    assert twins.keys([1]).tolist() == [[1, 2]]

@@ -12,11 +12,11 @@ import numpy as np
 import typer
 
 from recollect.cli import options
-from recollect.cli.inputs import as_label, as_number, opened
+from recollect.cli.inputs import as_label, as_number, known_label, opened
 from recollect.cli.screen import Screen, cell, plain_json, plural
 from recollect.errors import InvalidParameter, WriteFailed
 from recollect.memory.memory import Memory
-from recollect.types import Ids, Receipt
+from recollect.types import Ids, Label, Receipt
 
 RowIds = Annotated[
     list[int] | None,
@@ -162,7 +162,7 @@ def erase(
         # Rows that were removed are erased by id; they can no longer be looked up.
         chosen = (
             np.array(ids, np.int64)
-            if ids and where is None and label is None
+            if ids and where is None and not label
             else select(taught, ids, where, label)
         )
         if not len(chosen):
@@ -184,15 +184,16 @@ def erase(
 
 
 def select(
-    memory: Memory, ids: list[int] | None, where: str | None, label: str | None = None
+    memory: Memory, ids: list[int] | None, where: str | None, labels: list[str] | None = None
 ) -> Ids:
     """The rows that a command is about, sorted.
 
     Raises:
         InvalidParameter: Neither ids nor a filter were given, or both.
         UnknownIds: One of the ids is not alive.
+        InvalidLabel: No row has one of the labels.
     """
-    if bool(ids) == (where is not None or label is not None):
+    if bool(ids) == (where is not None or bool(labels)):
         raise InvalidParameter(
             "it is not clear which rows are meant",
             expected="ids, or a filter such as --where \"source like '%cat%'\"",
@@ -202,11 +203,14 @@ def select(
     if ids:
         return memory.rows(sorted(ids)).ids
     filters = [f"({where})"] if where is not None else []
-    if label is not None:
-        given = as_label(memory, label)
-        quoted = str(given) if isinstance(given, int) else "'" + given.replace("'", "''") + "'"
-        filters.append(f"label = {quoted}")
-    return memory.rows(where=" and ".join(filters)).ids
+    if labels:
+        named = (f"label = {_quoted(known_label(memory, label))}" for label in labels)
+        filters.append(f"({' or '.join(named)})")
+    return memory.find(" and ".join(filters))
+
+
+def _quoted(label: Label) -> str:
+    return str(label) if isinstance(label, int) else "'" + label.replace("'", "''") + "'"
 
 
 def confirm(screen: Screen, question: str, *, yes: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
@@ -179,6 +180,25 @@ def as_label(memory: Memory, label: Label) -> Label:
             "this memory holds integers as labels", expected="an integer", got=repr(label),
             remedy="`recollect stats` lists the labels it holds.",
         ) from error  # fmt: skip
+
+
+def known_label(memory: Memory, label: Label) -> Label:
+    """A label that rows have, in the type that the memory holds.
+
+    Raises:
+        InvalidLabel: No row has it.
+    """
+    held = list(memory.labels.tolist())
+    wanted = as_label(memory, label)
+    if wanted in held:
+        return wanted
+    names = [str(name) for name in held]
+    like = difflib.get_close_matches(str(label), names, n=3) or names[:5]
+    more = "" if len(like) == len(names) else f" or {len(names) - len(like):,} others"
+    raise InvalidLabel(
+        "no row has this label", expected=f"{', '.join(map(repr, like)) or 'any row'}{more}",
+        got=repr(label), remedy="`recollect stats` lists the labels.",
+    )  # fmt: skip
 
 
 def as_number(label: Any) -> float:

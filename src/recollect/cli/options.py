@@ -99,8 +99,12 @@ Where: TypeAlias = Annotated[
     ),
 ]
 OfLabel: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--label", help="Rows that have this label.", show_default=False),
+    list[str] | None,
+    typer.Option(
+        "--label",
+        help="Rows that have this label; may be given several times.",
+        show_default=False,
+    ),
 ]
 Yes: TypeAlias = Annotated[
     bool, typer.Option("--yes", "-y", help="Do not ask. Required with --json.")

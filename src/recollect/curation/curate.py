@@ -93,11 +93,19 @@ def inspect_rows(
         >>> [suspect.id for suspect in report.suspects], report.small_classes
         ([3], {'a': 3, 'b': 1})
     """
+    peers, by = Peers(memory), VoteRule() if rule is None else rule
+    report = memory.in_one_version(lambda: _report(peers, by, k, near, few, progress))
+    peers.keep()
+    return report
+
+
+def _report(
+    peers: Peers, rule: VoteRule, k: int, near: float, few: int, progress: Progress | None
+) -> CurationReport:
+    memory = peers.memory
     _check(memory, k, near, few)
-    peers = Peers(memory)
     table = peers.follow(progress)
-    table.keep()
-    harmful = find_harmful(peers, VoteRule() if rule is None else rule, min(k, len(memory) - 1))
+    harmful = find_harmful(peers, rule, min(k, len(memory) - 1))
     return CurationReport(
         version=memory.version,
         rows=len(memory),

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from threading import RLock
+from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -19,11 +20,33 @@ from recollect.heads.class_means import (
 )
 from recollect.index.scoring import measure
 from recollect.memory.changes import keys_are_as_they_were
+from recollect.memory.followed import Followed
 from recollect.memory.memory import Memory
 from recollect.types import Codes, Doubles, Ids
 
 BLOCK = 4096
 """Rows whose keys are read at once."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Sums:
+    """The sums of one version.
+
+    Attributes:
+        version: The version; -1 for sums of nothing.
+        ids: int64, sorted: the rows.
+        labels: Their labels.
+        classes: All labels, sorted.
+        sums: Over the rows, by class.
+        solved: Discriminants by shrinkage, added when one is asked for.
+    """
+
+    version: int
+    ids: Ids
+    labels: NDArray[Any]
+    classes: NDArray[Any]
+    sums: KeySums
+    solved: dict[float, Discriminant]
 
 
 class ClassStatistics:
@@ -45,31 +68,22 @@ class ClassStatistics:
                 remedy="Leave class_means at 0, or teach a memory with the cosine metric.",
             )
         self.memory = memory
-        self._lock = RLock()
-        self._version = -1
-        self._ids: Ids = np.empty(0, np.int64)
-        self._labels: NDArray[Any] = np.empty(0, object)
-        self._classes: NDArray[Any] = np.empty(0, object)
-        self._sums = KeySums.empty(0, memory.dim)
-        self._solved: dict[float, Discriminant] = {}
+        self._solving = Lock()
+        ids, labels = np.empty(0, np.int64), np.empty(0, object)
+        nothing = _Sums(-1, ids, labels, labels, KeySums.empty(0, memory.dim), {})
+        self._held = Followed(memory, nothing)
 
     def follow(self) -> KeySums:
-        """Bring the sums to the memory's version."""
-        with self._lock:
-            version = self.memory.version
-            if version != self._version:
-                self._catch_up()
-                self._version = version
-                self._solved.clear()
-            return self._sums
+        """Bring the sums to the memory's version; an error leaves them as they were."""
+        return self._now().sums
 
     def discriminant(self, shrinkage: float) -> Discriminant:
         """The directions that tell the classes apart, solved once for each version."""
-        with self._lock:
-            sums = self.follow()
-            if shrinkage not in self._solved:
-                self._solved[shrinkage] = discriminant(sums, shrinkage)
-            return self._solved[shrinkage]
+        held = self._now()
+        with self._solving:  # needs nothing of the memory, so it can keep nobody waiting for ever
+            if shrinkage not in held.solved:
+                held.solved[shrinkage] = discriminant(held.sums, shrinkage)
+            return held.solved[shrinkage]
 
     def held_out(self, ids: Ids, folds: int, shrinkages: tuple[float, ...]) -> list[Doubles]:
         """Score rows by the others: those of other folds, which depend on nothing but their ids.
@@ -82,77 +96,81 @@ class ClassStatistics:
         Returns:
             float64 ``(rows, classes)`` for each shrinkage.
         """
-        with self._lock:
-            sums = self.follow()
-            scores = [np.empty((len(ids), len(sums.counts))) for _ in shrinkages]
-            everybody = self._ids % folds
-            for fold in range(folds):
-                here = np.flatnonzero(ids % folds == fold)
-                if not len(here):
-                    continue
-                out = everybody == fold
-                others = sums.plus(self._sums_of(self._ids[out], self._labels[out]), -1)
-                keys = self.memory.keys(ids[here])
-                norms = measure(keys)
-                for table, shrinkage in zip(scores, shrinkages, strict=True):
-                    table[here] = class_scores(keys, norms, discriminant(others, shrinkage))
-            return scores
+        return self.memory.in_one_version(lambda: self._held_out(ids, folds, shrinkages))
 
-    def _catch_up(self) -> None:
+    def _held_out(self, ids: Ids, folds: int, shrinkages: tuple[float, ...]) -> list[Doubles]:
+        held = self._now()
+        scores = [np.empty((len(ids), len(held.classes))) for _ in shrinkages]
+        everybody = held.ids % folds
+        for fold in range(folds):
+            here = np.flatnonzero(ids % folds == fold)
+            if not len(here):
+                continue
+            out = everybody == fold
+            less = self._sums_of(held.ids[out], held.labels[out], held.classes)
+            others = held.sums.plus(less, -1)
+            keys = self.memory.keys(ids[here])
+            norms = measure(keys)
+            for table, shrinkage in zip(scores, shrinkages, strict=True):
+                table[here] = class_scores(keys, norms, discriminant(others, shrinkage))
+        return scores
+
+    def _now(self) -> _Sums:
+        return self._held.now(self._next)
+
+    def _next(self, last: _Sums) -> _Sums:
         """Take away the rows that went or have another label now, then add what is new."""
-        ids, labels, classes = self._now()
-        stays = np.isin(self._ids, ids, assume_unique=True)
-        stays[stays] = labels[np.searchsorted(ids, self._ids[stays])] == self._labels[stays]
-        kept = self._ids[stays]
-        if not self._subtract(self._ids[~stays], len(kept)):
-            kept, self._sums = kept[:0], KeySums.empty(len(self._classes), self.memory.dim)
-        self._classes_become(classes)
+        memory = self.memory
+        ids, classes = memory.ids, memory.labels
+        labels = _labels(memory, ids)
+        stays = np.isin(last.ids, ids, assume_unique=True)
+        stays[stays] = labels[np.searchsorted(ids, last.ids[stays])] == last.labels[stays]
+        kept = last.ids[stays]
+        sums = self._without(last, last.ids[~stays], len(kept))
+        if sums is None:
+            kept, sums = kept[:0], KeySums.empty(len(last.classes), memory.dim)
+        sums = _arranged(sums, last.classes, classes)
         new = np.isin(ids, kept, assume_unique=True, invert=True)
-        self._sums = self._sums.plus(self._sums_of(ids[new], labels[new]))
-        self._ids, self._labels = ids, labels
+        sums = sums.plus(self._sums_of(ids[new], labels[new], classes))
+        return _Sums(memory.version, ids, labels, classes, sums, {})
 
-    def _now(self) -> tuple[Ids, NDArray[Any], NDArray[Any]]:
-        ids = self.memory.ids
-        return ids, _labels(self.memory, ids), self.memory.labels
-
-    def _subtract(self, gone: Ids, rows: int) -> bool:
-        """Take rows out of the sums; False where their keys are no longer known."""
-        if not keys_are_as_they_were(self.memory, self._version):
-            return False
+    def _without(self, last: _Sums, gone: Ids, rows: int) -> KeySums | None:
+        """Sums without some rows; None where their keys are no longer known."""
+        if not keys_are_as_they_were(self.memory, last.version):
+            return None
         if len(gone) > rows:
-            return False  # to add those that stay is quicker
+            return None  # to add those that stay is quicker
         if not len(gone):
-            return True
+            return last.sums
         with suppress(UnknownIds, UnknownVersion, InputError):
-            past = self.memory.at(self._version)
-            keys = past.keys(gone)
-            place = np.searchsorted(self._ids, gone)
-            codes = np.searchsorted(self._classes, self._labels[place])
-            less = sum_keys(keys, measure(keys), codes, len(self._classes))
-            self._sums = self._sums.plus(less, -1)
-            return True
-        return False
+            keys = self.memory.at(last.version).keys(gone)
+            labels = last.labels[np.searchsorted(last.ids, gone)]
+            codes = np.searchsorted(last.classes, labels)
+            less = sum_keys(keys, measure(keys), codes, len(last.classes))
+            return last.sums.plus(less, -1)
+        return None
 
-    def _classes_become(self, classes: NDArray[Any]) -> None:
-        """Arrange the sums for the labels that are alive now."""
-        if np.array_equal(classes, self._classes):
-            return
-        counts = np.zeros(len(classes), np.int64)
-        sums = np.zeros((len(classes), self.memory.dim), np.int64)
-        if len(self._classes) and len(classes):
-            place = np.minimum(np.searchsorted(classes, self._classes), len(classes) - 1)
-            kept = classes[place] == self._classes
-            counts[place[kept]], sums[place[kept]] = self._sums.counts[kept], self._sums.sums[kept]
-        self._classes, self._sums = classes, KeySums(counts, sums, self._sums.products)
-
-    def _sums_of(self, ids: Ids, labels: NDArray[Any]) -> KeySums:
-        total = KeySums.empty(len(self._classes), self.memory.dim)
+    def _sums_of(self, ids: Ids, labels: NDArray[Any], classes: NDArray[Any]) -> KeySums:
+        total = KeySums.empty(len(classes), self.memory.dim)
         for start in range(0, len(ids), BLOCK):
             part = slice(start, start + BLOCK)
             keys = self.memory.keys(ids[part])
-            codes: Codes = np.searchsorted(self._classes, labels[part])
-            total = total.plus(sum_keys(keys, measure(keys), codes, len(self._classes)))
+            codes: Codes = np.searchsorted(classes, labels[part])
+            total = total.plus(sum_keys(keys, measure(keys), codes, len(classes)))
         return total
+
+
+def _arranged(sums: KeySums, before: NDArray[Any], classes: NDArray[Any]) -> KeySums:
+    """Sums for the labels that are alive now."""
+    if np.array_equal(classes, before):
+        return sums
+    counts = np.zeros(len(classes), np.int64)
+    totals = np.zeros((len(classes), sums.sums.shape[1]), np.int64)
+    if len(before) and len(classes):
+        place = np.minimum(np.searchsorted(classes, before), len(classes) - 1)
+        kept = classes[place] == before
+        counts[place[kept]], totals[place[kept]] = sums.counts[kept], sums.sums[kept]
+    return KeySums(counts, totals, sums.products)
 
 
 def _labels(memory: Memory, ids: Ids) -> NDArray[Any]:

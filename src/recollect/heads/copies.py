@@ -58,16 +58,24 @@ class Reference:
 
 def without_rows(memory: Memory, gone: Ids) -> Memory:
     """Copy the rows that would be left if some were removed into a memory in RAM."""
+    return memory.in_one_version(lambda: _without(memory, gone)).build()
+
+
+def _without(memory: Memory, gone: Ids) -> InProcessCopy:
     options = {
         name: getattr(memory, name)
         for name in ("dim", "metric", "value", "value_dim", "metric_weights")
     }
     rows = memory.rows(np.setdiff1d(memory.ids, gone))
-    return InProcessCopy({**options, "dtype": memory.dtype.name}, rows).build()
+    return InProcessCopy({**options, "dtype": memory.dtype.name}, rows)
 
 
 def describe(memory: Memory) -> InProcessCopy | Reference:
     """Take down what is needed to have this memory elsewhere."""
+    return memory.in_one_version(lambda: _described(memory))
+
+
+def _described(memory: Memory) -> InProcessCopy | Reference:
     if memory.uri != RAM:
         newest = memory.versions()[-1].version
         past = memory.read_only and memory.version != newest

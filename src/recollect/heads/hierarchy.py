@@ -93,22 +93,35 @@ class Hierarchy:
                 remedy="Name the level of the labels too, as the last one.",
             )
         self.levels: tuple[str, ...] = names
-        self._paths = paths
+        self._paths: dict[Label, tuple[Label, ...]] = paths
+        self._written = False  # labels are text because a file holds nothing else
 
     @classmethod
     def from_csv(cls, path: str | Path) -> Hierarchy:
-        """Read a hierarchy from a CSV file: a column for each level, the labels in the last one.
+        r"""Read a hierarchy from a CSV file: a column for each level, the labels in the last one.
+
+        A memory of integers finds its labels by the digits in the file. Spaces around a cell do
+        not count.
 
         Args:
             path: A file whose first line names the levels, most general first.
 
         Raises:
             InputError: There is no such file, or it holds no hierarchy.
+
+        Example:
+            >>> import tempfile
+            >>> with tempfile.NamedTemporaryFile("w", suffix=".csv") as file:
+            ...     _ = file.write("kind, pet\nmammal, 7\n")
+            ...     file.flush()
+            ...     Hierarchy.from_csv(file.name).path(7)
+            ('mammal', 7)
         """
         place = Path(path)
         try:
             with place.open(encoding="utf-8-sig", newline="") as lines:
-                head, *rows = [line for line in csv.reader(lines) if line]
+                read = [[cell.strip() for cell in line] for line in csv.reader(lines)]
+                head, *rows = [line for line in read if any(line)]
         except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
             raise InputError(
                 f"{place} holds no hierarchy", expected="a CSV file with a line of names",
@@ -116,15 +129,18 @@ class Hierarchy:
             ) from error  # fmt: skip
         ancestors: dict[Label, Label | Sequence[Label]] = {}
         for number, row in enumerate(rows, start=2):
-            if len(row) != len(head) or ancestors.get(row[-1], row[:-1]) != row[:-1]:
+            whole = len(row) == len(head) and all(row)
+            if not whole or ancestors.get(row[-1], row[:-1]) != row[:-1]:
                 raise InputError(
                     f"line {number} of {place} cannot be used",
-                    expected=f"{len(head)} cells, and one line for each label",
+                    expected=f"{len(head)} cells that are not empty, one path for each label",
                     got=", ".join(row)[:100],
                     remedy="Give each label one path.",
                 )
             ancestors[row[-1]] = row[:-1]
-        return cls(ancestors, levels=head)
+        made = cls(ancestors, levels=head)
+        made._written = True
+        return made
 
     def path(self, label: Label) -> tuple[Label, ...]:
         """The ancestors of a label from the most general on, and the label itself.
@@ -132,6 +148,9 @@ class Hierarchy:
         Raises:
             InvalidLabel: The hierarchy does not know it.
         """
+        written = str(label)
+        if self._written and isinstance(label, int | np.integer) and written in self._paths:
+            return (*self._paths[written][:-1], int(label))
         if label not in self._paths:
             raise InvalidLabel(
                 "the hierarchy does not know a label",
@@ -209,9 +228,9 @@ class Hierarchy:
             level is never answered.
         """
         wanted = _thresholds(accuracy, len(self.levels))
-        near, weights = classifier.votes(None)
+        near, weights, own = classifier.own_votes()
         labels, shares = self.vote(near, weights)
-        truth = [self.path(label) for label in classifier.memory_.rows(classifier.ids_).values]
+        truth = [self.path(label) for label in own]
         right = labels == np.array([*truth, None], object)[:-1].tolist()
         chosen = [0.0] * len(self.levels)
         left = np.ones(len(shares), bool)

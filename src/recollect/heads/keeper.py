@@ -7,10 +7,10 @@ business of the final classes.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,6 +22,8 @@ from recollect.heads.inputs import NotFitted, check_first_rows
 from recollect.memory.memory import RAM, Memory
 from recollect.memory.schema import Configuration
 from recollect.types import Ids
+
+Answer = TypeVar("Answer")
 
 
 def empty_memory() -> NotFitted:
@@ -73,10 +75,16 @@ class MemoryKeeper(BaseEstimator, ABC):
 
     @property
     def ids_(self) -> Ids:
-        """int64: ids of the rows that are there now, in the order in which they were given."""
-        memory = self._recall()
+        """int64: ids of the rows that are there now, in the order in which they were given here.
+
+        Behind them, in order of id, rows that came in another way: from another estimator or
+        process, or out of a memory that was opened again, which does not say in which order its
+        rows were given. Ids that were counted up stand in that order anyhow.
+        """
+        alive = self._recall().ids
         taught = np.concatenate(self._taught)
-        return taught[np.isin(taught, memory.ids)]
+        known = taught[np.isin(taught, alive)]
+        return np.concatenate([known, np.setdiff1d(alive, known, assume_unique=True)])
 
     # -- the memory ----------------------------------------------------------------------------
 
@@ -115,6 +123,13 @@ class MemoryKeeper(BaseEstimator, ABC):
                 remedy="Call fit first, or pass memory= one that was taught.",
             )
         return self.memory_
+
+    def _at_once(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask the memory several things of which all see one version of its rows.
+
+        Whatever reads the memory more than once for an answer is asked through this.
+        """
+        return self._recall().in_one_version(ask)
 
     def _adopt(self, memory: Memory) -> None:
         """Answer from this memory from now on."""

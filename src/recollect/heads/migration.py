@@ -26,6 +26,9 @@ from recollect.types import Floats, Ids, Mask, Rows
 
 ALIGNED = "aligned"
 SAMPLE = 1000
+BLOCK = 4096
+"""Rows whose sources are read and encoded at once."""
+
 # Ridge penalty, as a share of the mean variance of a dimension of the old keys.
 RIDGE = 0.1
 
@@ -96,9 +99,14 @@ class Migration:
     """New keys for the rows of a memory, ready to be switched to. Made by `plan_migration`."""
 
     def __init__(
-        self, memory: Memory, encoder: Encoder, keys: Floats, aligned: Mask, report: MigrationReport
+        self,
+        memory: Memory,
+        encoder: Encoder,
+        keys: Floats,
+        marks: list[bool] | None,
+        report: MigrationReport,
     ) -> None:
-        self._memory, self._encoder, self._keys, self._aligned = memory, encoder, keys, aligned
+        self._memory, self._encoder, self._keys, self._marks = memory, encoder, keys, marks
         self.report = report
 
     def switch(self, memory: Memory | None = None) -> int:
@@ -118,10 +126,8 @@ class Migration:
                 got=f"version {target.version}",
                 remedy="Plan it again: what was encoded is in the cache, if there was one.",
             )
-        marks = self._aligned.tolist() if self._aligned.any() else None
-        return target.rekey(
-            self._keys, self._encoder, metadata=None if marks is None else {ALIGNED: marks}
-        )
+        metadata = None if self._marks is None else {ALIGNED: self._marks}
+        return target.rekey(self._keys, self._encoder, metadata=metadata)
 
 
 def plan_migration(
@@ -159,22 +165,14 @@ def plan_migration(
         EmptyMemory: There are no rows.
         InvalidParameter: No source can be read, or some cannot and ``align`` is False.
     """
-    if not len(memory):
+    _check(memory, encoder, root, fetch, sample, k)
+    version, rows = memory.in_one_version(lambda: (memory.version, memory.rows()))
+    if not len(rows):
         raise EmptyMemory("the memory is empty", remedy="Make a new one with the new encoder.")
-    version, rows = memory.version, memory.rows()
     read = fetch or _reader(encoder, Path(root) if root is not None else Path())
-    inputs = [read(rows, place) for place in range(len(rows))]
-    there = np.array([value is not None for value in inputs])
-    if there.any():
-        found = encode_all(
-            encoder, [value for value in inputs if value is not None], batch_size=batch_size,
-            on_error="skip", progress=progress, cache=cache,
-        )  # fmt: skip
-        places = np.flatnonzero(there)
-        there[np.setdiff1d(places, places[found.kept])] = False
+    keys, there = _encoded(encoder, rows, read, {"batch_size": batch_size, "cache": cache},
+                           progress)  # fmt: skip
     _check_sources(there, rows, align=align)
-    keys = np.empty((len(rows), encoder.dim), np.float32)
-    keys[there] = found.keys
     cost = None
     if not there.all():
         old = rows.keys.astype(np.float32)
@@ -187,7 +185,7 @@ def plan_migration(
         cost=cost,
         before=version,
     )
-    return Migration(memory, encoder, keys, ~there, report)
+    return Migration(memory, encoder, keys, _marks(rows, ~there), report)
 
 
 def migrate(memory: Memory, encoder: Encoder, **options: Any) -> MigrationReport:
@@ -260,6 +258,76 @@ def _reader(encoder: Encoder, root: Path) -> Fetch:
         return path if path.is_file() else None
 
     return text if encoder.modality == "text" else picture
+
+
+def _check(memory: Memory, encoder: Any, root: Any, fetch: Any, sample: Any, k: Any) -> None:
+    """Refuse what would fail after hours of encoding."""
+    if not isinstance(encoder, Encoder):
+        raise InvalidParameter(
+            "this is no encoder",
+            expected="an object with dim, modality, fingerprint, spec and encode",
+            got=f"{encoder!r:.80}",
+            remedy="Build one with recollect.encoders, for example HogEncoder().",
+        )
+    if memory.metric_weights is not None:
+        raise InvalidParameter(
+            "the metric has a weight for each dimension of the keys",
+            expected="a memory without metric_weights",
+            got=f"{memory.dim} weights",
+            remedy="Make a new memory with weights for the new keys.",
+        )
+    for name, value, inside, words in (
+        ("root", root, root is None or isinstance(root, str | Path), "a path"),
+        ("fetch", fetch, fetch is None or callable(fetch), "a function of rows and a place"),
+        ("sample", sample, _is_count(sample), "an integer of 1 or more"),
+        ("k", k, _is_count(k), "an integer of 1 or more"),
+    ):
+        if not inside:
+            raise InvalidParameter(
+                f"{name} cannot be used", expected=words, got=repr(value)[:80],
+                remedy="Leave it out.",
+            )  # fmt: skip
+
+
+def _is_count(value: object) -> bool:
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return whole and int(value) >= 1  # type: ignore[call-overload]
+
+
+def _encoded(
+    encoder: Encoder,
+    rows: Rows,
+    read: Fetch,
+    how: dict[str, Any],
+    progress: Callable[[int, int], object] | None,
+) -> tuple[Floats, Mask]:
+    """Keys of the rows whose source can be read, and which those are.
+
+    Some thousands at a time, so that inputs and keys are never held twice.
+    """
+    keys = np.zeros((len(rows), encoder.dim), np.float32)
+    there = np.zeros(len(rows), bool)
+    for start in range(0, len(rows), BLOCK):
+        block = range(start, min(start + BLOCK, len(rows)))
+        inputs = {place: read(rows, place) for place in block}
+        places = np.array([place for place, value in inputs.items() if value is not None], int)
+        if len(places):
+            found = encode_all(
+                encoder, [inputs[place] for place in places.tolist()], on_error="skip", **how
+            )
+            kept = places[found.kept]
+            keys[kept], there[kept] = found.keys, True
+        if progress is not None:
+            progress(block.stop, len(rows))
+    return keys, there
+
+
+def _marks(rows: Rows, aligned: Mask) -> list[bool] | None:
+    """What the column says of each row; None where it need not say anything."""
+    before = rows.metadata.get(ALIGNED, [])
+    # What an earlier migration aligned and this one encoded is not aligned any more.
+    told = aligned.any() or any(mark is True for mark in before)
+    return aligned.tolist() if told else None
 
 
 def _check_sources(there: Mask, rows: Rows, *, align: bool) -> None:

@@ -18,7 +18,7 @@ from recollect.memory.leave_one_out import DEEPEST
 from recollect.memory.memory import Memory
 from recollect.readout.reliability import Reliability
 from recollect.readout.voting import VoteRule, check_k, distances
-from recollect.types import Doubles, Ids, Neighbors
+from recollect.types import Doubles, Floats, Ids, Neighbors
 
 # Rows whose keys are read at once when the memory is asked about itself.
 BLOCK = 4096
@@ -70,16 +70,19 @@ class NeighborEstimator(MemoryEstimator):
             the nearest one.
         """
         count = check_k(self.k if n_neighbors is None else n_neighbors)
-        memory = self._recall()
+        metric = self._recall().metric
         if X is None:
-            others = len(memory) - 1
-            near = [self._around(ids, max(1, min(count, others))) for ids in self._blocks()]
-            ids = np.concatenate([part.ids for part in near])[:, :others]
-            similarity = np.concatenate([part.similarity for part in near])[:, :others]
+            ids, similarity = self._at_once(lambda: self._own_neighbors(count))
         else:
             found = self._search(X, count)
             ids, similarity = found.ids, found.similarity
-        return (distances(similarity, memory.metric), ids) if return_distance else ids
+        return (distances(similarity, metric), ids) if return_distance else ids
+
+    def _own_neighbors(self, count: int) -> tuple[Ids, Floats]:
+        others = len(self._recall()) - 1
+        near = [self._around(ids, max(1, min(count, others))) for ids in self._blocks()]
+        ids = np.concatenate([part.ids for part in near])[:, :others]
+        return ids, np.concatenate([part.similarity for part in near])[:, :others]
 
     def _search(self, X: Any, k: int) -> Neighbors:
         """Find the k nearest rows of each query.
@@ -87,8 +90,9 @@ class NeighborEstimator(MemoryEstimator):
         Raises:
             NotFitted: Nothing was taught yet, or everything was forgotten.
         """
-        memory = self._recall()
-        return self._find(memory, self._keys(X), k)
+        self._recall()
+        keys = self._keys(X)
+        return self._at_once(lambda: self._find(self._recall(), keys, k))
 
     def _find(self, memory: Memory, keys: NDArray[Any], k: int) -> Neighbors:
         near = memory.search(keys, within(check_k(k), memory))
@@ -98,7 +102,7 @@ class NeighborEstimator(MemoryEstimator):
 
     def _around(self, ids: Ids, k: int) -> Neighbors:
         """Find the neighbors of rows of the memory, each row itself excluded."""
-        return self.memory_.search(self.memory_.rows(ids).keys, k, exclude=ids)
+        return self.memory_.search(self.memory_.keys(ids), k, exclude=ids)
 
     def _blocks(self) -> list[Ids]:
         """Ids of all rows in the order given, some thousands at a time."""
@@ -107,13 +111,18 @@ class NeighborEstimator(MemoryEstimator):
             raise empty_memory()
         return [ids[start : start + BLOCK] for start in range(0, len(ids), BLOCK)]
 
-    def _asked(self, X: Any) -> tuple[Memory, NDArray[Any]]:
-        """The memory, which holds rows, and the keys of the queries."""
+    def _asked(self, X: Any) -> NDArray[Any]:
+        """The keys of the queries."""
         self._check_options()
+        self._recall()
+        return self._keys(X)
+
+    def _with_rows(self) -> Memory:
+        """The memory, which holds rows."""
         memory = self._recall()
         if not len(memory):
             raise empty_memory()
-        return memory, self._keys(X)
+        return memory
 
     def _tuned(
         self,
@@ -134,10 +143,16 @@ class NeighborEstimator(MemoryEstimator):
                 remedy=f"Leave it out for {allowed[0]!r}.",
             )
         self._recall()
-        blocks = self._own_answers(grid) if X is None else self._given_answers(X, y, grid)
-        report = choose(blocks, grid, scoring, self.metric)
         if X is None:
+            report = self._at_once(
+                lambda: choose(self._own_answers(grid), grid, scoring, self.metric)
+            )
             self._peers().keep()
+        else:
+            keys, targets = self._keys(X), self._check_targets(X, y)
+            report = self._at_once(
+                lambda: choose(self._given_answers(keys, targets, grid), grid, scoring, self.metric)
+            )
         best = report.best
         chosen: dict[str, Any] = {rule_name: best.rule, "k": best.k}
         if best.parameter is not None:
@@ -174,8 +189,10 @@ class NeighborEstimator(MemoryEstimator):
         for block in self._peers(most).blocks(most, grid.reliabilities):
             yield block.judged, self._truth(block.values)
 
-    def _given_answers(self, X: Any, y: Any, grid: Grid) -> Iterator[tuple[Judged, NDArray[Any]]]:
-        keys, truth = self._keys(X), self._truth(self._check_targets(X, y))
+    def _given_answers(
+        self, keys: NDArray[Any], targets: NDArray[Any], grid: Grid
+    ) -> Iterator[tuple[Judged, NDArray[Any]]]:
+        truth = self._truth(targets)
         most = within(grid.ks[-1], self.memory_)
         for start in range(0, len(keys), BLOCK):
             part = slice(start, start + BLOCK)

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from recollect.memory.followed import one_at_a_time
 from recollect.memory.leave_one_out import DEEPEST, LeaveOneOut, Progress
 from recollect.memory.memory import Memory
 from recollect.readout.reliability import (
@@ -46,6 +47,14 @@ class Block:
     judged: dict[Reliability | None, Neighbors]
 
 
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What was computed of one version; entries are added, never changed."""
+
+    version: int
+    derived: dict[Any, Any]
+
+
 class Peers:
     """The rows of one memory, asked about each other.
 
@@ -56,12 +65,9 @@ class Peers:
 
     def __init__(self, memory: Memory, *, deepest: int = DEEPEST) -> None:
         self.memory = memory
-        self._lock = RLock()
+        self._turn = RLock()
         self._table = LeaveOneOut(memory, deepest=deepest)
-        self._version = -1
-        self._tallies: dict[int, Tally] = {}
-        self._factors: dict[Reliability, Doubles] = {}
-        self._derived: dict[Any, Any] = {}
+        self._told = _Told(-1, {})
 
     @property
     def deepest(self) -> int:
@@ -70,47 +76,50 @@ class Peers:
 
     def follow(self, progress: Progress | None = None) -> LeaveOneOut:
         """Bring everything to the memory's version; returns the table of nearest others."""
-        with self._lock:
-            table = self._table.update(progress)
-            if self._version != table.version:
-                self._version = table.version
-                self._tallies, self._factors, self._derived = {}, {}, {}
-            return table
+        return self._table.update(progress)
 
     def keep(self) -> bool:
         """Keep the table in the cache of a durable memory that is open for writing."""
-        with self._lock:
-            return self.follow().keep()
+        return self.follow().keep()
 
     def derived(self, name: Any, compute: Callable[[], Any]) -> Any:
         """Compute something once for each version of the memory."""
-        with self._lock:
-            self.follow()
-            if name not in self._derived:
-                self._derived[name] = compute()
-            return self._derived[name]
+
+        def ask() -> tuple[_Told, Any]:
+            version = self.follow().version
+            told = self._told
+            if told.version != version:
+                told = self._told = _Told(version, {})
+            return told, told.derived[name] if name in told.derived else compute()
+
+        with one_at_a_time(self.memory, self._turn):
+            told, value = self.memory.in_one_version(ask)
+            return told.derived.setdefault(name, value)
 
     def judged(self, near: Neighbors, reliability: Reliability | None) -> Neighbors:
-        """Let what a question found vote with its reliability."""
+        """Let what a question found vote with its reliability.
+
+        Ask inside `Memory.in_one_version`, as the question was, so that both are of one version.
+        """
         if reliability is None:
             return near
-        with self._lock:
-            self.follow()
-            counts = self.counts(reliability.counted)
-            if reliability not in self._factors:
-                self._factors[reliability] = factors(counts, reliability)
-            return apply(
-                near, factors_of(near.ids, counts, self._factors[reliability]), reliability
-            )
+        counts, weights = self.derived(("factors", reliability), lambda: self._weighed(reliability))
+        return apply(near, factors_of(near.ids, counts, weights), reliability)
+
+    def _weighed(self, reliability: Reliability) -> tuple[Tally, Doubles]:
+        counts = self.counts(reliability.counted)
+        return counts, factors(counts, reliability)
 
     def counts(self, counted: int) -> Tally:
         """How often each row was retrieved among the first ``counted`` neighbors, and how."""
-        with self._lock:
+
+        def compute() -> Tally:
             table = self.follow()
-            if counted not in self._tallies:
-                near = table.neighbors(counted)
-                self._tallies[counted] = tally(near, self.own(table.ids).codes, share=table.share)
-            return self._tallies[counted]
+            near = table.neighbors(counted)
+            return tally(near, self.own(table.ids).codes, share=table.share)
+
+        counts: Tally = self.derived(("tally", counted), compute)
+        return counts
 
     def own(self, ids: Ids) -> Own:
         """Labels or numbers of rows themselves."""
@@ -123,7 +132,8 @@ class Peers:
     ) -> Iterator[Block]:
         """Ask each row with itself left out, some thousands at a time.
 
-        Under a reliability a row's neighbors are judged by all rows but itself.
+        Under a reliability a row's neighbors are judged by all rows but itself. Go through them
+        inside `Memory.in_one_version` if others may write meanwhile.
         """
         table = self.follow()
         for ids, near in table.blocks(k):

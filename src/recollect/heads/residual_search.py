@@ -57,6 +57,12 @@ def residual_search(
         ([['sky']], [['boat']])
     """
     _check(memory, steps, strength)
+    return memory.in_one_version(lambda: _steps(memory, queries, k, steps, strength))
+
+
+def _steps(memory: Memory, queries: ArrayLike, k: int, steps: int, strength: float) -> list[Step]:
+    if not len(memory):
+        raise EmptyMemory("the memory is empty", remedy="Teach it rows first.")
     memory.search(queries, 1)  # judges the queries as every search does
     rest = _unit(np.asarray(queries, np.float64))
     passed = np.full((len(rest), 0), -1, np.int64)
@@ -70,7 +76,7 @@ def residual_search(
         some = np.flatnonzero(nearest >= 0)
         rest[some] -= (
             strength
-            * _unit(memory.rows(np.unique(nearest[some])).keys.astype(float))[
+            * _unit(memory.keys(np.unique(nearest[some])).astype(float))[
                 np.searchsorted(np.unique(nearest[some]), nearest[some])
             ]
         )
@@ -111,5 +117,3 @@ def _check(memory: Memory, steps: int, strength: float) -> None:
             got=f"steps={steps!r}, strength={strength!r}",
             remedy="Leave them out for the paper's two searches.",
         )
-    if not len(memory):
-        raise EmptyMemory("the memory is empty", remedy="Teach it rows first.")

@@ -208,13 +208,19 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
                 those answered at most this share is wrong, at 95 % confidence over memories; those
                 whose answer has too small a share stay unanswered, all if need be.
         """
-        read = self._read(X, self.k)
-        answers = labels_of(read.near, self._winners(read))
-        if abstain is None:
-            return answers
-        some = answers.astype(object)
-        some[self._refused(read, check_rate(abstain), promise)] = None
-        return some
+        keys = self._asked(X)
+        rate = None if abstain is None else check_rate(abstain)
+
+        def ask() -> NDArray[Any]:
+            read = self._read_keys(keys, self.k)
+            answers = labels_of(read.near, self._winners(read))
+            if rate is None:
+                return answers
+            some = answers.astype(object)
+            some[self._refused(read, rate, promise)] = None
+            return some
+
+        return self._at_once(ask)
 
     def predict_proba(self, X: Any) -> Doubles:
         """Return the share of the vote of every label, ``(queries, classes)``; rows sum to 1.
@@ -222,7 +228,8 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
         Columns are in the order of ``classes_``. Where two labels have equal shares, ``predict``
         follows the order of the neighbors, not that of the columns.
         """
-        return self._shares(self._read(X, self.k))
+        keys = self._asked(X)
+        return self._at_once(lambda: self._shares(self._read_keys(keys, self.k)))
 
     def novelty(
         self,
@@ -270,7 +277,11 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
                 got=repr(ks),
                 remedy="Leave ks out for every size from 1 to k.",
             )
-        read = self._read(X, max(sizes))
+        keys = self._asked(X)
+        return self._at_once(lambda: self._answers_for(keys, sizes))
+
+    def _answers_for(self, keys: NDArray[Any], sizes: list[int]) -> NDArray[Any]:
+        read = self._read_keys(keys, max(sizes))
         most = read.near.ids.shape[1]
         columns = [min(size, most) - 1 for size in sizes]
         if self.class_means == 0:
@@ -305,7 +316,11 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
             >>> why.prediction, why.counterfactual, why.changed_to
             ('a', (0,), 'b')
         """
-        memory, keys = self._asked(X)
+        keys = self._asked(X)
+        return self._at_once(lambda: self._explained(keys))
+
+    def _explained(self, keys: NDArray[Any]) -> list[Explanation]:
+        memory = self._with_rows()
         k = within(check_k(self.k), memory)
         trust = as_reliability(self.reliability)
         voted = self.class_means == 0
@@ -357,7 +372,7 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
         report = self._tuned(X, y, tried, scoring, ("accuracy", "log_loss"), rule_name="vote")
         if not means:
             return report
-        found = choose_means(self._own_votes(), self._statistics())
+        found = self._at_once(lambda: choose_means(self._own_votes(), self._statistics()))
         self.set_params(
             class_means=found.class_means,
             shrinkage=found.shrinkage,
@@ -388,8 +403,9 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
             ([True, False], ['b', 'c'])
         """
         self._check_options()
-        gone = chosen_rows(self._recall(), remove, where)
-        return self._previewed(X, gone)
+        memory = self._recall()
+        keys = None if X is None else self._keys(X)
+        return self._at_once(lambda: self._previewed(keys, chosen_rows(memory, remove, where)))
 
     @property
     def classes_(self) -> NDArray[Any]:

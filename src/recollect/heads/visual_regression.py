@@ -134,9 +134,14 @@ class MemoryRegressor(RegressorMixin, NeighborEstimator):
 
         A number has no removal that "changes" it, so ``counterfactual`` is empty.
         """
-        memory, keys = self._asked(X)
-        k = within(check_k(self.k), memory)
-        return explain_means(memory, keys, self._rule(), self.metric, k)
+        keys = self._asked(X)
+
+        def ask() -> list[Explanation]:
+            memory = self._with_rows()
+            k = within(check_k(self.k), memory)
+            return explain_means(memory, keys, self._rule(), self.metric, k)
+
+        return self._at_once(ask)
 
     def tune(
         self,

@@ -61,9 +61,26 @@ class VotingClassifier(NeighborEstimator):
             Neighbors ``(queries, k)`` and float64 weights ``(queries, k)``, 0 where empty.
         """
         if X is not None:
-            read = self._read(X, self.k)
-            return read.near, read.weights
+            return self.votes_by_key(self._asked(X))
+        return self.own_votes()[:2]
+
+    def votes_by_key(self, keys: NDArray[Any]) -> tuple[Neighbors, Doubles]:
+        """The same for queries of which the keys are known, ``(queries, dim)``."""
+        read = self._at_once(lambda: self._read_keys(keys, self.k))
+        return read.near, read.weights
+
+    def own_votes(self) -> tuple[Neighbors, Doubles, NDArray[Any]]:
+        """Return who votes on every row in ``ids_``, itself excluded, with what weight.
+
+        Returns:
+            Neighbors and float64 weights ``(rows, k)``, and the labels that the rows have.
+        """
         self._check_options()
+        return self._at_once(
+            lambda: (*self._own_rows_votes(), self._recall().rows(self.ids_).values)
+        )
+
+    def _own_rows_votes(self) -> tuple[Neighbors, Doubles]:
         trust = as_reliability(self.reliability)
         k = within(check_k(self.k), self._recall())
         if trust is None:
@@ -75,11 +92,16 @@ class VotingClassifier(NeighborEstimator):
             near = joined([block.judged[trust] for block in blocks], order)
         return near, weigh(near, self._rule(), self.metric)
 
-    def _previewed(self, X: Any, gone: Ids) -> WhatIf:
+    def _previewed(self, asked: NDArray[Any] | None, gone: Ids) -> WhatIf:
         """Compare the answers with and without rows."""
         memory = self._recall()
-        own = np.setdiff1d(memory.ids, gone) if X is None else None
-        keys = memory.rows(own).keys if own is not None else self._keys(X)
+        own, keys = None, asked
+        if keys is None:
+            own = np.setdiff1d(memory.ids, gone)
+            if not len(own):  # nobody is left to be asked about
+                nothing, no_score = np.empty(0, object), np.empty(0)
+                return WhatIf(gone, nothing, nothing, no_score, no_score, own)
+            keys = memory.keys(own)
         if self.reliability is None and self.class_means == 0:
             rule, k = self._rule(), check_k(self.k)
             return preview_removal(memory, gone, keys, own, rule, self.metric, k)
@@ -97,13 +119,19 @@ class VotingClassifier(NeighborEstimator):
     def answers_by_key(self, keys: NDArray[Any], own: Ids | None) -> tuple[NDArray[Any], Doubles]:
         """Answers to keys, or of rows with themselves left out, and their shares."""
         if own is None:
-            read = self._read_keys(keys, self.k)
-            winners, shares = self._winners(read), self._shares(read)
-        else:
-            votes = self._own_shares()
-            place = np.searchsorted(votes.ids, own)
-            shares = votes.shares[place]
-            winners = shares.argmax(axis=1)
+            return self._at_once(lambda: self._key_answers(keys))
+        return self._at_once(lambda: self._row_answers(own))
+
+    def _key_answers(self, keys: NDArray[Any]) -> tuple[NDArray[Any], Doubles]:
+        read = self._read_keys(keys, self.k)
+        return self._named(self._winners(read), self._shares(read))
+
+    def _row_answers(self, own: Ids) -> tuple[NDArray[Any], Doubles]:
+        votes = self._own_shares()
+        shares = votes.shares[np.searchsorted(votes.ids, own)]
+        return self._named(shares.argmax(axis=1), shares)
+
+    def _named(self, winners: Codes, shares: Doubles) -> tuple[NDArray[Any], Doubles]:
         labels = np.asarray(self._recall().labels, object)
         return labels[winners], shares[np.arange(len(shares)), winners]
 
@@ -125,13 +153,8 @@ class VotingClassifier(NeighborEstimator):
     def _means(self) -> Means:
         return Means(self.class_means, self.shrinkage, self.mean_temperature)
 
-    def _read(self, X: Any, k: int) -> _Read:
-        """Find the neighbors of each query and weigh their votes."""
-        self._check_options()
-        self._recall()
-        return self._read_keys(self._keys(X), k)
-
     def _read_keys(self, keys: NDArray[Any], k: int) -> _Read:
+        """Find the neighbors of each query and weigh their votes."""
         found = self._find(self._recall(), keys, k)
         near = self._judged(found, as_reliability(self.reliability))
         return _Read(keys, found, near, weigh(near, self._rule(), self.metric))

@@ -13,7 +13,7 @@ import hashlib
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +28,7 @@ from recollect.memory.bytescan import Hit, Needle, opened, scan
 from recollect.memory.catalog import fetch_table, typed_lines
 from recollect.memory.faults import RESTORE
 from recollect.memory.held import hold
+from recollect.memory.placed import bytes_at, key_forms, key_of
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES
 from recollect.memory.segments import Segment, sync_folder
 from recollect.memory.store import ALIVE, CATALOG, LOCK, SEGMENTS, Store
@@ -161,7 +162,7 @@ def _describe(
         value: bytes = repr(labels.get(state["code"], state["number"])).encode()
         note(key, "key", row)
         if state["value_segment"] is not None:
-            value = _bytes_at(
+            value = bytes_at(
                 store, state["value_segment"], state["value_start"], state["value_bytes"]
             )
             note(value, "value", row)
@@ -181,14 +182,15 @@ def _describe(
 
 def _held(store: Store, ids: Ids, states: list[dict[str, Any]]) -> dict[int, no_return.Held]:
     """What each row held, in any of its states, by which it could be told again."""
-    rows: dict[int, no_return.Held] = {row: no_return.Held(()) for row in ids.tolist()}
+    rows = {row: no_return.Held() for row in ids.tolist()}
     for state in states:
         known = rows[state["id"]]
+        text = state.get(no_return.TEXT_COLUMN)
         rows[state["id"]] = replace(
             known,
-            keys=tuple(dict.fromkeys([*known.keys, key_of(store, state)])),
-            text=state.get(no_return.TEXT_COLUMN) or known.text,
-            source=state["source"] or known.source,
+            keys=_with(known.keys, *key_forms(store, state)),
+            texts=_with(known.texts, text) if isinstance(text, str) else known.texts,
+            sources=_with(known.sources, state["source"]) if state["source"] else known.sources,
         )
     for row, picture in store.db.execute(
         "SELECT id, picture FROM thumbnails WHERE id IN (SELECT value FROM json_each(?))",
@@ -198,22 +200,8 @@ def _held(store: Store, ids: Ids, states: list[dict[str, Any]]) -> dict[int, no_
     return rows
 
 
-def key_of(store: Store, state: Mapping[str, Any]) -> bytes:
-    """Bytes of the key of a state, of whatever encoding."""
-    segment = store.segments.get(state["segment"])
-    size = 0 if segment is None else segment.unit
-    start = state["record"]
-    return _bytes_at(store, state["segment"], start * size if type(start) is int else None, size)
-
-
-def _bytes_at(store: Store, number: Any, start: Any, size: Any) -> bytes:
-    segment = store.segments.get(number)
-    if segment is None or not all(type(cell) is int and cell >= 0 for cell in (start, size)):
-        raise CorruptMemory("a row lies in no segment", got=f"segment {number!r:.40}")
-    content = store.bytes_of(number)[start : start + size]
-    if len(content) != size:
-        raise CorruptMemory(f"a row lies behind the end of the segment {segment.file!r}")
-    return content.tobytes()
+def _with(known: tuple[Any, ...], *more: Any) -> tuple[Any, ...]:
+    return tuple(dict.fromkeys([*known, *more]))
 
 
 def _pieces(content: bytes) -> list[bytes]:

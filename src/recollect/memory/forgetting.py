@@ -58,8 +58,8 @@ class Forgetting(Teaching):
         Args:
             ids: Rows of any version, alive or removed, each once; or
             where: a filter over the rows that are alive.
-            no_return: Keep keyed digests of what the rows held, by which :meth:`add` refuses them
-                from now on. See `recollect.memory.no_return` for what a digest reveals; without
+            no_return: Keep keyed digests of what the rows held, by which every later write refuses
+                them. See `recollect.memory.no_return` for what a digest reveals; without
                 it nothing of the rows remains.
 
         Returns:
@@ -103,10 +103,14 @@ class Forgetting(Teaching):
 
         Raises:
             UnknownVersion: There is no such version.
+            ErasedBefore: A row of it holds what must not return.
         """
         with self._writing() as write:
             past = self._store.check_version(version)
+            before = write.view.table.ids
             grown, changed = writes.restore_rows(self._store, write.version, past)
+            returning = banned.of_restored(self._store, write.version, before)
+            banned.refuse(self._store, returning)
             self._store.record_version(write.version, "restore", grown=grown, changed=changed)
         return write.version
 

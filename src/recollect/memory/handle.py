@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from recollect.types import Floats, Ids, Label, Metric, Neighbors, ValueKind
 
 READ_ATTEMPTS = 5
 Prepared = TypeVar("Prepared")
+Answer = TypeVar("Answer")
 
 
 @dataclass(slots=True)
@@ -220,6 +222,54 @@ class Handle:
         if isinstance(index, ApproximateIndex):
             index.prepare()
         return view.search_status()
+
+    def in_one_version(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask several things of which all see the same version of the rows.
+
+        It is tried beside whoever writes. If the rows changed meanwhile, what came of it is thrown
+        away, and it is asked once more while the writers of this process wait and those of others
+        go unseen.
+
+        Args:
+            ask: Asks this memory and writes nothing into it; called once or twice.
+
+        Returns:
+            What ``ask`` returned when it saw one version; an error of it is raised likewise.
+
+        Example:
+            >>> from recollect import Memory
+            >>> memory = Memory.create(":memory:", dim=1)
+            >>> ids = memory.add([[1], [2]], ["cat", "dog"])
+            >>> memory.in_one_version(lambda: (memory.version, len(memory), memory.ids.tolist()))
+            (1, 2, [0, 1])
+        """
+        if self.held_still:
+            return ask()
+        before = self._moment()
+        try:
+            answer = ask()
+        except Exception:
+            if self._moment() == before:
+                raise
+        else:
+            if self._moment() == before:
+                return answer
+        with self._reading():
+            self._store.held_by = threading.get_ident()
+            try:
+                return ask()
+            finally:
+                self._store.held_by = None
+
+    @property
+    def held_still(self) -> bool:
+        """True inside :meth:`in_one_version`, in the thread for which all others wait."""
+        return self._store.held_by == threading.get_ident()
+
+    def _moment(self) -> tuple[int, int]:
+        """What differs after every write, those to past versions too."""
+        with self._reading():
+            return self._store.version, self._store.generation
 
     def close(self) -> None:
         """Release the files and the writer's lock; harmless when called again."""

@@ -1,7 +1,8 @@
 """The table of nearest others as a file in the memory's cache: read if it fits, else ignored.
 
 The file is plain arrays (.npz, no pickle). It says which version of which memory it is of; the
-table then follows what happened since. Whatever does not fit is no error: it is computed again.
+table then follows what happened since. What does not fit, or cannot be a table whatever its
+checksum says, is no error: it is computed again.
 Erasing deletes the whole cache, so nothing of an erased row stays behind in it.
 """
 
@@ -11,6 +12,7 @@ import io
 import json
 import pathlib
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 
 from recollect.memory.cache_files import begin
 from recollect.memory.memory import Memory
+from recollect.types import Floats, Ids, Metric
 
 FILE = "leave-one-out.npz"
 FORMAT = 1
@@ -29,16 +32,51 @@ ARRAYS: dict[str, tuple[str, int]] = {
     "similarity": ("<f4", 2),
     "certain": ("<i8", 1),
 }
+BLOCK = 4096
+"""Lists judged at once."""
 
 
-def keep(memory: Memory, version: int, deepest: int, arrays: dict[str, NDArray[Any]]) -> bool:
+@dataclass(frozen=True, slots=True, eq=False)
+class Table:
+    """The nearest other rows of rows of one version; never changed once it is made.
+
+    Attributes:
+        version: The version; -1 for a table of nothing.
+        ids: int64 ``(asked,)``, sorted: the rows that are asked about.
+        known: int64 ``(rows,)``, sorted: the rows among which neighbors were sought.
+        near: int64 ``(asked, width)``. Their nearest others, -1 where unknown.
+        similarity: float32 ``(asked, width)``. -inf where unknown.
+        certain: int64 ``(asked,)``. How many places of a row are known, from the first on.
+    """
+
+    version: int
+    ids: Ids
+    known: Ids
+    near: Ids
+    similarity: Floats
+    certain: Ids
+
+    @classmethod
+    def empty(cls, width: int) -> Table:
+        """A table of nothing, from which every other one can be made."""
+        nothing = np.empty(0, np.int64)
+        near = np.empty((0, width), np.int64)
+        return cls(-1, nothing, nothing, near, np.empty((0, width), np.float32), nothing)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The columns by name."""
+        return {name: getattr(self, name) for name in ARRAYS}
+
+
+def keep(memory: Memory, table: Table, deepest: int) -> bool:
     """Write a table into the cache; False where the memory may not be written or is in RAM."""
     folder = memory.cache_folder
     if folder is None or memory.read_only:
         return False
-    about = _about(memory, version, deepest)
+    about = _about(memory, table.version, deepest)
     if about is None:
         return False
+    arrays = table.arrays()
     about["sum"] = _sum(arrays)
     folder.mkdir(exist_ok=True)
     unfinished = folder / f"{FILE}.new"
@@ -48,8 +86,8 @@ def keep(memory: Memory, version: int, deepest: int, arrays: dict[str, NDArray[A
     return True
 
 
-def kept(memory: Memory, deepest: int) -> tuple[int, dict[str, NDArray[Any]]] | None:
-    """Read the version and the arrays of a table that fits this memory, or None."""
+def kept(memory: Memory, deepest: int, width: int) -> Table | None:
+    """Read a table that fits this memory and has lists of this width, or None."""
     folder = memory.cache_folder
     if folder is None or not (folder / FILE).is_file():
         return None
@@ -62,10 +100,63 @@ def kept(memory: Memory, deepest: int) -> tuple[int, dict[str, NDArray[Any]]] | 
             if type(version) is not int or version > memory.version:
                 return None
             arrays = {name: file[name] for name in ARRAYS}
-        expected = _about(memory, version, deepest)
-        if expected is not None and told == expected | {"sum": _sum(arrays)} and _fits(arrays):
-            return version, arrays
+        if told != (_about(memory, version, deepest) or {}) | {"sum": _sum(arrays)}:
+            return None
+        if not _fits(arrays, width):
+            return None
+        table = Table(version, **arrays)
+        rows = next(info.rows for info in memory.versions() if info.version == version)
+        if len(table.known) == rows and is_table(table, memory.metric):
+            return table
     return None
+
+
+def is_table(table: Table, metric: Metric) -> bool:
+    """Tell whether a table of the right shape can be one that was computed.
+
+    Its checksum finds damage; whoever wrote the file could compute one too. So what a table always
+    is, is looked at: sorted ids without repetition, of which all that are named are known; lists
+    that name no row twice and not their own, nearest first and then by id, with possible numbers.
+    """
+    if not (_ascend(table.ids) and _ascend(table.known) and _among(table.ids, table.known)):
+        return False
+    parts = (slice(start, start + BLOCK) for start in range(0, len(table.ids), BLOCK))
+    return all(_are_lists(table, part, metric) for part in parts)
+
+
+def _are_lists(table: Table, part: slice, metric: Metric) -> bool:
+    near, similarity, certain = table.near[part], table.similarity[part], table.certain[part]
+    width = near.shape[1]
+    there = np.arange(width) < certain[:, None]
+    if ((certain < 0) | (certain > width)).any() or ((near >= 0) != there).any():
+        return False
+    if (near[~there] != -1).any() or (similarity[~there] != -np.inf).any():
+        return False
+    if not _among(np.unique(near[there]), table.known):
+        return False
+    most = {"cosine": 1.0 + 1e-6, "dot": np.inf}.get(metric, 0.0)
+    if np.isnan(similarity).any() or (similarity > most).any():
+        return False
+    earlier, later = similarity[:, :-1], similarity[:, 1:]
+    tied = (earlier == later) & there[:, 1:]
+    if (earlier < later).any() or (near[:, :-1] >= near[:, 1:])[tied].any():
+        return False
+    own = (near == table.ids[part][:, None]).any()
+    ordered = np.sort(near, axis=1)
+    twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
+    return not (own or twice.any())
+
+
+def _ascend(ids: Ids) -> bool:
+    return bool((ids[:1] >= 0).all() and (np.diff(ids) > 0).all())
+
+
+def _among(ids: Ids, known: Ids) -> bool:
+    """Whether all ids are among others; both sorted."""
+    if not len(ids):
+        return True
+    place = np.searchsorted(known, ids)
+    return bool(place[-1] < len(known) and (known[place] == ids).all())
 
 
 def _about(memory: Memory, version: int, deepest: int) -> dict[str, Any] | None:
@@ -91,11 +182,12 @@ def _sum(arrays: dict[str, NDArray[Any]]) -> int:
     return total
 
 
-def _fits(arrays: dict[str, NDArray[Any]]) -> bool:
+def _fits(arrays: dict[str, NDArray[Any]], width: int) -> bool:
     for name, (dtype, axes) in ARRAYS.items():
         if arrays[name].dtype != np.dtype(dtype) or arrays[name].ndim != axes:
             return False
     rows = len(arrays["ids"])
-    return all(len(arrays[name]) == rows for name in ("near", "similarity", "certain")) and (
-        arrays["near"].shape == arrays["similarity"].shape
+    shape = (rows, width)
+    return arrays["near"].shape == arrays["similarity"].shape == shape and (
+        len(arrays["certain"]) == rows
     )

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import UnknownIds
 from recollect.index import scoring
 from recollect.index.coarse import Coarse
 from recollect.memory.changes import keys_are_as_they_were
-from recollect.memory.kept_table import keep, kept
+from recollect.memory.followed import Followed
+from recollect.memory.kept_table import Table, keep, kept
 from recollect.memory.memory import Memory
 from recollect.types import Doubles, Floats, Ids, Neighbors
 
@@ -42,8 +42,6 @@ LEAST_ASKED = 4096
 
 BLOCK = 2048
 """Rows asked about at once."""
-
-READ_ATTEMPTS = 5
 
 
 class LeaveOneOut:
@@ -72,35 +70,42 @@ class LeaveOneOut:
 
     def __init__(self, memory: Memory, *, deepest: int = DEEPEST, pairs: int = PAIRS) -> None:
         self.memory, self.deepest, self._pairs = memory, deepest, pairs
-        self.version = -1
-        self.ids: Ids = np.empty(0, np.int64)
-        self.known: Ids = np.empty(0, np.int64)
-        width = deepest + SLACK
-        self._near: Ids = np.empty((0, width), np.int64)
-        self._similarity: Floats = np.empty((0, width), np.float32)
-        # How many of a row's places are certain to be its nearest; the rest are empty.
-        self._certain: Ids = np.empty(0, np.int64)
+        self._table = Followed(memory, Table.empty(deepest + SLACK))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     @property
+    def version(self) -> int:
+        """The version of the memory that the table is of; -1 before the first update."""
+        return self._table.last.version
+
+    @property
+    def ids(self) -> Ids:
+        """The rows that are asked about."""
+        return self._table.last.ids
+
+    @property
+    def known(self) -> Ids:
+        """The rows among which neighbors were sought."""
+        return self._table.last.known
+
+    @property
     def share(self) -> float:
         """Share of the memory's rows that are asked about, in (0, 1]; 1 when it is empty."""
-        return len(self.ids) / len(self.known) if len(self.known) else 1.0
+        table = self._table.last
+        return len(table.ids) / len(table.known) if len(table.known) else 1.0
 
     def update(self, progress: Progress | None = None) -> LeaveOneOut:
-        """Follow the memory; returns the table.
+        """Follow the memory; returns itself.
+
+        An update that fails leaves the table as it was.
 
         Args:
             progress: Called as ``progress(done, total)`` with rows that had to be searched.
         """
-        for _ in range(READ_ATTEMPTS - 1):
-            try:
-                return self._follow(progress)
-            except UnknownIds:  # rows went while their keys were read
-                continue
-        return self._follow(progress)
+        self._table.now(lambda last: self._next(last, progress))
+        return self
 
     def keep(self) -> bool:
         """Write the table into the cache of a durable memory that is open for writing.
@@ -108,23 +113,8 @@ class LeaveOneOut:
         Returns:
             Whether it was written. The next table on this memory begins with it.
         """
-        arrays: dict[str, NDArray[Any]] = {
-            "ids": self.ids,
-            "known": self.known,
-            "near": self._near,
-            "similarity": self._similarity,
-            "certain": self._certain,
-        }
-        return self.version >= 0 and keep(self.memory, self.version, self.deepest, arrays)
-
-    def _take_up(self) -> None:
-        """Begin with the table that was kept, if there is one that fits."""
-        found = kept(self.memory, self.deepest)
-        if found is None or found[1]["near"].shape[1] != self._near.shape[1]:
-            return
-        self.version, arrays = found
-        self.ids, self.known, self._certain = arrays["ids"], arrays["known"], arrays["certain"]
-        self._near, self._similarity = arrays["near"], arrays["similarity"]
+        table = self._table.last
+        return table.version >= 0 and keep(self.memory, table, self.deepest)
 
     def neighbors(self, k: int) -> Neighbors:
         """The k nearest others of every row in ``ids``, with their labels and weights of now.
@@ -133,46 +123,59 @@ class LeaveOneOut:
             k: At most ``deepest``.
         """
         assert 1 <= k <= self.deepest
-        return self.memory.look_up(self._near[:, :k].copy(), self._similarity[:, :k].copy())
+        table = self._table.last
+        return self.memory.look_up(table.near[:, :k].copy(), table.similarity[:, :k].copy())
 
     def blocks(self, k: int) -> Iterator[tuple[Ids, Neighbors]]:
         """The same, some thousand rows at a time, each block with the rows asked about."""
-        for start in range(0, len(self.ids), BLOCK):
+        table = self._table.last
+        for start in range(0, len(table.ids), BLOCK):
             part = slice(start, start + BLOCK)
-            near = self._near[part, :k].copy()
-            yield self.ids[part], self.memory.look_up(near, self._similarity[part, :k].copy())
+            near, similarity = table.near[part, :k].copy(), table.similarity[part, :k].copy()
+            yield table.ids[part], self.memory.look_up(near, similarity)
 
-    # -- following the memory ------------------------------------------------------------------
-
-    def _follow(self, progress: Progress | None) -> LeaveOneOut:
+    def _next(self, last: Table, progress: Progress | None) -> Table:
+        """The table of the memory's version, from the last or from one that was kept."""
         version = self.memory.version
-        if self.version < 0:
-            self._take_up()
-        if version == self.version:
-            return self
+        if last.version < 0:
+            found = kept(self.memory, self.deepest, last.near.shape[1])
+            last = last if found is None else found
+        if last.version == version:
+            return last
         alive = self.memory.ids
-        gone = np.setdiff1d(self.known, alive, assume_unique=True)
-        come = np.setdiff1d(alive, self.known, assume_unique=True)
+        draft = _Draft(self.memory, last)
+        come = np.setdiff1d(alive, last.known, assume_unique=True)
         asked = asked_about(alive, self._pairs)
         # Where most pairs are new a search is quicker; where keys changed all are.
-        if len(come) > len(self.known) or not keys_are_as_they_were(self.memory, self.version):
-            self._keep(np.zeros(len(self.ids), bool))
+        if len(come) > len(last.known) or not keys_are_as_they_were(self.memory, last.version):
+            draft.keep(np.zeros(len(last.ids), bool))
         else:
-            self._keep(np.isin(self.ids, asked, assume_unique=True))
-            self._strike(gone)
-            self._insert(come)
-        self.known = alive
-        self._refill(asked, progress)
-        self.version = version
-        return self
+            draft.keep(np.isin(last.ids, asked, assume_unique=True))
+            draft.strike(np.setdiff1d(last.known, alive, assume_unique=True))
+            draft.insert(come, len(np.intersect1d(last.known, alive, assume_unique=True)))
+        draft.refill(asked, min(self.deepest, len(alive) - 1), len(alive), progress)
+        return draft.table(version, alive)
 
-    def _keep(self, which: NDArray[np.bool_]) -> None:
-        self.ids, self._certain = self.ids[which], self._certain[which]
+
+class _Draft:
+    """A table in the making; what it began with is not touched."""
+
+    def __init__(self, memory: Memory, last: Table) -> None:
+        self.memory, self._ids, self._certain = memory, last.ids, last.certain
+        self._near, self._similarity = last.near, last.similarity
+
+    def table(self, version: int, known: Ids) -> Table:
+        """The table as it is now."""
+        return Table(version, self._ids, known, self._near, self._similarity, self._certain)
+
+    def keep(self, which: NDArray[np.bool_]) -> None:
+        """Go on with some of the rows, in arrays of its own."""
+        self._ids, self._certain = self._ids[which], self._certain[which]
         self._near, self._similarity = self._near[which], self._similarity[which]
 
-    def _strike(self, gone: Ids) -> None:
+    def strike(self, gone: Ids) -> None:
         """Take rows out of all lists; what stands behind them moves up."""
-        if not len(gone) or not len(self.ids):
+        if not len(gone) or not len(self._ids):
             return
         out = np.isin(self._near, gone)
         rows = np.flatnonzero(out.any(axis=1))
@@ -185,21 +188,26 @@ class LeaveOneOut:
         self._similarity[rows] = np.where(empty, -np.inf, similarity)
         self._certain[rows] -= struck
 
-    def _insert(self, come: Ids) -> None:
-        """Put new rows into every list that they belong in."""
-        if not len(come) or not len(self.ids):
+    def insert(self, come: Ids, there: int) -> None:
+        """Put new rows into every list that they belong in.
+
+        Args:
+            come: The new rows.
+            there: How many rows stayed.
+        """
+        if not len(come) or not len(self._ids):
             return
         keys = self.memory.keys(come)
         newcomers = _Newcomers(self.memory, keys)
         # A list that names all others takes any row; another only what beats its last.
-        others = len(self.known) - 1 - np.isin(self.known, self.memory.ids, invert=True).sum()
+        others = there - 1
         last = np.maximum(self._certain - 1, 0)
         floor = np.take_along_axis(self._similarity, last[:, None], axis=1)[:, 0]
         final = np.take_along_axis(self._near, last[:, None], axis=1)[:, 0]
         floor[(self._certain >= others) & (self._certain < self._near.shape[1])] = -np.inf
-        for start in range(0, len(self.ids), BLOCK):
+        for start in range(0, len(self._ids), BLOCK):
             part = slice(start, start + BLOCK)
-            queries = self.memory.keys(self.ids[part])
+            queries = self.memory.keys(self._ids[part])
             row, new, similarity = newcomers.reaching(queries, floor[part])
             # One that ties with the last and has a larger id may stand behind a row unknown here.
             sure = (similarity > floor[part][row]) | (come[new] < final[part][row])
@@ -223,27 +231,33 @@ class LeaveOneOut:
         self._similarity[rows] = np.take_along_axis(close, order, axis=1)
         self._certain[rows] = np.minimum(self._certain[rows] + count, width)
 
-    def _refill(self, asked: Ids, progress: Progress | None) -> None:
-        """Search for the rows that are new and for those whose lists have become too short."""
-        enough = min(self.deepest, len(self.known) - 1)
-        kept = np.searchsorted(asked, self.ids)
+    def refill(self, asked: Ids, enough: int, rows: int, progress: Progress | None) -> None:
+        """Search for the rows that are new and for those whose lists have become too short.
+
+        Args:
+            asked: The rows that are asked about.
+            enough: How many neighbors each of them needs.
+            rows: How many rows there are.
+            progress: Called with rows that were searched.
+        """
+        kept = np.searchsorted(asked, self._ids)
         certain = np.full(len(asked), -1)
         certain[kept] = self._certain
         near = np.full((len(asked), self._near.shape[1]), -1)
         similarity = np.full(near.shape, -np.inf, np.float32)
         near[kept], similarity[kept] = self._near, self._similarity
         lacking = np.flatnonzero(certain < enough)
-        width = max(1, min(near.shape[1], len(self.known) - 1))
+        width = max(1, min(near.shape[1], rows - 1))
         for start in range(0, len(lacking), BLOCK):
-            rows = lacking[start : start + BLOCK]
-            ids = asked[rows]
-            found = self.memory.search(self.memory.keys(ids), width, exclude=ids)
-            near[rows], similarity[rows] = -1, -np.inf
-            near[rows, :width], similarity[rows, :width] = found.ids, found.similarity
-            certain[rows] = found.found.sum(axis=1)
+            places = lacking[start : start + BLOCK]
+            ids = asked[places]
+            found = self.memory.search(self.memory.keys(ids), width, exclude=ids, values=False)
+            near[places], similarity[places] = -1, -np.inf
+            near[places, :width], similarity[places, :width] = found.ids, found.similarity
+            certain[places] = found.found.sum(axis=1)
             if progress is not None:
                 progress(min(start + BLOCK, len(lacking)), len(lacking))
-        self.ids, self._near, self._similarity, self._certain = asked, near, similarity, certain
+        self._ids, self._near, self._similarity, self._certain = asked, near, similarity, certain
 
 
 class _Newcomers:

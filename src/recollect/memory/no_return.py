@@ -2,7 +2,9 @@
 
 Each line is a BLAKE2b digest, keyed with a secret of this memory, of one thing that the erased row
 held: its key, its thumbnail, the text in its column ``text``, or the file that its source names, if
-that can be read. A row that is added later is refused if a digest of what it holds is on the list.
+that can be read. A row that is added later is refused if a digest of what it holds is on the list;
+so is a new text or key of a row that is there, and a version in which a row would come back that
+holds such a thing. A row that holds it already, as a twin of the erased one, may keep it.
 
 The secret lies in the same folder as the list. So whoever has the folder and a candidate can find
 out whether the candidate was erased here; a short text, or a picture that everyone has, can be
@@ -15,18 +17,21 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from hashlib import blake2b
+from typing import Any
 from zlib import crc32
 
 from recollect.errors import CorruptMemory, ErasedBefore, UnknownIds
 from recollect.memory.catalog import typed_lines
 from recollect.memory.faults import RESTORE
-from recollect.memory.store import Store
+from recollect.memory.placed import forms, key_forms
+from recollect.memory.store import ALIVE, Store
 from recollect.memory.sums import listed_sum
-from recollect.memory.writes import Batch
+from recollect.memory.writes import Batch, Change
 from recollect.types import Banned, Ids
 
 KINDS = ("key", "thumbnail", "text", "file")
@@ -45,16 +50,31 @@ class Held:
     """What one row holds that could tell it again.
 
     Attributes:
-        keys: Bytes of its key, one for each encoding it was seen in.
+        keys: Bytes of its key in all `forms`, for each encoding it was seen in.
         thumbnail: Its small picture, or None.
-        text: Its text, or None.
-        source: Its source, which may name a file, or None.
+        texts: Its text; several if it was changed.
+        sources: Its source, which may name a file.
     """
 
-    keys: tuple[bytes, ...]
+    keys: tuple[bytes, ...] = ()
     thumbnail: bytes | None = None
-    text: str | None = None
-    source: str | None = None
+    texts: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Coming:
+    """What a write would bring into a memory.
+
+    Attributes:
+        what: What an error calls it.
+        held: What would be there.
+        now: Gives what the same row holds already, which it may keep; None for a new row.
+    """
+
+    what: str
+    held: Held
+    now: Callable[[], Held] | None = None
 
 
 def list_rows(store: Store, version: int, rows: Mapping[int, Held]) -> None:
@@ -69,11 +89,15 @@ def list_rows(store: Store, version: int, rows: Mapping[int, Held]) -> None:
     store.db.executemany("INSERT OR IGNORE INTO no_return VALUES (?, ?, ?, ?, ?)", lines)
 
 
-def refuse(store: Store, batch: Batch) -> None:
-    """Refuse rows of which something is on the list.
+def refuse(store: Store, coming: Iterable[Coming]) -> None:
+    """Refuse what is on the list.
+
+    Args:
+        store: The store that is being written.
+        coming: What would come in; not looked at while the list is empty.
 
     Raises:
-        ErasedBefore: One of them is; the message names the erased row.
+        ErasedBefore: Something of it is; the message names the erased row.
     """
     secret = _secret(store)
     if secret is None:
@@ -82,16 +106,99 @@ def refuse(store: Store, batch: Batch) -> None:
     kinds = [kind for (kind,) in typed_lines(store.db, query, str)]
     if not kinds:
         return
-    for place, held in enumerate(_held_of(batch)):
-        for kind, digest in _digests(secret, held, kinds):
+    for one in coming:
+        for kind, digest in _digests(secret, one.held, kinds):
             query = "SELECT id, version FROM no_return WHERE digest = ?"
             for row, version in typed_lines(store.db, query, int, int, given=(digest,)):
+                if one.now is not None and (kind, digest) in _digests(secret, one.now(), [kind]):
+                    continue
                 raise ErasedBefore(
-                    f"row {place} of this batch was erased before and must not return",
+                    f"{one.what} was erased before and must not return",
                     expected="rows that are not on the list of Memory.no_return()",
                     got=f"the {kind} of row {row}, erased in version {version}",
                     remedy=f"Leave it out. Memory.allow_return([{row}]) lets that row return.",
                 )
+
+
+def of_batch(batch: Batch) -> Iterator[Coming]:
+    """What rows that are added would bring."""
+    rows = len(batch.ids)
+    texts = batch.metadata.get(TEXT_COLUMN) or [None] * rows
+    pictures = batch.thumbnails or [None] * rows
+    columns = zip(batch.keys, pictures, texts, batch.sources, strict=True)
+    for place, (key, picture, text, source) in enumerate(columns):
+        held = Held(forms(key.tobytes(), key.dtype), picture, _text(text), _text(source))
+        yield Coming(f"row {place} of this batch", held)
+
+
+def of_change(
+    store: Store, ids: Ids, change: Change, key_now: Callable[[int], tuple[bytes, ...]]
+) -> Iterator[Coming]:
+    """What new texts or keys of rows that are there would bring.
+
+    Args:
+        store: The store that is being written.
+        ids: The rows.
+        change: What is to change in them.
+        key_now: Gives the `forms` of the key that the row at a place has.
+    """
+    texts = change.metadata.get(TEXT_COLUMN)
+    if texts is None and change.keys is None:
+        return
+
+    def now(place: int) -> Held:
+        return Held(key_now(place), texts=_text(_text_now(store, int(ids[place]))))
+
+    for place, row in enumerate(ids.tolist()):
+        keys: tuple[bytes, ...] = ()
+        if change.keys is not None:
+            keys = forms(change.keys[place].tobytes(), change.keys.dtype)
+        held = Held(keys, texts=() if texts is None else _text(texts[place]))
+        yield Coming(f"what row {row} would hold", held, partial(now, place))
+
+
+def of_restored(store: Store, version: int, before: Ids) -> Iterator[Coming]:
+    """What a version that is brought back would bring.
+
+    Rows that are not there now bring all they hold. Of those that are, only a text can be new: a
+    key of another encoding is of the same thing.
+
+    Args:
+        store: The store that is being written, with the states of that version begun.
+        version: The version that is being written.
+        before: Ids of the rows that were there.
+    """
+    _, place = store.columns.get(TEXT_COLUMN, ("", "NULL"))
+    query = f"SELECT id, segment, record, source, {place} FROM rows WHERE born = ?"
+    there = set(before.tolist())
+    for row, segment, record, source, text in store.db.execute(query, (version,)).fetchall():
+        what = f"row {row} of that version"
+        if row in there:
+            yield Coming(what, Held(texts=_text(text)), partial(_ended, store, version, row))
+        else:
+            keys = key_forms(store, {"segment": segment, "record": record})
+            yield Coming(what, Held(keys, _picture(store, row), _text(text), _text(source)))
+
+
+def _ended(store: Store, version: int, row: int) -> Held:
+    _, place = store.columns.get(TEXT_COLUMN, ("", "NULL"))
+    query = f"SELECT {place} FROM rows WHERE died = ? AND id = ?"
+    return Held(texts=_text(next(iter(store.db.execute(query, (version, row))), (None,))[0]))
+
+
+def _picture(store: Store, row: int) -> bytes | None:
+    query = "SELECT picture FROM thumbnails WHERE id = ?"
+    return next((bytes(picture) for (picture,) in store.db.execute(query, (row,))), None)
+
+
+def _text(text: Any) -> tuple[str, ...]:
+    return (text,) if isinstance(text, str) else ()
+
+
+def _text_now(store: Store, row: int) -> Any:
+    _, place = store.columns.get(TEXT_COLUMN, ("", "NULL"))
+    query = f"SELECT {place} FROM rows WHERE {ALIVE} AND id = ?"
+    return next(iter(store.db.execute(query, (row,))), (None,))[0]
 
 
 def listed(store: Store) -> list[Banned]:
@@ -174,27 +281,20 @@ def _new_secret(store: Store) -> bytes:
     return secret
 
 
-def _held_of(batch: Batch) -> Iterator[Held]:
-    rows = len(batch.ids)
-    texts = batch.metadata.get(TEXT_COLUMN) or [None] * rows
-    pictures = batch.thumbnails or [None] * rows
-    for key, picture, text, source in zip(batch.keys, pictures, texts, batch.sources, strict=True):
-        written = text if isinstance(text, str) else None
-        yield Held((key.tobytes(),), picture, written, source)
-
-
 def _digests(secret: bytes, held: Held, kinds: Sequence[str]) -> Iterator[tuple[str, bytes]]:
     if "key" in kinds:
         for key in held.keys:
             yield "key", _digest(secret, "key", key)
     if "thumbnail" in kinds and held.thumbnail is not None:
         yield "thumbnail", _digest(secret, "thumbnail", held.thumbnail)
-    if "text" in kinds and held.text:
-        yield "text", _digest(secret, "text", held.text.encode())
-    if "file" in kinds and held.source:
-        digest = _file_digest(secret, held.source)
-        if digest is not None:
-            yield "file", digest
+    if "text" in kinds:
+        for text in filter(None, held.texts):
+            yield "text", _digest(secret, "text", text.encode())
+    if "file" in kinds:
+        for source in filter(None, held.sources):
+            digest = _file_digest(secret, source)
+            if digest is not None:
+                yield "file", digest
 
 
 def _digest(secret: bytes, kind: str, content: bytes) -> bytes:

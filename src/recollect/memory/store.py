@@ -78,6 +78,8 @@ class Store:
     Attributes:
         generation: Counts how often the rows were read anew or moved to other files; a view made
             before must be made again.
+        held_by: The thread that holds the rows still for a question of several calls; all others
+            wait for the mutex meanwhile.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Store:
         self.folder, self.read_only, self.clock = folder, read_only, clock
         self.segment_bytes = segment_bytes
         self.mutex = threading.RLock()
+        self.held_by: int | None = None
         self.files: SegmentFiles = RamFiles()
         self.lock: WriterLock | None = None
         self._db: sqlite3.Connection | None = None

@@ -12,6 +12,8 @@ from recollect.errors import InvalidParameter
 from recollect.index.scoring import measure
 from recollect.memory import checks, intake, no_return, writes
 from recollect.memory.asking import Asking
+from recollect.memory.placed import forms
+from recollect.memory.recall import View
 from recollect.types import Ids
 
 
@@ -85,7 +87,7 @@ class Teaching(Asking):
                     "thumbnails": thumbnails,
                 },
             )  # fmt: skip
-            no_return.refuse(store, batch)
+            no_return.refuse(store, no_return.of_batch(batch))
             gone = view.table.rows if replacing else 0
             if replacing:
                 writes.end_all(store, write.version)
@@ -121,6 +123,7 @@ class Teaching(Asking):
 
         Raises:
             UnknownIds: One of them is not alive; nothing was changed.
+            ErasedBefore: A new text is that of a row that must not return.
             InvalidParameter: There is nothing to change.
         """
         self._require_writable()
@@ -140,6 +143,7 @@ class Teaching(Asking):
             change = intake.judge_change(
                 self._store, len(wanted), values, weights, metadata, view.book
             )
+            self._refuse_return(view, wanted, change)
             states, labels = writes.change_rows(
                 self._store, write.version, wanted, states, change, view.book
             )
@@ -171,6 +175,7 @@ class Teaching(Asking):
         Raises:
             LengthMismatch: Not one key per row.
             InvalidParameter: The memory is empty, or has weights for each dimension of its metric.
+            ErasedBefore: A key is that of a row that must not return.
             InputError: The keys cannot be stored; nothing was changed.
 
         Example:
@@ -193,8 +198,16 @@ class Teaching(Asking):
                 raise checks.length_mismatch("keys", len(ids), len(stored))
             change = intake.judge_change(store, len(ids), None, None, metadata, view.book)
             change = replace(change, keys=stored, norms=measure(stored))
+            self._refuse_return(view, ids, change)
             states = view.table.states[view.table.find(ids)]
             store.begin_encoding(config)
             writes.change_rows(store, write.version, ids, states, change, view.book)
             store.record_version(write.version, "rekey", grown=0, changed=len(ids))
         return write.version
+
+    def _refuse_return(self, view: View, ids: Ids, change: writes.Change) -> None:
+        def key_now(place: int) -> tuple[bytes, ...]:
+            key = view.keys(view.table.states[view.table.find(ids[place : place + 1])])
+            return forms(key.tobytes(), key.dtype)
+
+        no_return.refuse(self._store, no_return.of_change(self._store, ids, change, key_now))

@@ -36,9 +36,12 @@ def match_weights(similarity: NDArray[Any], temperature: float) -> Doubles:
                [0. , 0. , 0. ]])
     """
     found = similarity > -np.inf
-    score = np.where(found, similarity, 0.0).astype(np.float64) / temperature
+    score = np.where(found, similarity, 0.0).astype(np.float64)
     top = np.where(found, score, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
-    weights = np.where(found, np.exp(score - np.where(np.isfinite(top), top, 0.0)), 0.0)
+    behind = np.where(found, score - np.where(np.isfinite(top), top, 0.0), 0.0)
+    # Divided last: at the smallest temperatures only what is behind may leave the range, to -inf.
+    with np.errstate(over="ignore"):
+        weights = np.where(found, np.exp(behind / temperature), 0.0)
     total = weights.sum(axis=1, keepdims=True)
     np.divide(weights, total, out=weights, where=total > 0)
     return weights
@@ -206,12 +209,12 @@ def propagate(
     own = np.where(has_state, np.where(heard, 1.0 - alpha, 1.0), 0.0)[:, None]
     share = np.where(has_state, np.where(heard, alpha, 0.0), 1.0)[:, None]
     state, change, done = anchor, np.inf, 0
-    while done < max_iterations and change >= tolerance:
+    while done < max_iterations and change >= tolerance and change > 0:
         base = anchor if mode == "anchored" else state
         following = own * base + share * (matrix @ state)
         change = float(np.abs(following - state).max(initial=0.0))
         state, done = following, done + 1
-    return Propagated(state, has_state | heard, done, change < tolerance)
+    return Propagated(state, has_state | heard, done, change < tolerance or change == 0)
 
 
 def _row_stochastic(links: Ids, weights: Doubles, senders: Mask) -> tuple[Any, Mask]:

@@ -111,11 +111,11 @@ def test_a_flipped_bit_is_refused_by_name(tmp_path):
 
 def test_a_table_of_another_version_is_refused_by_name(tmp_path, monkeypatch):
     """The message names both formats."""
-    monkeypatch.setattr(packed, "FORMAT", 2)
+    monkeypatch.setattr(packed, "FORMAT", 3)
     taught().save(tmp_path / "t.table")
     monkeypatch.undo()
 
-    with pytest.raises(UnsupportedFormat, match="expected format 1, got 2"):
+    with pytest.raises(UnsupportedFormat, match="expected format 1 to 2, got 3"):
         LookupPredictor.load(tmp_path / "t.table")
 
 

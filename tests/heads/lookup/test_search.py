@@ -8,7 +8,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recollect.errors import DimensionMismatch, InvalidParameter
-from recollect.heads.lookup import search
 from recollect.heads.lookup.cluster import Growth, grow, grow_trees
 from recollect.heads.lookup.costs import check_weights, costs_of, whole_costs
 from recollect.heads.lookup.layout import Layout
@@ -45,9 +44,9 @@ def test_the_published_distance_is_divided_by_the_sum_of_the_weights():
     assert apart * costs.unit == pytest.approx(1.75)
 
 
-@pytest.mark.parametrize("queries", [1, 20], ids=["by bits", "by matrix product"])
+@pytest.mark.parametrize("queries", [1, 20], ids=["one", "many"])
 def test_the_lowest_row_wins_a_tie(queries):
-    """Both ways of comparing; rows 0 and 1 are both one code away."""
+    """Alone and in a batch; rows 0 and 1 are both one code away."""
     flat = FlatSearch(table_of([[0, 5, 0], [0, 7, 0], [1, 6, 3]]), whole_costs([1, 1, 1], MOST))
 
     found = flat.nearest(np.tile(np.array([[0, 6, 0]], np.uint8), (queries, 1)), 0)
@@ -85,8 +84,8 @@ def test_a_weight_of_zero_hides_its_group():
     k=st.integers(1, 4),
 )
 @settings(max_examples=60, deadline=None)
-def test_bits_products_and_columns_agree(keys, asked, k):
-    """The slow truth is the distance written out; both fast ways must find the same rows."""
+def test_bits_and_columns_agree(keys, asked, k):
+    """The slow truth is the distance written out; bits must find the same rows."""
     table, costs = table_of(keys), whole_costs([1.0, 0.5, 2.0], MOST)
     queries = np.array(asked, np.uint8)
     truth = costs.between(queries, table.keys)
@@ -100,17 +99,45 @@ def test_bits_products_and_columns_agree(keys, asked, k):
     assert np.array_equal(np.concatenate([one.distances for one in alone]), whole.distances)
 
 
-def test_blocks_of_queries_answer_like_one(monkeypatch):
-    """Large batches are cut so that distances stay small."""
-    random = np.random.default_rng(0)
-    table = table_of(random.integers(0, [2, 29, 4], (40, 3)))
-    queries = random.integers(0, [2, 29, 4], (30, 3)).astype(np.uint8)
-    flat = FlatSearch(table, whole_costs([1, 1, 1], MOST))
-    whole = flat.nearest(queries, 0, 2)
+@given(
+    keys=st.lists(
+        st.tuples(st.integers(0, 1), st.integers(0, 28), st.integers(0, 3)), min_size=1, max_size=40
+    ),
+    asked=st.tuples(st.integers(0, 1), st.integers(0, 28), st.integers(0, 3)),
+    k=st.integers(1, 4),
+    how=st.sampled_from([{}, {"beam": 2}, {"beam": 50}]),
+)
+@settings(max_examples=80, deadline=None)
+def test_the_compiled_search_finds_what_numpy_finds(keys, asked, k, how):
+    """Flat and by tree: rows, distances and comparisons."""
+    table, costs = table_of(keys), whole_costs([1.0, 0.5, 2.0], MOST)
+    trees = grow_trees(table, costs, Growth(branches=3, leaf=2))
+    query = np.array([asked], np.uint8)
+    for search in (
+        lambda compiled: FlatSearch(table, costs, compiled=compiled),
+        lambda compiled: TreeSearch(
+            table.keys, table.parts, trees, costs, compiled=compiled, **how
+        ),
+    ):  # fmt: skip
+        by_library, by_numpy = search(True).nearest(query, 0, k), search(False).nearest(query, 0, k)
 
-    monkeypatch.setattr(search, "_BLOCK", 12 * 40)
+        assert by_library.rows.tolist() == by_numpy.rows.tolist()
+        assert by_library.distances.tolist() == by_numpy.distances.tolist()
+        assert by_library.comparisons.tolist() == by_numpy.comparisons.tolist()
 
-    assert np.array_equal(flat.nearest(queries, 0, 2).rows, whole.rows)
+
+def test_float_keys_are_compared_as_floats():
+    """0.4 lies nearer to 0.5 than to 0.1; thresholds of one bit would not tell."""
+    keys = np.array([[0.1], [0.5], [1.0]], np.float32)
+    runs = Runs(np.arange(3), keys[:, None], keys[:, None], np.arange(3)[:, None])
+    table, costs = make_table(runs), whole_costs([1.0], [1])
+    query = np.array([[0.4]], np.float32)
+
+    assert FlatSearch(table, costs).nearest(query, 0, 2).rows.tolist() == [[1, 0]]
+    trees = grow_trees(table, costs, Growth(branches=2, leaf=1))
+    assert TreeSearch(table.keys, table.parts, trees, costs).nearest(query, 0).rows.tolist() == [
+        [1]
+    ]
 
 
 def tree_search(keys, *, beam=1, branches=2, leaf=1):

@@ -22,7 +22,6 @@ from recollect.evaluation.reproduce.lookup import (
 )
 from recollect.heads.lookup.energy import estimate_lookup, estimate_network
 from recollect.heads.lookup.predictor import LookupPredictor
-from recollect.heads.lookup.readout import add_votes
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.search import Found, Search
 
@@ -195,8 +194,8 @@ def trees(lab: Lab) -> list[dict[str, Any]]:
     for beam in (None, *BEAMS):
         made = replace(flat, beam=beam, trees=grown)
         trail = made.trail(asked)
-        votes = add_votes(trail.last.rows, made.table.answers, len(made.classes))
-        right = float((np.asarray(made.classes)[votes.argmax(axis=1)] == truth).mean())
+        named = np.asarray(made.classes)[made.votes(trail).argmax(axis=1)]
+        right = float((named == truth).mean())
         compared = float(trail.comparisons.mean())
         lines.append(
             {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from recollect.heads.dense_memory.answers import DenseAnswer, DenseExplanation, 
 from recollect.heads.dense_memory.diagnosis import Diagnosis, Query, diagnose
 from recollect.heads.dense_memory.layout import Layout
 from recollect.heads.dense_memory.masks import enlarge
-from recollect.heads.dense_memory.novelty import Order, kept_cells
+from recollect.heads.dense_memory.novelty import Novelty, Order, kept_cells
 from recollect.heads.dense_memory.pyramids import (
     Precision,
     Pyramid,
@@ -35,7 +36,7 @@ from recollect.heads.dense_memory.samples import (
     several,
 )
 from recollect.heads.dense_memory.search import Kernel, Score, coarse_to_fine
-from recollect.heads.dense_memory.settings import Settings
+from recollect.heads.dense_memory.settings import Settings, at_least
 from recollect.heads.keeper import MemoryKeeper, empty_memory
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape
@@ -66,6 +67,8 @@ class DenseMemory(MemoryKeeper):
     precision: Precision
     order: Order
     block_labels: bool
+    sparse_keep: int
+    novelty: Novelty
     radius: int
     links: int
     link_temperature: float
@@ -89,8 +92,10 @@ class DenseMemory(MemoryKeeper):
         """Return what a sample's pixels answer with, as arrays to be kept."""
 
     @abstractmethod
-    def _check_batch(self, values: Sequence[dict[str, NDArray[Any]]], *, known: bool) -> None:
-        """Refuse samples that do not go together, or not with what the memory holds."""
+    def _check_batch(
+        self, values: Sequence[dict[str, NDArray[Any]]], beside: Mapping[str, NDArray[Any]] | None
+    ) -> None:
+        """Refuse samples that do not go together, or not with a row that stays beside them."""
 
     @abstractmethod
     def _combine(
@@ -154,7 +159,7 @@ class DenseMemory(MemoryKeeper):
         """
         self._recall()
         memory = self._writable()
-        rows = memory.rows(ids)
+        rows = memory.rows(several("ids", ids))
         masks = several("y", y)
         if len(masks) != len(rows):
             raise LengthMismatch(
@@ -167,6 +172,8 @@ class DenseMemory(MemoryKeeper):
             sample = Sample(Pyramid(shapes, ()), size)
             kept = {name: each for name, each in arrays.items() if name not in _ANSWERS}
             changed.append(kept | self._judge(mask, f"mask {at}", sample))
+        others = np.setdiff1d(memory.ids, rows.ids)[:1]
+        self._check_batch(changed, memory.rows(others).values[0] if len(others) else None)
         memory.update(rows.ids, values=as_objects(changed))
         return self
 
@@ -183,7 +190,8 @@ class DenseMemory(MemoryKeeper):
                 "samples and masks differ in number", expected=f"{len(inputs)} masks",
                 got=len(masks), remedy="Give one mask for each sample.",
             )  # fmt: skip
-        taught = self._widths() if known and len(self.memory_) else None
+        beside = self._first_row() if known else None
+        taught = None if beside is None else _widths(beside)
         keys, values = [], []
         for at, sample in enumerate(self._samples(inputs, taught)):
             taught = taught or (sample.pyramid.widths, sample.pyramid.axes)
@@ -192,7 +200,7 @@ class DenseMemory(MemoryKeeper):
             key, value = self._row(sample, masks[at], at, settings)
             keys.append(key)
             values.append(value)
-        self._check_batch(values, known=known and len(self.memory_) > 0)
+        self._check_batch(values, beside)
         rows, packed = np.stack(keys), as_objects(values)
         with self._memory_to_teach(rows, packed, columns, anew=anew) as memory:
             self._check_fits(memory)
@@ -208,8 +216,12 @@ class DenseMemory(MemoryKeeper):
     ) -> tuple[Floats, dict[str, NDArray[Any]]]:
         pyramid = sample.pyramid
         answers = self._judge(mask, f"mask {at}", sample)
-        kept = kept_cells(pyramid, settings.sparse_levels, radius=1, order=settings.order)
-        arrays = pack(pyramid, kept, settings.precision)
+        # No grid has as many cells: more would only leave the range of integers.
+        keep = min(settings.sparse_keep, len(pyramid.features[-1]))
+        kept = kept_cells(
+            pyramid, settings.sparse_levels, keep=keep, of=settings.novelty, order=settings.order
+        )
+        arrays = pack(pyramid, kept, settings.precision, f"sample {at}")
         arrays["size"] = np.array(sample.size or (), np.int64)
         return descriptor(pyramid), arrays | answers
 
@@ -245,11 +257,14 @@ class DenseMemory(MemoryKeeper):
             remedy="See recollect.encoders.MapPyramids.",
         )
 
-    def _widths(self) -> tuple[tuple[int, ...], int]:
-        """Widths of the levels, and number of axes, of what the memory holds."""
-        arrays = self.memory_.rows(self.memory_.ids[:1]).values[0]
-        levels, axes = arrays["shapes"].shape
-        return tuple(arrays[f"features_{at}"].shape[1] for at in range(levels)), axes
+    def _first_row(self) -> Mapping[str, NDArray[Any]] | None:
+        """What one row of the memory holds; None where there is none."""
+        frozen = self.memory_.at(self.memory_.version)
+        ids = frozen.ids[:1]
+        found: Mapping[str, NDArray[Any]] | None = None
+        if len(ids):
+            found = frozen.rows(ids).values[0]
+        return found
 
     # -- asking --------------------------------------------------------------------------------
 
@@ -267,22 +282,22 @@ class DenseMemory(MemoryKeeper):
         return self._predicted(X, size, shares=False)
 
     def _predicted(self, X: Any, size: Shape | None, *, shares: bool) -> Any:
-        settings, layout = self._settings(), self._layout()
         found = []
-        for sample in self._samples(several("X", X), self._widths()):
-            reading = self._read(layout, sample, settings)
-            wanted = checked_size(size, sample)
-            found.append(self._at_size(layout, sample, reading, wanted, shares=shares))
+        with self._asking() as (settings, layout):
+            for sample in self._samples(several("X", X), (layout.widths, layout.axes)):
+                wanted = checked_size(size, sample)
+                reading = self._read(layout, sample, settings)
+                found.append(self._at_size(layout, sample, reading, wanted, shares=shares))
         same = len({each.shape for each in found}) == 1
         return np.stack(found) if same else found
 
     def answer(self, X: Any) -> list[DenseAnswer]:
         """Answer every finest cell of each input, with how sure and how new it is."""
-        settings, layout = self._settings(), self._layout()
-        return [
-            self._answer(layout, sample, self._read(layout, sample, settings))
-            for sample in self._samples(several("X", X), self._widths())
-        ]
+        with self._asking() as (settings, layout):
+            return [
+                self._answer(layout, sample, self._read(layout, sample, settings))
+                for sample in self._samples(several("X", X), (layout.widths, layout.axes))
+            ]
 
     def explain(self, x: Any, cell: Sequence[int]) -> DenseExplanation:
         """Say which cells of the memory made the answer of one cell.
@@ -294,12 +309,13 @@ class DenseMemory(MemoryKeeper):
         Raises:
             InvalidParameter: There is no such cell.
         """
-        settings, layout = self._settings(), self._layout()
-        [sample] = self._samples([x], self._widths())
-        reading = self._read(layout, sample, settings)
-        return explanation.explain(
-            layout, reading, sample.pyramid.shapes[-1], cell, settings, self.memory_
-        )
+        with self._asking() as (settings, layout):
+            [sample] = self._samples([x], (layout.widths, layout.axes))
+            grid = sample.pyramid.shapes[-1]
+            place = explanation.checked_cell(cell, grid)
+            return explanation.explain(
+                layout, self._read(layout, sample, settings), grid, place, settings
+            )
 
     def diagnose(self, X: Any = None, *, samples: int = 8, k: int | None = None) -> Diagnosis:
         """Compare coarse-to-fine search with search among all cells by the same score.
@@ -313,22 +329,21 @@ class DenseMemory(MemoryKeeper):
             InvalidParameter: An option is below 1; or X is None and the memory holds one sample, or
                 samples that are sparse.
         """
-        settings, layout = self._settings(), self._layout()
         for name, value in (("samples", samples), ("k", 1 if k is None else k)):
-            if not hasattr(value, "__index__") or value < 1:
-                raise InvalidParameter(f"{name} is out of range", expected=">= 1", got=repr(value))
-        if X is None:
-            queries = self._own_queries(layout, settings, samples)
-        else:
-            queries = [
-                Query(each.pyramid, self._prefiltered(layout, each.pyramid, settings), None)
-                for each in self._samples(several("X", X), self._widths())
-            ]
-        plan = settings.plan(len(queries[0].pyramid.shapes))
-        return diagnose(layout, queries, plan, k)
+            at_least(name, value, 1)
+        with self._asking() as (settings, layout):
+            if X is None:
+                queries = self._own_queries(layout, settings, samples)
+            else:
+                queries = [
+                    Query(each.pyramid, self._prefiltered(layout, each.pyramid, settings), None)
+                    for each in self._samples(several("X", X), (layout.widths, layout.axes))
+                ]
+            plan = settings.plan(len(queries[0].pyramid.shapes))
+            return diagnose(layout, queries, plan, k)
 
     def _own_queries(self, layout: Layout, settings: Settings, samples: int) -> list[Query]:
-        ids = self.memory_.ids
+        ids = layout.ids
         if len(ids) < 2:
             raise InvalidParameter(
                 "leaving one sample out leaves nothing to ask", expected="at least two samples",
@@ -336,12 +351,22 @@ class DenseMemory(MemoryKeeper):
             )  # fmt: skip
         spread = np.linspace(0, len(ids) - 1, min(samples, len(ids))).astype(np.int64)
         queries = []
-        for row in ids[np.unique(spread)].tolist():
-            pyramid = whole(self.memory_.rows([row]).values[0], row)
-            others = np.sort(layout.position_of(ids[ids != row].tolist()))
+        for row in [ids[at] for at in np.unique(spread).tolist()]:
+            pyramid = whole(layout.row(row), row)
+            others = np.sort(layout.position_of([each for each in ids if each != row]))
             near = self._prefiltered(layout, pyramid, settings, leave_out=row)
             queries.append(Query(pyramid, others if near is None else near, others))
         return queries
+
+    @contextmanager
+    def _asking(self) -> Iterator[tuple[Settings, Layout]]:
+        """Options and cells for one question: one version of the memory, whoever writes."""
+        settings, layout = self._settings(), self._layout()
+        with layout.lock:
+            layout.follow(self.memory_)
+            if not layout.ids:
+                raise empty_memory()
+            yield settings, layout
 
     def _layout(self) -> Layout:
         """The cells of the memory as it is now.
@@ -360,7 +385,8 @@ class DenseMemory(MemoryKeeper):
         held = self.__dict__.get("_layout_held")
         if held is None or held[0] != (id(memory), options):
             held = (id(memory), options), self._new_layout(options)
-        held[1].follow(memory)
+        with held[1].lock:
+            held[1].follow(memory)
         self._layout_held = held
         return held[1]
 
@@ -383,9 +409,10 @@ class DenseMemory(MemoryKeeper):
     def _messages(self, reading: Reading, pyramid: Pyramid, settings: Settings) -> Reading:
         if settings.message_passing is None:
             return reading
+        around = (2 * settings.radius + 1) ** pyramid.axes - 1
         links, weights = message_graph(
-            pyramid.features[-1], pyramid.shapes[-1], radius=settings.radius, k=settings.links,
-            temperature=settings.link_temperature,
+            pyramid.features[-1], pyramid.shapes[-1], radius=settings.radius,
+            k=min(settings.links, around), temperature=settings.link_temperature,
         )  # fmt: skip
         done = propagate(
             reading.start, links, weights, valid=reading.found, mode=settings.message_passing,
@@ -398,15 +425,13 @@ class DenseMemory(MemoryKeeper):
         )  # fmt: skip
 
     def _prefiltered(
-        self, layout: Layout, pyramid: Pyramid, settings: Settings, leave_out: int = -1
+        self, layout: Layout, pyramid: Pyramid, settings: Settings, leave_out: int | None = None
     ) -> Ids | None:
         """Samples whose mean of the coarsest level is nearest, as positions in the layout."""
-        if settings.prefilter is None or settings.prefilter >= len(self.memory_):
+        if settings.prefilter is None or settings.prefilter >= len(layout.ids):
             return None
-        near = self.memory_.search(
-            descriptor(pyramid)[None], settings.prefilter, exclude=np.array([leave_out])
-        )
-        return np.sort(layout.position_of(near.ids[0].tolist()))
+        own = None if leave_out is None else layout.position_of([leave_out])
+        return layout.near(descriptor(pyramid), int(settings.prefilter), leave_out=own)
 
     # -- the memory ----------------------------------------------------------------------------
 
@@ -443,6 +468,12 @@ class DenseMemory(MemoryKeeper):
 
 
 _ANSWERS = ("labels", "mask", "target")
+
+
+def _widths(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[int, ...], int]:
+    """Widths of the levels, and number of axes, of a row."""
+    levels, axes = arrays["shapes"].shape
+    return tuple(arrays[f"features_{at}"].shape[1] for at in range(levels)), axes
 
 
 def weighed(weights: Doubles, places: Ids, layout: Layout) -> Doubles:

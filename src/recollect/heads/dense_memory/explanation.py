@@ -11,7 +11,6 @@ from recollect.errors import InvalidParameter
 from recollect.heads.dense_memory.answers import CellEvidence, DenseExplanation, Reading
 from recollect.heads.dense_memory.layout import LabelLayout, Layout
 from recollect.heads.dense_memory.settings import Settings
-from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape
 from recollect.readout.propagation import influence
 from recollect.types import Doubles, Ids
@@ -21,16 +20,10 @@ def explain(
     layout: Layout,
     reading: Reading,
     grid: Shape,
-    cell: Sequence[int],
+    place: tuple[int, ...],
     settings: Settings,
-    memory: Memory,
 ) -> DenseExplanation:
-    """Follow the answer of one cell back to the cells of the memory.
-
-    Raises:
-        InvalidParameter: There is no such cell.
-    """
-    place = _checked(cell, grid)
+    """Follow the answer of one cell back to the cells of the memory."""
     at = int(np.ravel_multi_index(place, grid))
     places, weights, similarity = _evidence(reading, at, settings)
     values = layout.values(places)
@@ -45,7 +38,7 @@ def explain(
         prediction = int(classes[reading.values[at].argmax()]) if len(places) else None
         best = int(reading.values[at].argmax())
         parts, score = parts[:, best], float(score[best])
-    evidence = _described(layout, memory, places, weights, similarity, values, parts)
+    evidence = _described(layout, places, weights, similarity, values, parts)
     return DenseExplanation(
         place, prediction, score, shares, evidence, reading.iterations if reading.links is not None
         else 0,
@@ -75,25 +68,23 @@ def _evidence(reading: Reading, at: int, settings: Settings) -> tuple[Ids, Doubl
 
 
 def _described(
-    layout: Layout, memory: Memory, places: Ids, weights: Doubles, similarity: Doubles,
+    layout: Layout, places: Ids, weights: Doubles, similarity: Doubles,
     values: Any, parts: Any,
 ) -> tuple[CellEvidence, ...]:  # fmt: skip
     assert layout.cells is not None
     finest = layout.cells.levels[-1]
     samples, nodes = finest.sample[places], finest.node[places]
-    ids = [layout.cells.ids[sample] for sample in samples.tolist()]
-    asked = sorted(set(ids))
-    sources = dict(zip(asked, memory.rows(asked).sources, strict=True)) if asked else {}
     found = []
     for at, (sample, node) in enumerate(zip(samples.tolist(), nodes.tolist(), strict=True)):
         grid = layout.cells.shapes[sample][-1]
         cell = tuple(int(axis) for axis in np.unravel_index(node, grid))
         part = parts[at]
         found.append(CellEvidence(
-            id=ids[at], cell=cell, patch=patch_of(cell, grid, layout.size_of(sample)),
+            id=layout.cells.ids[sample], cell=cell,
+            patch=patch_of(cell, grid, layout.size_of(sample)),
             value=_value(layout, values[at]), similarity=float(similarity[at]),
             weight=float(weights[at]), contribution=float(part) if np.ndim(part) == 0 else part,
-            source=sources[ids[at]],
+            source=layout.sources[sample],
         ))  # fmt: skip
     return tuple(found)
 
@@ -123,7 +114,8 @@ def _largest_first(labels: list[int], shares: Doubles) -> dict[int, float]:
     return {labels[at]: float(shares[at]) for at in order if shares[at] != 0}
 
 
-def _checked(cell: Any, grid: Shape) -> tuple[int, ...]:
+def checked_cell(cell: Any, grid: Shape) -> tuple[int, ...]:
+    """Return a place in the grid; raises ``InvalidParameter`` where there is none."""
     place = tuple(cell) if hasattr(cell, "__iter__") else (cell,)
     whole = all(hasattr(axis, "__index__") for axis in place)
     if (

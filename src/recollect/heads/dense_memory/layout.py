@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.errors import RecollectError
 from recollect.heads.dense_memory.cells import Cells, Column
 from recollect.heads.dense_memory.masks import cell_counts, cell_means
 from recollect.heads.dense_memory.pyramids import Pyramid, StoredLevel, unpack
 from recollect.heads.dense_memory.search import Kernel
 from recollect.heads.dense_memory.settings import Settings
+from recollect.index.exact import ExactIndex
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape, chain
 from recollect.readout.propagation import unit_rows
 from recollect.types import Doubles, Floats, Ids, Mask
 
+ATTEMPTS = 8  # to read one version whole, while another writer lets versions go
 READ_AT_ONCE = 32  # rows read from the memory at a time
 FOLLOWED = frozenset({"add", "remove", "compact"})  # operations that leave other rows as they were
 
@@ -60,11 +64,16 @@ class Layout(ABC):
     ) -> None:
         self._position, self._kernel, self._dtype = position, kernel, dtype
         self._block_labels = block_labels
+        self.lock = RLock()  # one question, or one step after the memory, at a time
         self._clear()
 
     def _clear(self) -> None:
         self.cells: Cells | None = None
         self.version = -1
+        self.widths: tuple[int, ...] = ()
+        self.sources: list[str | None] = []
+        self._frozen: Memory | None = None
+        self._whole: ExactIndex | None = None
         self._at: dict[int, int] = {}
         self._weights = Column(np.float64)
         self._clear_values()
@@ -91,6 +100,23 @@ class Layout(ABC):
         """Weight of each sample's row, by position in the layout."""
         return self._weights.values
 
+    def row(self, id_: int) -> Mapping[str, NDArray[Any]]:
+        """What a row of the version that is followed holds."""
+        assert self._frozen is not None
+        found: Mapping[str, NDArray[Any]] = self._frozen.rows([id_]).values[0]
+        return found
+
+    @property
+    def ids(self) -> list[int]:
+        """Ids of the rows that are there, ascending."""
+        return sorted(self._at)
+
+    @property
+    def axes(self) -> int:
+        """Axes of the grids."""
+        assert self.cells is not None
+        return len(self.cells.shapes[0][0])
+
     @abstractmethod
     def size_of(self, position: int) -> Shape:
         """Size of the mask or target of a sample, by position in the layout."""
@@ -103,39 +129,80 @@ class Layout(ABC):
         """Positions in the layout of row ids."""
         return np.array([self._at[each] for each in ids], np.int64)
 
+    def near(self, descriptor: Floats, count: int, *, leave_out: Ids | None = None) -> Ids:
+        """Positions of the samples that are most alike as a whole, ascending.
+
+        Args:
+            descriptor: float32 ``(width,)``: the key of a row.
+            count: How many.
+            leave_out: Position of a sample that does not take part.
+        """
+        assert self._whole is not None
+        barred = None if leave_out is None else leave_out[None]
+        found = self._whole.search(descriptor[None], min(count, len(self._at)), exclude=barred)[0]
+        return np.sort(found[found >= 0])
+
     def follow(self, memory: Memory) -> None:
-        """Bring the layout to the memory's version; reads only rows that are new where it can."""
-        version = memory.version
-        if version == self.version:
-            return
-        ids = memory.ids.tolist()
-        new = self._changes(memory, ids)
+        """Bring the layout to the memory's version; reads only rows that are new where it can.
+
+        Whoever writes meanwhile, what is held is what one version held.
+        """
+        for attempt in range(ATTEMPTS):
+            version = memory.version
+            if version == self.version:
+                return
+            try:
+                self._frozen = memory.at(version)
+                self._take_in(self._frozen)
+            except BaseException as error:
+                self._clear()
+                gone = isinstance(error, RecollectError) and memory.version != version
+                if not gone or attempt == ATTEMPTS - 1:
+                    raise
+            else:
+                self.version = version
+                return
+
+    def _take_in(self, frozen: Memory) -> None:
+        """Read what is new in one version, or all of it."""
+        ids = frozen.ids.tolist()
+        new = self._changes(frozen, ids)
         if new is None:
             self._clear()
-            new = ids
+            self._frozen, new = frozen, ids
         for start in range(0, len(new), READ_AT_ONCE):
-            rows = memory.rows(new[start : start + READ_AT_ONCE])
-            for id_, arrays, weight in zip(
-                rows.ids.tolist(), rows.values, rows.weights.tolist(), strict=True
-            ):
-                self._append(id_, arrays, weight)
-        self.version = version
+            rows = frozen.rows(new[start : start + READ_AT_ONCE])
+            for at, (id_, arrays) in enumerate(zip(rows.ids.tolist(), rows.values, strict=True)):
+                self._append(id_, arrays, float(rows.weights[at]))
+                self._take_whole(rows.keys[at], rows.sources[at])
 
-    def _changes(self, memory: Memory, ids: list[int]) -> list[int] | None:
+    def _take_whole(self, key: Floats, source: str | None) -> None:
+        if self._whole is None:
+            self._whole = ExactIndex(len(key), "dot")
+        self._whole.add(np.array([len(self.sources)]), key[None])
+        self.sources.append(source)
+
+    def _changes(self, frozen: Memory, ids: list[int]) -> list[int] | None:
         """Drop what is gone and return what is new; None where everything must be read again."""
         if self.cells is None or self.version < 0:
             return None
-        since = [info for info in memory.versions() if info.version > self.version]
-        if memory.version < self.version or not {info.operation for info in since} <= FOLLOWED:
+        history = frozen.versions()
+        if history[0].version > self.version:  # a compaction hides what happened since
+            return None
+        since = {info.operation for info in history if info.version > self.version}
+        if not since <= FOLLOWED:
             return None
         new = [each for each in ids if each not in self._at]
         if new and self._at and new[0] < max(self._at):
             return None
-        gone = self._at.keys() - set(ids)
+        gone = sorted(self._at.keys() - set(ids))
         dead = len(self.cells.ids) - len(self._at) + len(gone)
         if 2 * dead > len(self.cells.ids):
             return None
-        self.cells.drop([self._at.pop(each) for each in sorted(gone)])
+        positions = [self._at.pop(each) for each in gone]
+        self.cells.drop(positions)
+        assert self._whole is not None
+        self._whole.remove(np.array(positions, np.int64))
         return new
 
     def _append(self, id_: int, arrays: Mapping[str, NDArray[Any]], weight: float) -> None:
@@ -144,6 +211,7 @@ class Layout(ABC):
         if self.cells is None:
             widths = tuple(each.shape[1] for each in vectors)
             self.cells = Cells(widths, dtype=self._dtype, kernel=self._kernel)
+            self.widths = tuple(level.features.shape[1] for level in levels)
         blocks = self._blocks(levels) if self._block_labels else None
         valid = self._take(arrays, levels[-1].shape, levels[-1].cells, blocks)
         self._at[id_] = len(self.cells.ids)

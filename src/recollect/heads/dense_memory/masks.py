@@ -12,6 +12,7 @@ from recollect.readout.grids import Shape
 from recollect.types import Doubles, Ids
 
 # Codes above are written with two bytes, and above these with four.
+EXACT = 2.0**53  # the whole numbers to which float64 holds every one
 _CODES = ((255, np.uint8), (65_535, np.uint16), (2**32 - 1, np.uint32))
 
 
@@ -33,8 +34,8 @@ def check_mask(given: Any, name: str, size: Shape, ignore: int, *, exact: bool) 
         InvalidLabel: A label below 0, or none at all.
         InvalidType: No whole numbers.
     """
-    mask = np.asarray(given)
-    if mask.dtype.kind == "f" and np.isfinite(mask).all() and (mask == np.rint(mask)).all():
+    mask = _array(given, name, "whole numbers, one a pixel")
+    if mask.dtype.kind == "f" and (np.abs(mask) <= EXACT).all() and (mask == np.rint(mask)).all():
         mask = mask.astype(np.int64)
     if mask.dtype.kind not in "iub":
         raise InvalidType(
@@ -44,6 +45,11 @@ def check_mask(given: Any, name: str, size: Shape, ignore: int, *, exact: bool) 
             remedy="Use DenseMemoryRegressor for numbers with a fraction.",
         )
     _check_size(mask.shape, name, size, exact=exact)
+    if mask.dtype.kind == "u" and int(mask.max()) > np.iinfo(np.int64).max:
+        raise InvalidLabel(
+            f"{name} holds a label that is too large", expected="labels below 2^63",
+            got=int(mask.max()), remedy="Number the labels anew.",
+        )  # fmt: skip
     labels = mask.astype(np.int64)
     known = labels != ignore
     if not known.any():
@@ -74,7 +80,7 @@ def check_target(given: Any, name: str, size: Shape, *, exact: bool) -> NDArray[
         NonFinite: Infinity, or no value at all.
         InvalidType: No numbers.
     """
-    target = np.asarray(given)
+    target = _array(given, name, "floats, one or several a pixel")
     if target.dtype.kind not in "fiub":
         raise InvalidType(
             f"{name} holds no numbers", expected="floats", got=f"{target.dtype}",
@@ -83,6 +89,11 @@ def check_target(given: Any, name: str, size: Shape, *, exact: bool) -> NDArray[
     if target.ndim == len(size):
         target = target[..., None]
     _check_size(target.shape[:-1], name, size, exact=exact)
+    if not target.shape[-1]:
+        raise DimensionMismatch(
+            f"{name} holds no number a pixel", expected="one or several", got="none",
+            remedy="Give targets as (*size) or (*size, width).",
+        )  # fmt: skip
     with np.errstate(over="ignore"):
         values = target.astype(np.float32)
     if np.isinf(values).any():
@@ -96,6 +107,16 @@ def check_target(given: Any, name: str, size: Shape, *, exact: bool) -> NDArray[
             remedy="Leave the sample out.",
         )  # fmt: skip
     return values
+
+
+def _array(given: Any, name: str, expected: str) -> NDArray[Any]:
+    try:
+        return np.asarray(given)
+    except ValueError as error:  # rows of several lengths
+        raise DimensionMismatch(
+            f"{name} is no grid", expected=expected, got=f"{error}",
+            remedy="Give every row the same length.",
+        ) from error  # fmt: skip
 
 
 def _check_size(got: Shape, name: str, size: Shape, *, exact: bool) -> None:

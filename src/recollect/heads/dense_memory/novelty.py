@@ -13,9 +13,10 @@ from recollect.readout.propagation import unit_rows
 from recollect.types import Doubles, Floats
 
 Order = Literal["coarse_first", "fine_first"]
+Novelty = Literal["mean", "max"]
 
 
-def novelty(features: Floats, shape: Shape, *, radius: int = 1, of: str = "mean") -> Doubles:
+def novelty(features: Floats, shape: Shape, *, radius: int = 1, of: Novelty = "mean") -> Doubles:
     """Return 1 minus the cosine similarity of each cell to the cells around it.
 
     Args:
@@ -48,13 +49,20 @@ def novelty(features: Floats, shape: Shape, *, radius: int = 1, of: str = "mean"
 
 
 def kept_cells(
-    pyramid: Pyramid, sparse_levels: int, *, radius: int = 1, order: Order = "coarse_first"
+    pyramid: Pyramid,
+    sparse_levels: int,
+    *,
+    keep: int = 1,
+    radius: int = 1,
+    of: Novelty = "mean",
+    order: Order = "coarse_first",
 ) -> list[NDArray[np.int64] | None]:
     """Choose the cells of a sample that a sparse memory keeps.
 
-    Coarser levels stay whole. On each of the finest ``sparse_levels`` levels one child of every
-    kept parent stays: the most novel one, ties to the lowest cell. With ``order="fine_first"`` the
-    most novel finest cell below each cell of the last whole level stays, with its ancestors.
+    Coarser levels stay whole. On each of the finest ``sparse_levels`` levels the ``keep`` most
+    novel children of every kept parent stay, ties to the lowest cell; the paper keeps one. With
+    ``order="fine_first"`` the most novel finest cells below each cell of the last whole level stay,
+    as many as ``keep`` to the power of the sparse levels, with their ancestors.
 
     Returns:
         Per level the cells kept, ascending, or None for all.
@@ -65,30 +73,35 @@ def kept_cells(
     if not sparse_levels:
         return kept
     if order == "fine_first":
-        return _finest_first(pyramid, first, radius)
+        score = novelty(pyramid.features[-1], pyramid.shapes[-1], radius=radius, of=of)
+        return _finest_first(pyramid, score, first, keep**sparse_levels)
     above = np.arange(len(pyramid.features[first - 1]))
     for level in range(first, levels):
-        score = novelty(pyramid.features[level], pyramid.shapes[level], radius=radius)
+        score = novelty(pyramid.features[level], pyramid.shapes[level], radius=radius, of=of)
         below = children(pyramid.shapes[level], pyramid.shapes[level - 1])[above]
-        above = np.sort(_most_novel(score, below))
+        above = np.sort(_most_novel(score, below, keep))
         kept[level] = above
     return kept
 
 
-def _most_novel(score: Doubles, below: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Of each row of cells the one with the highest score, ties to the lowest."""
+def _most_novel(score: Doubles, below: NDArray[np.int64], keep: int) -> NDArray[np.int64]:
+    """Of each row of cells those with the highest scores, ties to the lowest."""
     scores = np.where(below >= 0, score[below], -np.inf)
-    best: NDArray[np.int64] = below[np.arange(len(below)), scores.argmax(axis=1)]
-    return best
+    first = np.argsort(-scores, axis=1, kind="stable")[:, :keep]
+    best: NDArray[np.int64] = np.take_along_axis(below, first, axis=1)
+    return best[best >= 0]
 
 
-def _finest_first(pyramid: Pyramid, first: int, radius: int) -> list[NDArray[np.int64] | None]:
+def _finest_first(
+    pyramid: Pyramid, score: Doubles, first: int, keep: int
+) -> list[NDArray[np.int64] | None]:
     levels = len(pyramid.features)
     kept: list[NDArray[np.int64] | None] = [None] * levels
-    score = novelty(pyramid.features[-1], pyramid.shapes[-1], radius=radius)
     ancestor = chain(pyramid.shapes, levels - 1, first - 1)
     order = np.lexsort((np.arange(len(score)), -score, ancestor))
-    chosen = order[np.unique(ancestor[order], return_index=True)[1]]
+    begin = np.unique(ancestor[order], return_index=True)[1]
+    rank = np.arange(len(order)) - np.repeat(begin, np.diff(begin, append=len(order)))
+    chosen = order[rank < keep]
     for level in range(levels - 1, first - 1, -1):
         kept[level] = np.unique(chosen)
         if level > first:

@@ -161,7 +161,10 @@ def check_precision(value: Any) -> Precision:
 
 
 def pack(
-    pyramid: Pyramid, kept: Sequence[NDArray[np.int64] | None], precision: Precision
+    pyramid: Pyramid,
+    kept: Sequence[NDArray[np.int64] | None],
+    precision: Precision,
+    name: str = "the sample",
 ) -> dict[str, NDArray[Any]]:
     """Write the levels of a sample as named arrays, the value of a row.
 
@@ -169,23 +172,50 @@ def pack(
         pyramid: The sample.
         kept: Per level the cells that are kept, ascending, or None for all.
         precision: ``"int8"`` keeps each cell with a scale of its own.
+        name: How an error calls the sample.
 
     Returns:
         ``shapes`` int64 ``(levels, axes)``, and per level ``features_i`` ``(cells, width)``,
-        ``cells_i`` int64 where only some are kept, and ``scale_i`` float32 for int8.
+        ``cells_i`` int32 where only some are kept, and ``scale_i`` float32 for int8.
+
+    Raises:
+        NonFinite: Features lie beyond what float16 holds; the level is named.
     """
     arrays: dict[str, NDArray[Any]] = {"shapes": np.array(pyramid.shapes, np.int64)}
     for at, (level, cells) in enumerate(zip(pyramid.features, kept, strict=True)):
-        rows = level if cells is None else level[cells]
+        rows: NDArray[Any] = level if cells is None else level[cells]
         if cells is not None:
             arrays[f"cells_{at}"] = cells.astype(np.int32)
         if precision == "int8":
-            largest = np.abs(rows).max(axis=1, initial=0.0)
-            scale = np.where(largest > 0, largest / np.float32(127), 1).astype(np.float32)
-            rows = np.rint(rows / scale[:, None]).astype(np.int8)
-            arrays[f"scale_{at}"] = scale
+            rows, arrays[f"scale_{at}"] = _in_bytes(rows)
+        elif precision == "float16":
+            _check_range(rows, f"level {at} of {name}")
         arrays[f"features_{at}"] = rows.astype(np.dtype(precision), copy=False)
     return arrays
+
+
+def _in_bytes(rows: Floats) -> tuple[NDArray[np.int8], Floats]:
+    """Whole numbers from -127 to 127, and what each row is to be multiplied with."""
+    most, least = float(np.finfo(np.float32).max) / 127, np.finfo(np.float32).smallest_subnormal
+    largest = np.abs(rows).max(axis=1, initial=0.0).astype(np.float64)
+    # At both ends of float32 a scale may neither vanish nor lead out of the range again.
+    scale = np.where(largest > 0, np.clip(largest / 127, least, most), 1).astype(np.float32)
+    scale = np.where(scale.astype(np.float64) > most, np.nextafter(scale, np.float32(0)), scale)
+    with np.errstate(under="ignore"):
+        numbers = np.rint(rows / scale[:, None])
+    return np.clip(numbers, -127, 127).astype(np.int8), scale
+
+
+def _check_range(rows: Floats, name: str) -> None:
+    most = float(np.finfo(np.float16).max)
+    largest = float(np.abs(rows).max(initial=0.0))
+    if largest > most:
+        raise NonFinite(
+            f"{name} lies beyond what float16 holds",
+            expected=f"features from -{most:,.0f} to {most:,.0f}",
+            got=f"{largest:g}",
+            remedy="Set precision='float32' or 'int8', or scale the features down.",
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Tasks" (arXiv 2403.11743).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -19,7 +19,7 @@ from recollect.heads.dense_memory.answers import DenseAnswer, Reading
 from recollect.heads.dense_memory.base import DenseMemory, pixels_of
 from recollect.heads.dense_memory.layout import NumberLayout
 from recollect.heads.dense_memory.masks import check_target
-from recollect.heads.dense_memory.novelty import Order
+from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.pyramids import Precision
 from recollect.heads.dense_memory.samples import Sample
 from recollect.heads.dense_memory.search import Kernel, Score, path_vectors
@@ -53,6 +53,8 @@ class DenseMemoryRegressor(DenseMemory):
         precision: Likewise.
         order: Likewise.
         block_labels: Likewise.
+        sparse_keep: Likewise.
+        novelty: Likewise.
         radius: Likewise.
         links: Likewise.
         link_temperature: Likewise.
@@ -93,6 +95,8 @@ class DenseMemoryRegressor(DenseMemory):
         precision: Precision = "float32",
         order: Order = "coarse_first",
         block_labels: bool = False,
+        sparse_keep: int = 1,
+        novelty: Novelty = "mean",
         radius: int = 1,
         links: int = 4,
         link_temperature: float = 0.1,
@@ -116,6 +120,8 @@ class DenseMemoryRegressor(DenseMemory):
         self.precision = precision
         self.order = order
         self.block_labels = block_labels
+        self.sparse_keep = sparse_keep
+        self.novelty = novelty
         self.radius = radius
         self.links = links
         self.link_temperature = link_temperature
@@ -127,7 +133,7 @@ class DenseMemoryRegressor(DenseMemory):
     # -- inside --------------------------------------------------------------------------------
 
     def _settings(self) -> Settings:
-        names = set(Settings.__dataclass_fields__) - {"retrieve", "balance"}
+        names = set(Settings.__dataclass_fields__) - {"retrieve", "balance", "ignore"}
         return Settings(**{name: getattr(self, name) for name in names})
 
     def _new_layout(self, options: dict[str, Any]) -> NumberLayout:
@@ -137,10 +143,12 @@ class DenseMemoryRegressor(DenseMemory):
         size, exact = sample.masked
         return {"target": check_target(given, name, size, exact=exact)}
 
-    def _check_batch(self, values: Sequence[dict[str, NDArray[Any]]], *, known: bool) -> None:
+    def _check_batch(
+        self, values: Sequence[dict[str, NDArray[Any]]], beside: Mapping[str, NDArray[Any]] | None
+    ) -> None:
         widths = {each["target"].shape[-1] for each in values}
-        if known:
-            widths.add(self.memory_.rows(self.memory_.ids[:1]).values[0]["target"].shape[-1])
+        if beside is not None:
+            widths.add(beside["target"].shape[-1])
         if len(widths) > 1:
             raise InvalidParameter(
                 "targets hold several widths", expected="one width in all samples",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from recollect.heads.dense_memory.pyramids import Pyramid
 from recollect.readout.grids import Shape
 from recollect.readout.propagation import unit_rows
 from recollect.types import Floats
+
+MOST_PIXELS = 1 << 31
 
 
 class Sample:
@@ -51,7 +54,7 @@ def several(name: str, given: Any) -> Sequence[Any]:
     """
     if isinstance(given, np.ndarray) and given.ndim > 0:
         found: Sequence[Any] = list(given)
-    elif isinstance(given, str | bytes | Path | Mapping) or not hasattr(given, "__iter__"):
+    elif isinstance(given, str | bytes | Path | Mapping) or not np.iterable(given):
         raise InputError(
             f"{name} holds one thing instead of several", expected="a list, one entry a sample",
             got=type(given).__name__, remedy=f"Pass [{name}].",
@@ -90,9 +93,11 @@ def checked_size(size: Any, sample: Sample) -> Shape:
     fits = len(wanted) == sample.pyramid.axes and all(
         isinstance(side, int | np.integer) and side >= 1 for side in wanted
     )
+    fits = fits and math.prod(map(int, wanted)) <= MOST_PIXELS
     if not fits:
         raise InvalidParameter(
-            "size is out of range", expected=f"{sample.pyramid.axes} whole numbers of at least 1",
+            "size is out of range",
+            expected=f"{sample.pyramid.axes} whole numbers of at least 1, at most 2^31 pixels",
             got=f"{size!r:.80}", remedy="Leave it out for the size of the input.",
         )  # fmt: skip
     return wanted

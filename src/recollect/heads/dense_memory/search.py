@@ -115,6 +115,7 @@ def flat(
         allowed: As for ``coarse_to_fine``.
     """
     samples = np.flatnonzero(cells.alive) if allowed is None else allowed
+    k = min(k, max(1, len(cells.levels[-1])))
     queries, known = path_vectors(cells, shapes, vectors, plan)
     size = max(len(cells.levels[-1]) // max(len(cells.ids), 1), 1) * 4 * queries.shape[1]
     step = max(1, 8 * plan.block_bytes // size)
@@ -172,9 +173,9 @@ def _cells_of(cells: Cells, level: int, samples: Ids | None) -> Ids | None:
 
 
 def _whole_level(cells: Cells, vectors: Floats, plan: Plan, allowed: Ids | None) -> Matches:
-    places, similarity = cells.index.search(
-        vectors, plan.ks[0], allowed=_cells_of(cells, 0, allowed)
-    )
+    # More matches than there are cells would be padding alone.
+    k = min(plan.ks[0], max(1, len(cells.index)))
+    places, similarity = cells.index.search(vectors, k, allowed=_cells_of(cells, 0, allowed))
     return Matches(places, similarity, similarity)
 
 
@@ -182,7 +183,7 @@ def _refine(
     cells: Cells, level: int, above: Matches, below: Ids, vectors: Floats, plan: Plan
 ) -> Matches:
     """Compare the children of each query cell with the children of what it matched."""
-    k, rows = plan.ks[level], len(vectors)
+    k, rows = min(plan.ks[level], max(1, len(cells.levels[level]))), len(vectors)
     places = np.full((rows, k), -1)
     similarity = np.full((rows, k), -np.inf, np.float32)
     score = np.full((rows, k), -np.inf, np.float32)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from recollect.errors import InvalidParameter
-from recollect.heads.dense_memory.novelty import Order
+from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.pyramids import PRECISIONS, Precision
 from recollect.heads.dense_memory.search import Kernel, Plan, Score
 from recollect.readout.propagation import Mode
@@ -17,6 +20,12 @@ MESSAGES = ("anchored", "step", None)
 RETRIEVALS = ("cell", "patch")
 READINGS = ("mean", "median", "linear")
 K_RATE, K_LAST = 2, 4  # how fast an integer k falls from level to level, and to what
+LABELS = 1 << 63  # masks are int64
+FURTHEST = 8  # cells in whose reach messages are; the paper speaks of the nearest ones
+MOST_ROUNDS = 100_000
+HEAVIEST = 1e6
+# Beyond these the numbers that depend on them leave the range of floats.
+LARGEST = {"position": 1e6, "tolerance": 1e6, "balance": 10.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +54,28 @@ class Settings:
     retrieve: Literal["cell", "patch"] = "cell"
     balance: float = 0.0
     reading: Literal["mean", "median", "linear"] = "mean"
+    ignore: int = 255
+    sparse_keep: int = 1
+    novelty: Novelty = "mean"
 
     def __post_init__(self) -> None:
-        for k in [self.k] if _whole(self.k) else self.k:  # type: ignore[union-attr]
-            _at_least("k", k, 1)
-        if not _whole(self.k) and not len(self.k):  # type: ignore[arg-type]
-            raise _wrong("k", "a number, or one a level", self.k)
+        _check_k(self.k)
+        if not _whole(self.ignore) or not -LABELS <= self.ignore < LABELS:
+            raise _wrong("ignore", "a whole number that fits in 64 bits", self.ignore)
         _above("temperature", self.temperature, 0.0, infinite=True)
         _above("link_temperature", self.link_temperature, 0.0, infinite=True)
-        _at_least("sparse_levels", self.sparse_levels, 0)
-        for name, least in (("radius", 1), ("links", 1), ("max_iterations", 1)):
-            _at_least(name, getattr(self, name), least)
-        _at_least("memory_cap", self.memory_cap, 1 << 20)
+        at_least("sparse_levels", self.sparse_levels, 0)
+        at_least("links", self.links, 1)
+        at_least("sparse_keep", self.sparse_keep, 1)
+        _one_of("novelty", self.novelty, ("mean", "max"))
+        for name, most in (("radius", FURTHEST), ("max_iterations", MOST_ROUNDS)):
+            value = getattr(self, name)
+            if not _whole(value) or not 1 <= value <= most:
+                raise _wrong(name, f"a whole number from 1 to {most:,}", value)
+        at_least("memory_cap", self.memory_cap, 1 << 20)
         _one_of("block_labels", self.block_labels, (False, True))
         if self.prefilter is not None:
-            _at_least("prefilter", self.prefilter, 1)
+            at_least("prefilter", self.prefilter, 1)
         _one_of("kernel", self.kernel, ("children", "overlap"))
         _one_of("message_passing", self.message_passing, MESSAGES)
         _one_of("score", self.score, ("level", "path"))
@@ -69,20 +85,22 @@ class Settings:
         _one_of("reading", self.reading, READINGS)
         if not (_number(self.alpha) and 0.0 <= self.alpha < 1.0):
             raise _wrong("alpha", "a number in [0, 1)", self.alpha)
-        for name in ("position", "tolerance", "balance"):
+        for name, largest in LARGEST.items():
             value = getattr(self, name)
-            if not (_number(value) and 0.0 <= value < math.inf):
-                raise _wrong(name, "a finite number of 0 or more", value)
+            if not (_number(value) and 0.0 <= value <= largest):
+                raise _wrong(name, f"a number from 0 to {largest:,g}", value)
         self._check_level_weights()
 
     def _check_level_weights(self) -> None:
         weights = self.level_weights
         if weights is None:
             return
-        fine = all(_number(each) and 0.0 <= each < math.inf for each in weights)
-        if not fine or not len(weights) or not weights[0] > 0:
+        fine = _several(weights) and all(_number(w) and 0.0 <= w <= HEAVIEST for w in weights)
+        if not fine or not len(weights) or not weights[0] >= 1 / HEAVIEST:
             raise _wrong(
-                "level_weights", "a number of 0 or more a level, the first above 0", weights
+                "level_weights",
+                f"a number from 0 to {HEAVIEST:,g} a level, the first not below {1 / HEAVIEST:g}",
+                weights,
             )
 
     def plan(self, levels: int) -> Plan:
@@ -116,14 +134,40 @@ class Settings:
 
 
 def _whole(value: object) -> bool:
-    return hasattr(value, "__index__") and not isinstance(value, bool)
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        return False
+    try:
+        operator.index(value)
+    except TypeError:  # an array of several numbers has the method too
+        return False
+    return True
 
 
 def _number(value: object) -> bool:
-    return _whole(value) or (isinstance(value, float) and not math.isnan(value))
+    if not _whole(value) and not isinstance(value, float | np.floating):
+        return False
+    try:
+        return not math.isnan(float(value))  # type: ignore[arg-type]
+    except OverflowError:
+        return False
 
 
-def _at_least(name: str, value: object, least: int) -> None:
+def _several(value: object) -> bool:
+    """Whether it is a list of things, not text and not something that is used up by reading."""
+    return hasattr(value, "__len__") and isinstance(value, Sequence | np.ndarray) and not (
+        isinstance(value, str | bytes) or np.ndim(value) == 0
+    )  # fmt: skip
+
+
+def _check_k(k: Any) -> None:
+    if not _whole(k) and not (_several(k) and len(k)):
+        raise _wrong("k", "a whole number of at least 1, or one a level", k)
+    for each in [k] if _whole(k) else k:
+        at_least("k", each, 1)
+
+
+def at_least(name: str, value: object, least: int) -> None:
+    """Refuse what is no whole number of at least so much, by ``InvalidParameter``."""
     if not _whole(value) or value < least:  # type: ignore[operator]
         raise _wrong(name, f"a whole number of at least {least}", value)
 

@@ -38,7 +38,8 @@ def write_npz(predictor: LookupPredictor, path: str | Path) -> int:
         "costs": predictor.costs.columns,
         "cells": np.array(layout.cell_sides),
         "sizes": np.array([layout.side, layout.glimpse, layout.glimpses, layout.state,
-                           layout.phi_bits, predictor.k]),
+                           layout.phi_bits, min(predictor.k, len(table)),
+                           int(predictor.vote == "all")]),
         "range": np.array([layout.low, layout.high]),
         "classes": np.array(json.dumps(list(predictor.classes))),
     }  # fmt: skip

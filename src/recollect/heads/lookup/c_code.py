@@ -15,6 +15,7 @@ from recollect.heads.lookup.c_text import BODY
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
 
+_MOST_VOTERS = 1000
 _LINE = 4000  # bytes of one string literal; compilers join them
 
 
@@ -41,6 +42,7 @@ def write_c(
     """
     layout, table = predictor.layout, predictor.table
     _check(layout, name)
+    _check_answers(predictor)
     key, value = (layout.key_width, layout.state + 2)
     rows = _rows(table.keys, layout)
     values = np.concatenate(
@@ -79,9 +81,9 @@ def _text(
         "STEPS": layout.glimpses, "STATE": layout.state, "PHI": layout.phi,
         "H_BITS": layout.h_bits, "PHI_BITS": layout.phi_bits, "LOW": int(layout.low),
         "HIGH": int(layout.high), "COST_H": costs[0], "COST_L": costs[layout.state],
-        "COST_PHI": costs[-1], "K": predictor.k, "BEAM": predictor.beam or 0,
+        "COST_PHI": costs[-1], "K": _voters(predictor), "BEAM": predictor.beam or 0,
         "CLASSES": len(predictor.classes), "ANSWER_BYTES": _answer_bytes(predictor),
-        "PER_STEP": int(predictor.table.per_step),
+        "PER_STEP": int(predictor.table.per_step), "ALL_VOTE": int(predictor.vote == "all"),
     }  # fmt: skip
     big, labels = name.upper(), ", ".join(_quoted(str(label)) for label in predictor.classes)
     lines = [
@@ -142,6 +144,11 @@ def _planes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
     )
 
 
+def _voters(predictor: LookupPredictor) -> int:
+    """Rows that may vote: no step has more rows than that."""
+    return min(predictor.k, int(np.diff(predictor.table.parts).max()))
+
+
 def _answer_bytes(predictor: LookupPredictor) -> int:
     return 1 if len(predictor.classes) <= 256 else 2
 
@@ -162,8 +169,10 @@ def _string(block: NDArray[np.uint8]) -> str:
 
 
 def _quoted(label: str) -> str:
-    plain = re.sub(r'["\\?]', lambda found: f"\\{ord(found[0]):03o}", label)
-    return '"' + "".join(c if " " <= c <= "~" else "_" for c in plain) + '"'
+    """Write a label as a C string: UTF-8, where what is not plain ASCII is written in octal."""
+    raw = label.encode("utf-8", "surrogatepass")
+    plain = set(range(32, 127)) - set(b'"\\?')
+    return '"' + "".join(chr(byte) if byte in plain else f"\\{byte:03o}" for byte in raw) + '"'
 
 
 def _check(layout: Layout, name: str) -> None:
@@ -183,3 +192,13 @@ def _check(layout: Layout, name: str) -> None:
             got=f"{layout.low} to {layout.high}",
             remedy="Teach uint8 images, as the device will have them.",
         )  # fmt: skip
+
+
+def _check_answers(predictor: LookupPredictor) -> None:
+    if _voters(predictor) > _MOST_VOTERS:
+        raise InvalidParameter(
+            "too many rows vote for a small device", expected=f"k up to {_MOST_VOTERS}",
+            got=predictor.k,
+        )  # fmt: skip
+    if any("\0" in str(label) for label in predictor.classes):
+        raise InvalidParameter("a label holds a zero byte, which ends a name in C")

@@ -187,19 +187,20 @@ static int lookup_predict(const uint8_t *image)
     int step, i, found = 0, best = 0;
     key[place] = key[place + 1] = LOOKUP_SIDE / 2;
     for (step = 0; step < LOOKUP_STEPS; step++) {
+        const int last = step == LOOKUP_STEPS - 1;
         const unsigned char *value;
         lookup_glimpse(image, key[place], key[place + 1], key + place + 2);
         found = lookup_nearest(key, LOOKUP_PER_STEP ? step : 0, kept,
-            step == LOOKUP_STEPS - 1 ? LOOKUP_K : 1);
+            last || LOOKUP_ALL_VOTE ? LOOKUP_K : 1);
+        for (i = 0; i < found && (last || LOOKUP_ALL_VOTE); i++) {
+            const unsigned char *answer = lookup_values
+                + (int64_t)kept[i].row * LOOKUP_VALUE_BYTES + place + 2;
+            votes[answer[0] + (LOOKUP_ANSWER_BYTES > 1 ? answer[LOOKUP_ANSWER_BYTES - 1] << 8 : 0)]
+                += (1 << 20) / (2 + i);
+        }
         value = lookup_values + (int64_t)kept[0].row * LOOKUP_VALUE_BYTES;
         for (i = 0; i < place + 2; i++)
             key[i] = value[i];
-    }
-    for (i = 0; i < found; i++) {
-        const unsigned char *answer = lookup_values
-            + (int64_t)kept[i].row * LOOKUP_VALUE_BYTES + place + 2;
-        votes[answer[0] + (LOOKUP_ANSWER_BYTES > 1 ? answer[LOOKUP_ANSWER_BYTES - 1] << 8 : 0)]
-            += (1 << 20) / (2 + i);
     }
     for (i = 1; i < LOOKUP_CLASSES; i++)
         if (votes[i] > votes[best]) best = i;

@@ -7,7 +7,6 @@ deep learning" (arXiv 2307.07631).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -17,24 +16,26 @@ from sklearn.base import ClassifierMixin
 
 from recollect.errors import InvalidParameter
 from recollect.heads.inputs import check_labels
-from recollect.heads.keeper import empty_memory
 from recollect.heads.lookup.cluster import Growth
 from recollect.heads.lookup.costs import check_weights
 from recollect.heads.lookup.explanation import LookupExplanation, explain_trail
 from recollect.heads.lookup.images import check_images
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.network import Network
+from recollect.heads.lookup.options import check_options, sorted_labels
 from recollect.heads.lookup.predictor import LookupPredictor
-from recollect.heads.lookup.readout import add_votes, shares_of
+from recollect.heads.lookup.readout import Vote, shares_of
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.recorder import RunEstimator
 from recollect.heads.lookup.replay import Trail
+from recollect.heads.lookup.rows import write_weights
 from recollect.heads.lookup.table import Table, make_table
 from recollect.heads.lookup.teaching import Progress, answering, run_images
 from recollect.heads.lookup.tuning import WeightReport, search_weights
 from recollect.memory.memory import Memory
 from recollect.types import Doubles, Ids, Mask, Metric
 
+EQUAL = (1.0, 1.0, 1.0)
 # Share of the images that is set aside to choose weights, at most so many, and at least so many.
 _HELD_OUT, _MOST_HELD_OUT, _LEAST_HELD_OUT = 0.1, 1000, 20
 
@@ -53,18 +54,21 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             many ways (published: 1).
         fallback: Distance past which the network answers instead of the table; None never.
         seed: Of training, weight search and trees.
-        k: How many rows vote at the last step (published: 1).
+        k: How many rows of a step vote (published: 1).
         per_step: Each step has rows of its own; False keeps one table for all, as published.
         answers: ``"labels"``: a row answers with the label its image was taught with.
             ``"network"``: with the class that the network named, as published.
         recipe: How a network is trained; None for the defaults of ``Recipe``.
         growth: How the tree is grown; None for the published branching of 4 and leaves of 4.
+        vote: ``"last"``: the rows of the last look vote, as published. ``"all"``: those of every
+            look do, which asks no more of the table.
         memory: None: ``fit`` starts a memory that lives in the estimator. A path or a ``Memory``
             as in ``MemoryClassifier``; one that holds runs answers without ``fit`` and without a
             network.
 
     Attributes:
-        classes_: Labels that the rows have now, sorted.
+        classes_: Labels that can be answered now, sorted: those of the rows, or of the network with
+            ``answers="network"``, and with ``fallback`` those of both.
         ids_: Ids of the recorded images, in the order given.
         memory_: One row per recorded image: its run through the network, and its label.
         network_: The network, or None where only its runs are there.
@@ -99,6 +103,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         answers: Literal["labels", "network"] = "labels",
         recipe: Recipe | None = None,
         growth: Growth | None = None,
+        vote: Vote = "last",
         memory: Memory | str | Path | None = None,
     ) -> None:
         self.model = model
@@ -113,6 +118,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         self.answers = answers
         self.recipe = recipe
         self.growth = growth
+        self.vote = vote
         self.memory = memory
 
     # -- teaching ------------------------------------------------------------------------------
@@ -145,22 +151,24 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             MissingExtra: torch or optuna is needed and not installed.
         """
         self._check_options()
+        write_weights(metadata, EQUAL)
         pixels = check_images(images)
         labels = check_labels(self, pixels, y)
         held = self._set_aside(len(pixels))
         network = self._make_network(np.delete(pixels, held, 0), np.delete(labels, held), progress)
         weights = self._first_weights(network, pixels, labels, held)
-        before = {name: self.__dict__.get(name) for name in ("_network", "_chosen")}
-        self._network = network
+        before = self.__dict__.get("_network")
+        self._network = (self.model, network)
         try:
             self._teach(
                 pixels, labels, anew=True, ids=ids, weights=None, sources=sources,
-                metadata=metadata,
+                metadata=write_weights(metadata, weights),
             )  # fmt: skip
         except BaseException:
-            self.__dict__.update(before)
+            del self._network
+            if before is not None:
+                self._network = before
             raise
-        self._chosen = weights
         return self
 
     def partial_fit(
@@ -184,9 +192,12 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             return self.fit(images, y, ids=ids, sources=sources, metadata=metadata)
         pixels = check_images(images, self.layout_.side)
         labels = check_labels(self, pixels, y)
+        known = len(self._recall()) > 0
+        weights = self.weights_ if known else check_weights(self.weights or EQUAL)
         self._teach(
-            pixels, labels, anew=False, ids=ids, weights=None, sources=sources, metadata=metadata
-        )
+            pixels, labels, anew=False, ids=ids, weights=None, sources=sources,
+            metadata=write_weights(metadata, weights),
+        )  # fmt: skip
         return self
 
     def observe(self, images: Any) -> NDArray[Any]:
@@ -228,19 +239,20 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         predictor = self.predictor()
         pixels = check_images(images, predictor.layout.side)
         trail = predictor.trail(pixels)
-        votes = add_votes(trail.last.rows, predictor.table.answers, len(predictor.classes))
-        shares = shares_of(votes)[:, : len(self.classes_)]
-        far = self._too_far(trail)
+        columns = self._answerable(predictor.classes)
+        shares = np.zeros((len(pixels), len(columns)))
+        places = _places(columns, predictor.classes)
+        shares[:, places] = shares_of(predictor.votes(trail))
+        far = self._too_far(trail, predictor)
         if far.any():
-            place = np.searchsorted(self.classes_, self._by_network(pixels[far]))
-            shares[far] = np.eye(len(self.classes_))[place]
+            shares[far] = np.eye(len(columns))[_places(columns, self._by_network(pixels[far]))]
         return shares
 
     def fallback_share(self, images: Any) -> float:
         """Return the share of images for which the table is too far and the network answers."""
         predictor = self.predictor()
         pixels = check_images(images, predictor.layout.side)
-        return float(self._too_far(predictor.trail(pixels)).mean())
+        return float(self._too_far(predictor.trail(pixels), predictor).mean())
 
     def distances(self, images: Any) -> Doubles:
         """Return the largest distance of each image's look-ups, which ``fallback`` is held against.
@@ -257,7 +269,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         predictor = self.predictor()
         pixels = check_images(images, predictor.layout.side)
         trail = predictor.trail(pixels)
-        far = self._too_far(trail)
+        far = self._too_far(trail, predictor)
         return [
             explain_trail(
                 predictor, trail, query,
@@ -270,7 +282,10 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         self, images: Any, y: Any, *, evaluations: int = 25, oracle: bool = False,
         progress: Progress | None = None,
     ) -> WeightReport:  # fmt: skip
-        """Choose the three weights on images set aside, and use them.
+        """Choose the three weights on images set aside, and use them from now on.
+
+        They are written beside the rows, so that the memory answers with them when it is opened
+        again; weights that were passed give way.
 
         Args:
             images: Images that are not recorded, and not those an accuracy is reported on.
@@ -283,31 +298,34 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         Raises:
             MissingExtra: optuna is not installed.
         """
-        table, classes = self.table_, self._names
-        pixels = check_images(images, self.layout_.side)
+        made = self.predictor()
+        pixels = check_images(images, made.layout.side)
         truth = check_labels(self, pixels, y)
         report = search_weights(
-            self._accuracy_by_weights(table, classes, self.layout_, pixels, truth),
+            self._accuracy_by_weights(made.table, made.classes, made.layout, pixels, truth),
             evaluations=evaluations, seed=self.seed, oracle=oracle, progress=progress,
         )  # fmt: skip
-        self._chosen = report.weights
+        memory = self._writable()
+        memory.update(memory.ids, metadata=write_weights(None, report.weights))
+        if self.weights is not None:
+            self.weights = report.weights
         return report
 
     # -- what stands behind it -----------------------------------------------------------------
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """Labels that the rows have now, sorted."""
+        """Labels that can be answered now, sorted: the columns of :meth:`predict_proba`."""
         labels = self._recall().labels
-        return np.asarray(labels.astype(str) if labels.dtype == object else labels)
+        known = labels.astype(str) if labels.dtype == object else labels
+        return self._answerable(self._network_names() if self.answers == "network" else known)
 
     @property
     def weights_(self) -> tuple[float, float, float]:
-        """Weights of glimpse, state and location in use."""
+        """Weights of glimpse, state and location in use: given, or chosen, or equal."""
         if self.weights is not None:
             return check_weights(self.weights)
-        chosen: tuple[float, float, float] = self.__dict__.get("_chosen") or (1.0, 1.0, 1.0)
-        return chosen
+        return self._read().weights or EQUAL
 
     @property
     def table_(self) -> Table:
@@ -321,20 +339,17 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             NotFitted: Nothing is recorded.
         """
         self._check_options()
-        memory = self._recall()
-        if not len(memory):
-            raise empty_memory()
-        wanted = _Key(memory, memory.version, self.per_step, self.answers, self.weights_,
-                      self.growth or Growth(seed=self.seed), self.k, self.tree)  # fmt: skip
-        held: tuple[_Key, LookupPredictor] | None = self.__dict__.get("_predictor")
+        recorded = self._read()
+        weights = check_weights(self.weights or recorded.weights or EQUAL)
+        growth = self.growth or Growth(seed=self.seed)
+        trees = (id(recorded.table), weights, growth)
+        wanted = (*trees, self.k, self.tree, self.vote)
+        held: tuple[tuple[Any, ...], LookupPredictor] | None = self.__dict__.get("_predictor")
         if held is None or held[0] != wanted:
-            same_rows = held is not None and held[0].rows == wanted.rows
-            same_trees = held is not None and held[0].trees == wanted.trees
-            table = held[1].table if held and same_rows else self._record_table()
-            trees = held[1].grown if held and same_trees and held[1].beam else None
+            same = held is not None and held[0][:3] == trees and held[1].beam is not None
             made = LookupPredictor(
-                self.layout_, table, self._names, self.weights_, self.k, self.tree,
-                wanted.growth, trees,
+                self.layout_, recorded.table, recorded.names, weights, self.k, self.tree, growth,
+                held[1].grown if held is not None and same else None,  self.vote,
             )  # fmt: skip
             self._predictor = held = (wanted, made)
         return held[1]
@@ -358,22 +373,14 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
     # -- inside --------------------------------------------------------------------------------
 
     def _check_options(self) -> None:
-        if self.weights is not None:
-            check_weights(self.weights)
-        if self.answers not in {"labels", "network"}:
-            raise InvalidParameter(
-                "answers is not known", expected="'labels' or 'network'", got=repr(self.answers)
-            )
-        for name in ("k", "tree"):
-            value = getattr(self, name)
-            if not (name == "tree" and value is None) and (type(value) is not int or value < 1):
-                raise InvalidParameter(
-                    f"{name} is out of range", expected="a whole number from 1", got=repr(value)
-                )
-        if self.fallback is not None and not self.fallback >= 0:
-            raise InvalidParameter(
-                "fallback is out of range", expected="a distance of 0 or more", got=self.fallback
-            )
+        check_options(self)
+
+    def _answerable(self, classes: Any) -> NDArray[Any]:
+        """Return these labels, and those of the network where it may answer: each once, sorted."""
+        wanted = list(np.asarray(classes).tolist())
+        if self.fallback is not None and self._known_network() is not None:
+            wanted += self._network_names()
+        return sorted_labels(wanted)
 
     def _set_aside(self, n: int) -> Ids:
         """Places of the images that choose the weights; none if weights are given."""
@@ -384,9 +391,9 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
 
     def _first_weights(
         self, network: Network, pixels: NDArray[Any], labels: NDArray[Any], held: Ids
-    ) -> tuple[float, float, float] | None:
+    ) -> tuple[float, float, float]:
         if not len(held):
-            return None
+            return check_weights(self.weights or EQUAL)
         rest = np.delete(np.arange(len(pixels)), held)
         runs = run_images(network, pixels[rest])
         names, codes = np.unique(labels, return_inverse=True)
@@ -404,7 +411,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         truth: NDArray[Any],
     ) -> Callable[[tuple[float, float, float]], float]:  # fmt: skip
         def score(weights: tuple[float, float, float]) -> float:
-            made = LookupPredictor(layout, table, classes, weights, self.k)
+            made = LookupPredictor(layout, table, classes, weights, self.k, vote=self.vote)
             return float((made.predict(pixels) == truth).mean())
 
         return score
@@ -413,9 +420,8 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         predictor = self.predictor()
         pixels = check_images(images, predictor.layout.side)
         trail = predictor.trail(pixels)
-        votes = add_votes(trail.last.rows, predictor.table.answers, len(predictor.classes))
-        answers = np.asarray(predictor.classes)[votes.argmax(axis=1)]
-        far = self._too_far(trail)
+        answers = np.asarray(predictor.classes)[predictor.votes(trail).argmax(axis=1)]
+        far = self._too_far(trail, predictor)
         if far.any():
             named = self._by_network(pixels[far])
             # Neither a longer name nor one of another type may be forced into the table's own.
@@ -424,10 +430,10 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             answers[far] = named
         return answers, far
 
-    def _too_far(self, trail: Trail) -> Mask:
+    def _too_far(self, trail: Trail, predictor: LookupPredictor) -> Mask:
         if self.fallback is None:
             return np.zeros(len(trail.rows), np.bool_)
-        distance = trail.distances.max(axis=1) * self.predictor().costs.unit
+        distance = trail.distances.max(axis=1) * predictor.costs.unit
         return np.asarray(distance > self.fallback)
 
     def _by_network(self, pixels: NDArray[Any]) -> NDArray[Any]:
@@ -445,29 +451,12 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
     def __getstate__(self) -> dict[str, Any]:
         """The table is left behind: it follows from the rows."""
         state = super().__getstate__()
-        state.pop("_predictor", None)
+        for name in ("_predictor", "_recorded_rows"):
+            state.pop(name, None)
         return state
 
 
-@dataclass(frozen=True)
-class _Key:
-    """What a predictor was made from."""
-
-    memory: Memory
-    version: int
-    per_step: bool
-    answers: str
-    weights: tuple[float, float, float]
-    growth: Growth
-    k: int
-    tree: int | None
-
-    @property
-    def rows(self) -> tuple[Any, ...]:
-        """What decides the table."""
-        return self.memory, self.version, self.per_step, self.answers
-
-    @property
-    def trees(self) -> tuple[Any, ...]:
-        """What decides the trees."""
-        return *self.rows, self.weights, self.growth
+def _places(columns: NDArray[Any], labels: Any) -> Ids:
+    """Return the column of each label."""
+    place = {label: number for number, label in enumerate(columns.tolist())}
+    return np.array([place[label] for label in np.asarray(labels).tolist()], np.int64)

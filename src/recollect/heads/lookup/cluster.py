@@ -12,6 +12,7 @@ from recollect.errors import InvalidParameter
 from recollect.heads.lookup.costs import Costs
 from recollect.heads.lookup.table import Table
 from recollect.heads.lookup.tree import Tree
+from recollect.heads.lookup.words import Coder, Words, coder_of
 from recollect.types import Codes
 
 
@@ -60,12 +61,14 @@ def grow_trees(table: Table, costs: Costs, growth: Growth | None = None) -> list
 def grow(keys: NDArray[Any], costs: Costs, growth: Growth) -> Tree:
     """Grow the tree of some keys, level by level, all nodes of a level at the same time."""
     random = np.random.default_rng(growth.seed)
+    coder = coder_of(costs, keys)
+    words = coder.write(keys)
     rows = np.arange(len(keys))
     node = np.zeros(len(keys), np.int64)  # the node of each row that is still to be split
     centers, starts, children, leaves = [], [0], [], []
     made, nodes = 0, 1
     while len(rows):
-        labels, found = _split(keys[rows], node, costs, growth, random)
+        labels, found = _split(words[rows], node, coder, growth, random)
         # Empty clusters are dropped: centers are numbered as they occur, node by node.
         used, label = np.unique(node * growth.branches + labels, return_inverse=True)
         sizes = np.bincount(label)
@@ -84,7 +87,7 @@ def grow(keys: NDArray[Any], costs: Costs, growth: Growth) -> Tree:
     held = np.concatenate([row for _, row in leaves])
     order = np.lexsort((held, owner))
     return Tree(
-        np.concatenate(centers),
+        _codes(coder, np.concatenate(centers), keys),
         np.array(starts, np.int64),
         np.concatenate(children),
         np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=made))]),
@@ -93,7 +96,7 @@ def grow(keys: NDArray[Any], costs: Costs, growth: Growth) -> Tree:
 
 
 def _split(
-    keys: NDArray[Any], node: Codes, costs: Costs, growth: Growth, random: np.random.Generator
+    keys: NDArray[Any], node: Codes, coder: Coder, growth: Growth, random: np.random.Generator
 ) -> tuple[Codes, NDArray[Any]]:
     """Cluster the rows of every node; return labels, and centers ``(nodes, branches, width)``."""
     nodes = int(node[-1]) + 1 if len(node) else 0
@@ -101,7 +104,7 @@ def _split(
     best: tuple[Codes, NDArray[Any]] | None = None
     least = np.full(nodes, np.iinfo(np.int64).max)
     for _ in range(growth.starts):
-        labels, centers, error = _medians(keys, node, nodes, costs, growth, random)
+        labels, centers, error = _medians(keys, node, nodes, coder, growth, random)
         if best is None:
             best, least = (labels, centers), error
             continue
@@ -114,13 +117,13 @@ def _split(
 
 
 def _medians(
-    keys: NDArray[Any], node: Codes, nodes: int, costs: Costs, growth: Growth,
+    keys: NDArray[Any], node: Codes, nodes: int, coder: Coder, growth: Growth,
     random: np.random.Generator,
 ) -> tuple[Codes, NDArray[Any], Codes]:  # fmt: skip
-    centers = _spread(keys, node, nodes, costs, growth.branches, random)
+    centers = _spread(keys, node, nodes, coder, growth.branches, random)
     labels = np.full(len(keys), -1, np.int64)
     for _ in range(growth.iterations):
-        nearest, apart = _assign(keys, node, centers, costs)
+        nearest, apart = _assign(keys, node, centers, coder)
         if np.array_equal(nearest, labels):
             break
         labels = nearest
@@ -130,7 +133,7 @@ def _medians(
 
 
 def _spread(
-    keys: NDArray[Any], node: Codes, nodes: int, costs: Costs, branches: int,
+    keys: NDArray[Any], node: Codes, nodes: int, coder: Coder, branches: int,
     random: np.random.Generator,
 ) -> NDArray[Any]:  # fmt: skip
     """Choose starting centers among the rows of each node, likelier the farther from others."""
@@ -142,24 +145,18 @@ def _spread(
         order = np.lexsort((drawn, node))
         last = np.flatnonzero(np.diff(node[order], append=nodes))
         centers[:, branch] = keys[order[last]]
-        new = _apart(keys, centers[node, branch], costs)
+        new = coder.between(keys, centers[node, branch])
         apart = new if branch == 0 else np.minimum(apart, new)
     return centers
 
 
 def _assign(
-    keys: NDArray[Any], node: Codes, centers: NDArray[Any], costs: Costs
-) -> tuple[Codes, NDArray[np.float32]]:
-    columns = [_apart(keys, centers[node, b], costs) for b in range(centers.shape[1])]
+    keys: NDArray[Any], node: Codes, centers: NDArray[Any], coder: Coder
+) -> tuple[Codes, Codes]:
+    columns = [coder.between(keys, centers[node, b]) for b in range(centers.shape[1])]
     apart = np.stack(columns, axis=1)
     labels = apart.argmin(axis=1)
     return labels, np.take_along_axis(apart, labels[:, None], axis=1)[:, 0]
-
-
-def _apart(keys: NDArray[Any], others: NDArray[Any], costs: Costs) -> NDArray[np.float32]:
-    """Distance of each row to a row of its own."""
-    apart = np.maximum(keys, others) - np.minimum(keys, others)
-    return np.asarray(apart.astype(np.float32) @ costs.columns.astype(np.float32))
 
 
 def _middle(keys: NDArray[Any], cluster: Codes, centers: NDArray[Any]) -> NDArray[Any]:
@@ -167,17 +164,38 @@ def _middle(keys: NDArray[Any], cluster: Codes, centers: NDArray[Any]) -> NDArra
     order = np.argsort(cluster, kind="stable")
     begin = np.flatnonzero(np.diff(cluster[order], prepend=-1))
     size = np.diff(begin, append=len(order))
-    sorted_keys = keys[order]
-    medians = np.zeros((len(begin), keys.shape[1]), keys.dtype)
-    most = int(keys.max(initial=0))
-    for level in range(1, most + 1):
-        reached = sorted_keys >= level
-        columns = np.flatnonzero(reached.any(axis=0))
-        often = np.add.reduceat(reached[:, columns].astype(np.int32), begin, axis=0)
-        medians[:, columns] += (2 * often > size[:, None]).astype(keys.dtype)
+    middle = _lower_median if keys.dtype.kind == "f" else _majority
     out = centers.copy()
-    out.reshape(-1, keys.shape[1])[cluster[order[begin]]] = medians
+    out.reshape(-1, keys.shape[1])[cluster[order[begin]]] = middle(keys[order], begin, size)
     return out
+
+
+def _majority(keys: NDArray[np.uint64], begin: Codes, size: Codes) -> NDArray[np.uint64]:
+    """Return the words whose bits most keys of a span have: in unary, that is the lower median."""
+    often = np.empty((len(begin), 64 * keys.shape[1]), np.int32)
+    for word in range(keys.shape[1]):
+        raw = np.ascontiguousarray(keys[:, word]).astype("<u8").view(np.uint8).reshape(-1, 8)
+        bits = np.unpackbits(raw, axis=1, bitorder="little")
+        often[:, 64 * word : 64 * word + 64] = np.add.reduceat(bits, begin, axis=0, dtype=np.int32)
+    packed = np.packbits(2 * often > size[:, None], axis=1, bitorder="little")
+    return packed.view("<u8").astype(np.uint64)
+
+
+def _lower_median(keys: NDArray[np.float64], begin: Codes, size: Codes) -> NDArray[np.float64]:
+    owner = np.repeat(np.arange(len(begin)), size)
+    places = begin + (size - 1) // 2
+    columns = [keys[np.lexsort((column, owner)), number] for number, column in enumerate(keys.T)]
+    medians: NDArray[np.float64] = np.stack(columns, axis=1)[places]
+    return medians
+
+
+def _codes(coder: Coder, centers: NDArray[Any], keys: NDArray[Any]) -> NDArray[Any]:
+    """Return centers as keys are written."""
+    if not isinstance(coder, Words):
+        return centers.astype(keys.dtype)
+    raw = np.ascontiguousarray(centers).astype("<u8").view(np.uint8)
+    bits = np.unpackbits(raw, axis=1, bitorder="little").astype(np.bool_)
+    return coder.read(bits, keys.shape[1]).astype(keys.dtype)
 
 
 def _split_the_unsplit(

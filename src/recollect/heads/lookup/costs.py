@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -25,11 +25,14 @@ class Costs:
         columns: int64 ``(key width,)``: cost of one code, per number of the key.
         most: int64 ``(key width,)``: largest code of each number.
         unit: What one whole unit of distance is worth.
+        cuts: Numbers of the key at which another group begins; what lies before and after is
+            never in one word.
     """
 
     columns: Codes
     most: Codes
     unit: float
+    cuts: tuple[int, ...] = ()
 
     def between(self, queries: NDArray[Any], keys: NDArray[Any]) -> Codes:
         """Return the distances ``(queries, keys)`` in whole units, column by column."""
@@ -77,7 +80,8 @@ def costs_of(layout: Layout, weights: Any) -> Costs:
               (layout.phi, a * common / phi, phi)]  # fmt: skip
     factors = np.concatenate([np.full(width, factor) for width, factor, _ in groups])
     most = np.concatenate([np.full(width, code) for width, _, code in groups])
-    return whole_costs(factors, most, scale=1.0 / (common * (a + b + c)))
+    whole = whole_costs(factors, most, scale=1.0 / (common * (a + b + c)))
+    return replace(whole, cuts=(layout.state, layout.state + 2))
 
 
 def whole_costs(factors: ArrayLike, most: ArrayLike, *, scale: float = 1.0) -> Costs:

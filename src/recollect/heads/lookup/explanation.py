@@ -56,8 +56,8 @@ class LookupExplanation:
         prediction: The answer.
         score: Its share of the votes; 1.0 where the network answered.
         shares: Share of every label that got a vote, largest first.
-        evidence: The rows of the last look-up that voted, nearest first. ``id`` is that of the
-            first recorded image behind the row; contributions of one label add up to its share.
+        evidence: The rows that voted, look by look where all do, nearest first. ``id`` is that of
+            the first recorded image behind the row; contributions of one label add up to its share.
         steps: Every look-up, in order.
         fell_back: True if the rows were too far and the network answered.
     """
@@ -114,12 +114,13 @@ def explain_trail(
         query: Which image of it.
         instead: What the network answered because the rows were too far, or None.
     """
-    table, unit, state = predictor.table, predictor.costs.unit, predictor.layout.state
-    names = predictor.classes
+    table, unit, names = predictor.table, predictor.costs.unit, predictor.classes
+    # Each look is taken where the row of the look before says.
+    states = np.concatenate([predictor.start[None], table.states[trail.rows[query, :-1]]])
     steps = tuple(
         LookedUp(
-            column=int(trail.queries[query, step, state]),
-            row=int(trail.queries[query, step, state + 1]),
+            column=int(states[step, -2]),
+            row=int(states[step, -1]),
             table_row=int(row),
             distance=float(trail.distances[query, step] * unit),
             images=tuple(table.witnesses(row)[:_NAMED].tolist()),
@@ -134,7 +135,8 @@ def explain_trail(
     for part in evidence:
         shares[part.value] = shares.get(part.value, 0.0) + part.contribution
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
-    votes = add_votes(trail.last.rows[query : query + 1], table.answers, len(names))
+    rows = predictor.voters(trail)[query : query + 1]
+    votes = add_votes(rows, table.answers, len(names))
     answer = names[int(votes.argmax())]
     if instead is not None:
         return LookupExplanation(instead, 1.0, ordered, evidence, steps, fell_back=True)
@@ -143,16 +145,18 @@ def explain_trail(
 
 def _evidence(predictor: LookupPredictor, trail: Trail, query: int) -> tuple[Evidence, ...]:
     table, unit = predictor.table, predictor.costs.unit
-    rows = trail.last.rows[query][trail.last.rows[query] >= 0]
-    weights = rank_weights(len(rows))
+    rows = np.atleast_2d(predictor.voters(trail)[query])
+    apart = trail.apart[query, -len(rows) :]
+    step, rank = np.nonzero(rows >= 0)
+    weights = rank_weights(rows.shape[1])[rank]
     parts = weights / weights.sum()
     return tuple(
         Evidence(
             id=int(table.witnesses(row)[0]),
             value=predictor.classes[table.answers[row]],
-            similarity=-float(trail.last.distances[query, rank] * unit),
+            similarity=-float(distance * unit),
             weight=float(table.counts[row]),
-            contribution=float(parts[rank]),
+            contribution=float(part),
         )
-        for rank, row in enumerate(rows)
+        for row, distance, part in zip(rows[step, rank], apart[step, rank], parts, strict=True)
     )

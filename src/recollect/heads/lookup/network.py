@@ -24,7 +24,8 @@ from recollect.heads.lookup.glimpse import glimpse, quantize
 from recollect.heads.lookup.layout import Layout
 from recollect.types import Doubles, Label
 
-FORMAT = 1
+# Format 1 had neither the grid nor the names in its fingerprint.
+FORMAT = 2
 # Layers: name -> (inputs, outputs), where a number of the layout is named by its attribute.
 _LAYERS = ("fc1", "fc2", "fc3", "fc4", "i2h", "h2h", "out", "act", "loc1", "loc2")
 # Weights and activations are multiples of 2**-16, so that their products and sums are exact in
@@ -52,6 +53,12 @@ class Network:
 
     def __post_init__(self) -> None:
         _check_weights(self.weights, self.layout)
+        if self.grid is not None and (type(self.grid) is not int or not 1 <= self.grid <= 40):
+            raise InvalidParameter(
+                "grid is out of range", expected="1 to 40 bits, or None", got=f"{self.grid!r:.80}"
+            )
+        if self.names is not None and not all(isinstance(name, str | int) for name in self.names):
+            raise InvalidParameter("names must be text or whole numbers", got=f"{self.names!r:.80}")
         if self.names is not None and len(set(self.names)) != self.layout.classes:
             raise InvalidParameter(
                 "names do not fit the classes",
@@ -96,8 +103,13 @@ class Network:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of sizes and weights: memories keep runs of one network apart from another's."""
+        """Hash of sizes, weights, rounding and names: memories keep runs of one network apart."""
+        return self._fingerprint({"grid": self.grid, "names": self.names})
+
+    def _fingerprint(self, more: dict[str, Any] | None) -> str:
         digest = hashlib.sha256(json.dumps(self.layout.as_dict(), sort_keys=True).encode())
+        if more is not None:
+            digest.update(json.dumps(more, sort_keys=True).encode())
         for name in sorted(self._ready):
             digest.update(name.encode() + np.ascontiguousarray(self._ready[name]).tobytes())
         return f"recurrent-attention:{digest.hexdigest()[:32]}"
@@ -169,6 +181,7 @@ class Network:
             "layout": json.dumps(self.layout.as_dict()),
             "fingerprint": self.fingerprint,
             "names": json.dumps(self.names),
+            "grid": json.dumps(self.grid),
         }
         plain = {name: np.ascontiguousarray(self._ready[name]) for name in sorted(self._ready)}
         save_file(plain, str(path), about)
@@ -194,10 +207,12 @@ class Network:
                 layout = _read_layout(about, str(path))
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             names = json.loads(about.get("names", "null"))
-            network = cls(layout, weights, names=None if names is None else tuple(names))
-        except (SafetensorError, InputError, TypeError, ValueError) as error:
+            grid = json.loads(about.get("grid", str(_GRID)))
+            network = cls(layout, weights, grid, None if names is None else tuple(names))
+        except (SafetensorError, InputError, TypeError, ValueError, RecursionError) as error:
             raise CorruptMemory(f"{path} holds no usable network: {error}") from error
-        if network.fingerprint != about.get("fingerprint"):
+        old = about["format"] == "1"
+        if (network._fingerprint(None) if old else network.fingerprint) != about.get("fingerprint"):
             raise CorruptMemory(f"the weights in {path} are not those that were written")
         return network
 
@@ -223,7 +238,7 @@ def _read_layout(about: dict[str, str], path: str) -> Layout:
         layout = Layout.from_dict(json.loads(about["layout"]))
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise CorruptMemory(f"{path} is no network of this library") from error
-    if version != str(FORMAT):
+    if not version.isdigit() or not int(version) >= 1:
         raise CorruptMemory(f"{path} is no network of this library")
     return layout
 

@@ -21,7 +21,8 @@ from recollect.errors import (
 )
 
 MAGIC = b"RCLOOKUP"
-FORMAT = 1
+# Format 1 knew no votes of every look.
+FORMAT = 2
 _HEAD = struct.Struct("<8sIQ")
 _DIGEST = 32
 _HEADER_LIMIT = 1 << 20
@@ -122,7 +123,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
         raise CorruptMemory(f"{path} is no table of this library", remedy="Check the path.")
     if hashlib.sha256(raw[:-_DIGEST]).digest() != raw[-_DIGEST:]:
         # A file of another format may end differently, so that its number is looked at here too.
-        if version != FORMAT and version <= 0xFFFF:
+        if not 1 <= version <= FORMAT and version <= 0xFFFF:
             raise _other_format(path, version)
         raise CorruptMemory(
             f"the table at {path} is cut short or altered",
@@ -130,7 +131,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
             got="another one",
             remedy="Copy or export it again.",
         )
-    if version != FORMAT:
+    if not 1 <= version <= FORMAT:
         raise _other_format(path, version)
     return _parse(raw, length, path)
 
@@ -138,7 +139,7 @@ def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 def _other_format(path: str | Path, version: int) -> UnsupportedFormat:
     return UnsupportedFormat(
         f"the table at {path} is of another format",
-        expected=f"format {FORMAT}",
+        expected=f"format 1 to {FORMAT}",
         got=version,
         remedy="Install the version of this library that wrote it, or export it again.",
     )

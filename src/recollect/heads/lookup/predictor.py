@@ -11,22 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import CorruptMemory, InputError, InvalidParameter
+from recollect.errors import CorruptMemory, InputError
 from recollect.heads.lookup.cluster import Growth, grow_trees
+from recollect.heads.lookup.compiled import Replayer, replayer
 from recollect.heads.lookup.costs import Costs, check_weights, costs_of
 from recollect.heads.lookup.glimpse import glimpse, integral
 from recollect.heads.lookup.images import check_images
+from recollect.heads.lookup.judging import check_arrays, check_classes, check_table, check_tree
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.packed import check_bits, pack, read_file, unpack, write_file
-from recollect.heads.lookup.readout import add_votes
+from recollect.heads.lookup.readout import Vote, add_votes, check_reading
 from recollect.heads.lookup.replay import Trail, replay
-from recollect.heads.lookup.search import FlatSearch, Found, Search
+from recollect.heads.lookup.search import FlatSearch, Search
 from recollect.heads.lookup.table import Table
-from recollect.heads.lookup.tree import Tree, TreeSearch
+from recollect.heads.lookup.tree import LINKS, Tree, TreeSearch
 from recollect.types import Codes
 
-# Images answered at once.
-_BLOCK = 1000
+# Rows returned at once, times steps.
+_BLOCK = 100_000
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,10 @@ class LookupPredictor:
         table: The rows.
         classes: Label of each class.
         weights: Weights of glimpse, state and location in the distance.
-        k: Rows of the last step that vote.
+        k: Rows of a step that vote.
         beam: Ways down the tree that are kept; None compares with every row.
+        vote: ``"last"``: the rows of the last step vote, as published. ``"all"``: those of every
+            step do.
         growth: How the tree is grown.
         trees: Trees that were grown before, one per part; grown when first needed otherwise.
     """
@@ -52,11 +56,11 @@ class LookupPredictor:
     beam: int | None = None
     growth: Growth = field(default_factory=Growth)
     trees: list[Tree] | None = None
+    vote: Vote = "last"
 
     def __post_init__(self) -> None:
         check_weights(self.weights)
-        if self.k < 1:
-            raise InvalidParameter("k is out of range", expected="k >= 1", got=self.k)
+        check_reading(self.k, self.beam, self.vote)
         check_table(self.table, self.layout, len(self.classes))
 
     @cached_property
@@ -77,6 +81,10 @@ class LookupPredictor:
         table = self.table
         return TreeSearch(table.keys, table.parts, self.grown, self.costs, beam=self.beam)
 
+    @cached_property
+    def _compiled(self) -> Replayer | None:
+        return replayer(self.layout, self.table, self.search, self.start)
+
     @property
     def start(self) -> NDArray[Any]:
         """State that every run begins with: nothing, and the center of the image."""
@@ -91,27 +99,37 @@ class LookupPredictor:
             images: ``(n, side, side)``.
         """
         pixels = check_images(images, self.layout.side)
+        # No step has more rows than that, however many may vote.
+        k = min(self.k, int(np.diff(self.table.parts).max()))
+        size = max(1, _BLOCK // k)
         return _joined(
-            [self._some(pixels[at : at + _BLOCK]) for at in range(0, len(pixels), _BLOCK)]
+            [self._some(pixels[at : at + size], k) for at in range(0, len(pixels), size)]
         )
 
-    def _some(self, pixels: NDArray[Any]) -> Trail:
+    def _some(self, pixels: NDArray[Any], k: int) -> Trail:
+        if self._compiled is not None and pixels.dtype == np.uint8:
+            return self._compiled.trail(pixels, k)
+
         def sense(sums: Any, state: NDArray[Any], step: int) -> NDArray[Any]:
             del step
             return glimpse(sums, state[:, -2:], self.layout)
 
         return replay(
             self.table, self.search, integral(pixels), start=self.start,
-            steps=self.layout.glimpses, sense=sense, k=self.k,
+            steps=self.layout.glimpses, sense=sense, k=k,
         )  # fmt: skip
 
-    def votes(self, images: Any) -> Codes:
+    def voters(self, trail: Trail) -> Codes:
+        """Return the rows that vote: int64 ``(n, k)``, or ``(n, steps, k)`` where all steps do."""
+        return trail.near[:, -1] if self.vote == "last" else trail.near
+
+    def votes(self, trail: Trail) -> Codes:
         """Return the votes by class, int64 ``(n, classes)``."""
-        return add_votes(self.trail(images).last.rows, self.table.answers, len(self.classes))
+        return add_votes(self.voters(trail), self.table.answers, len(self.classes))
 
     def predict(self, images: Any) -> NDArray[Any]:
         """Return the label of each image: object array of str, or int64."""
-        return np.asarray(np.asarray(self.classes)[self.votes(images).argmax(axis=1)])
+        return np.asarray(np.asarray(self.classes)[self.votes(self.trail(images)).argmax(axis=1)])
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -137,11 +155,12 @@ class LookupPredictor:
                         tree.centers, self._bits[: self.layout.key_width]
                     )
                 } | {
-                    f"tree {number} {name}": getattr(tree, name).astype(np.int32) for name in _TREE
+                    f"tree {number} {name}": getattr(tree, name).astype(np.int32) for name in LINKS
                 }
         about = {
             "layout": self.layout.as_dict(), "classes": list(self.classes),
             "weights": list(self.weights), "k": self.k, "beam": self.beam,
+            "vote": self.vote,
         }  # fmt: skip
         write_file(path, about, arrays)
         return Path(path).stat().st_size
@@ -158,13 +177,14 @@ class LookupPredictor:
         about, arrays = read_file(path)
         try:
             return cls._build(about, arrays)
-        except (InputError, KeyError, TypeError, ValueError, IndexError) as error:
+        except (InputError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
             raise CorruptMemory(f"the table at {path} cannot be used: {error}") from error
 
     @classmethod
     def _build(cls, about: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> LookupPredictor:
         layout = Layout.from_dict(about["layout"])
         bits = row_bits(layout, len(about["classes"]))
+        check_arrays(arrays)
         rows = unpack(arrays["rows"], bits)
         key, state = layout.key_width, layout.key_width + layout.state + 2
         table = Table(
@@ -181,19 +201,21 @@ class LookupPredictor:
         trees = None if beam is None else [
             Tree(
                 unpack(arrays[f"tree {part} centers"], bits[:key]).astype(np.uint8),
-                *(arrays[f"tree {part} {name}"].astype(np.int64) for name in _TREE),
+                *(arrays[f"tree {part} {name}"].astype(np.int64) for name in LINKS),
             )
             for part in range(len(table.parts) - 1)
         ]  # fmt: skip
+        for tree, rows_of_part in zip(trees or (), np.diff(table.parts), strict=bool(trees)):
+            check_tree(tree, int(rows_of_part))
         a, b, c = about["weights"]
-        return cls(layout, table, about["classes"], (a, b, c), about["k"], beam, trees=trees)
+        return cls(
+            layout, table, check_classes(about["classes"]), (a, b, c), about["k"], beam,
+            trees=trees, vote=about.get("vote", "last"),
+        )  # fmt: skip
 
     @property
     def _bits(self) -> NDArray[np.int64]:
         return row_bits(self.layout, len(self.classes))
-
-
-_TREE = ("node_start", "child", "leaf_start", "leaf_rows")
 
 
 def row_bits(layout: Layout, classes: int) -> NDArray[np.int64]:
@@ -208,54 +230,13 @@ def row_bits(layout: Layout, classes: int) -> NDArray[np.int64]:
     return np.array([*state, *[layout.phi_bits] * layout.phi, *state, answer], np.int64)
 
 
-def check_table(table: Table, layout: Layout, classes: int) -> None:
-    """Refuse a table that does not fit its layout, before anything is looked up.
-
-    Raises:
-        InvalidParameter: Another width, a location outside of the image, an unknown class, a code
-            that is too large.
-    """
-    if table.keys.shape[1] != layout.key_width or table.states.shape[1] != layout.state + 2:
-        raise InvalidParameter(
-            "the table does not fit the layout",
-            expected=f"keys of width {layout.key_width}",
-            got=table.keys.shape[1],
-        )
-    if len(table.parts) - 1 not in {1, layout.glimpses}:
-        raise InvalidParameter(
-            "the table has another number of steps", expected=layout.glimpses,
-            got=len(table.parts) - 1,
-        )  # fmt: skip
-    parts = table.parts
-    if parts[0] != 0 or parts[-1] != len(table) or (np.diff(parts) < 1).any():
-        raise InvalidParameter("a step of the table has no rows")
-    here, there = table.keys[:, layout.state : layout.state + 2], table.states[:, -2:]
-    if min(here.min(), there.min()) < 0 or max(here.max(), there.max()) > layout.side:
-        raise InvalidParameter(
-            "a location of the table lies outside of the image",
-            expected=f"0 to {layout.side}", got=int(max(here.max(), there.max())),
-        )  # fmt: skip
-    if table.answers.min() < 0 or table.answers.max() >= classes:
-        raise InvalidParameter(
-            "the table names an unknown class", expected=f"0 to {classes - 1}",
-            got=int(table.answers.max()),
-        )  # fmt: skip
-
-
 def _joined(trails: list[Trail]) -> Trail:
     """Lay the trails of blocks of images one after the other."""
     if len(trails) == 1:
         return trails[0]
-    last = Found(
-        np.concatenate([trail.last.rows for trail in trails]),
-        np.concatenate([trail.last.distances for trail in trails]),
-        np.concatenate([trail.last.comparisons for trail in trails]),
-    )
     return Trail(
-        np.concatenate([trail.queries for trail in trails]),
-        np.concatenate([trail.rows for trail in trails]),
-        np.concatenate([trail.distances for trail in trails]),
-        np.concatenate([trail.comparisons for trail in trails]),
-        np.concatenate([trail.answers for trail in trails]),
-        last,
+        *(
+            np.concatenate([getattr(trail, name) for trail in trails])
+            for name in ("near", "apart", "comparisons", "answers")
+        )
     )

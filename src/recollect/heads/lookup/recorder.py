@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from recollect.errors import InvalidParameter
 from recollect.heads.base import MemoryEstimator
 from recollect.heads.inputs import check_labels
+from recollect.heads.keeper import empty_memory
 from recollect.heads.lookup.images import check_images
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.network import Network
@@ -20,6 +22,7 @@ from recollect.heads.lookup.rows import (
     layout_of,
     names_of,
     pack_runs,
+    read_weights,
     row_weights,
     spec_of,
     unpack_runs,
@@ -40,8 +43,8 @@ class RunEstimator(MemoryEstimator):
     seed: int
     per_step: bool
     answers: Literal["labels", "network"]
-    _network: Network | None
-    classes_: Any
+    # The model that was given, and the network it means; trained here where the model is None.
+    _network: tuple[Network | str | Path | None, Network]
 
     @property
     def network_(self) -> Network | None:
@@ -96,15 +99,18 @@ class RunEstimator(MemoryEstimator):
         return {**super()._creation_options(keys, values), **packed}
 
     def _known_network(self) -> Network | None:
-        if "_network" in self.__dict__ and self._network is not None:
-            network: Network = self._network
+        held = self.__dict__.get("_network")
+        if held is not None and held[0] is self.model:
+            network: Network = held[1]
             return network
-        if isinstance(self.model, Network):
-            return self.model
-        if self.model is not None:
-            self._network = Network.load(self.model)
-            return self._network
-        return None
+        if self.model is None:
+            return None
+        self._network = (self.model, self._given_network())
+        return self._network[1]
+
+    def _given_network(self) -> Network:
+        assert self.model is not None
+        return self.model if isinstance(self.model, Network) else Network.load(self.model)
 
     def _make_network(
         self, pixels: NDArray[Any], labels: NDArray[Any], progress: Progress | None
@@ -114,25 +120,56 @@ class RunEstimator(MemoryEstimator):
                 pixels, labels, glimpses=self.glimpses, bits=self.bits, recipe=self.recipe,
                 seed=self.seed, progress=progress,
             )  # fmt: skip
-        given = self.model if isinstance(self.model, Network) else Network.load(self.model)
+        given = self._given_network()
         check_images(pixels[:1], given.layout.side)
         return given.named_after(labels)
 
-    @property
-    def _names(self) -> list[Any]:
-        """Label of each class that the table's answers count."""
-        if self.answers == "labels":
-            names: list[Any] = self.classes_.tolist()
-            return names
-        network = self._known_network()
-        if network is not None:
-            return network.labels
-        return names_of(self._recall().encoder_spec)
+    def _read(self) -> Recorded:
+        """Read one version of the memory, whatever a writer does meanwhile.
 
-    def _record_table(self) -> Table:
-        rows = self._recall().rows()
+        Raises:
+            NotFitted: Nothing is recorded.
+        """
+        memory = self._recall()
+        memory.check_encoder(self.encoder)
+        version = memory.version
+        held: tuple[tuple[Any, ...], Recorded] | None = self.__dict__.get("_recorded_rows")
+        wanted = (memory, version, self.per_step, self.answers)
+        if held is not None and held[0] == wanted:
+            return held[1]
+        rows = memory.at(version).rows()
+        if not len(rows.ids):
+            raise empty_memory()
+        names, codes = np.unique(rows.values, return_inverse=True)
+        labels = names.astype(str) if names.dtype == object else names
         runs = unpack_runs(rows.ids, rows.keys, self.layout_)
-        codes = None
-        if self.answers == "labels":
-            _, codes = np.unique(rows.values, return_inverse=True)
-        return make_table(answering(runs, codes), per_step=self.per_step)
+        by_label = self.answers == "labels"
+        table = make_table(answering(runs, codes if by_label else None), per_step=self.per_step)
+        answers = labels.tolist() if by_label else self._network_names()
+        found = Recorded(version, table, answers, labels, read_weights(rows.metadata))
+        self._recorded_rows = (wanted, found)
+        return found
+
+    def _network_names(self) -> list[Any]:
+        """Label of each class that the network names."""
+        network = self._known_network()
+        return names_of(self._recall().encoder_spec) if network is None else network.labels
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What one version of the memory says.
+
+    Attributes:
+        version: Which one.
+        table: The table of its runs.
+        names: Label of each class that the table's answers count.
+        labels: Labels of its rows, sorted.
+        weights: Weights that were chosen for it, or None.
+    """
+
+    version: int
+    table: Table
+    names: list[Any]
+    labels: NDArray[Any]
+    weights: tuple[float, float, float] | None

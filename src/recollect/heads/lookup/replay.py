@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.heads.lookup.runs import Sense, each_step
-from recollect.heads.lookup.search import Found, Search
+from recollect.heads.lookup.search import Search
 from recollect.heads.lookup.table import Table
 from recollect.types import Codes
 
@@ -19,20 +19,28 @@ class Trail:
     """What was looked up for each input, step by step.
 
     Attributes:
-        queries: ``(n, steps, key width)``: what was asked.
-        rows: int64 ``(n, steps)``: the nearest row.
-        distances: int64 ``(n, steps)``: how far it is, in whole units of the costs.
+        near: int64 ``(n, steps, k)``: the nearest rows of every step, -1 where there are fewer.
+        apart: int64 ``(n, steps, k)``: how far they are, in whole units of the costs, or -1.
         comparisons: int64 ``(n, steps)``: keys and centers compared.
-        answers: int64 ``(n, steps)``: answers of these rows; the last one is the answer.
-        last: The k nearest rows of the last step.
+        answers: int64 ``(n, steps)``: answers of the nearest rows; the last one is the answer.
+        queries: ``(n, steps, key width)``: what was asked; None from the compiled library.
     """
 
-    queries: NDArray[Any]
-    rows: Codes
-    distances: Codes
+    near: Codes
+    apart: Codes
     comparisons: Codes
-    answers: Codes
-    last: Found
+    answers: NDArray[np.int64]
+    queries: NDArray[Any] | None = None
+
+    @property
+    def rows(self) -> Codes:
+        """int64 ``(n, steps)``: the nearest row of every step, whose state the next one takes."""
+        return self.near[:, :, 0]
+
+    @property
+    def distances(self) -> Codes:
+        """int64 ``(n, steps)``: how far the nearest row is."""
+        return self.apart[:, :, 0]
 
 
 def replay(
@@ -54,7 +62,7 @@ def replay(
         start: ``(s,)``: the state that every run begins with.
         steps: How many look-ups an answer takes.
         sense: What is seen in a state, as when the table was recorded.
-        k: How many rows of the last step to return.
+        k: How many rows of each step to return.
 
     Example:
         >>> from recollect.heads.lookup.costs import whole_costs
@@ -71,16 +79,15 @@ def replay(
     queries, found = [], []
     for step in range(steps):
         query = np.concatenate([state, sense(inputs, state, step)], axis=1)
-        near = search.nearest(query, step, k if step == steps - 1 else 1)
+        near = search.nearest(query, step, k)
         state = table.states[near.rows[:, 0]]
         queries.append(query)
         found.append(near)
-    rows = np.stack([near.rows[:, 0] for near in found], axis=1)
+    rows = np.stack([near.rows for near in found], axis=1)
     return Trail(
-        np.stack(queries, axis=1),
         rows,
-        np.stack([near.distances[:, 0] for near in found], axis=1),
+        np.stack([near.distances for near in found], axis=1),
         np.stack([near.comparisons for near in found], axis=1),
-        table.answers[rows],
-        found[-1],
+        table.answers[rows[:, :, 0]],
+        np.stack(queries, axis=1),
     )

@@ -7,17 +7,22 @@ when rows are compared.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import CorruptMemory
+from recollect.errors import CorruptMemory, InvalidParameter
+from recollect.heads.lookup.costs import check_weights
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.runs import Runs
 from recollect.types import Doubles, Ids, Label
 
 KIND = "recurrent-attention"
+# Column of the metadata that holds the weights chosen for the rows, as JSON.
+WEIGHTS = "distance_weights"
 
 
 def row_width(layout: Layout) -> int:
@@ -73,3 +78,34 @@ def layout_of(spec: dict[str, Any] | None) -> Layout | None:
     if not spec or spec.get("kind") != KIND:
         return None
     return Layout.from_dict(spec["layout"])
+
+
+def write_weights(
+    metadata: Mapping[str, Any] | None, weights: tuple[float, float, float]
+) -> dict[str, Any]:
+    """Return the metadata of rows with the weights that are in use.
+
+    Raises:
+        InvalidParameter: A column of the user has the name of that of the weights.
+    """
+    if metadata is not None and WEIGHTS in metadata:
+        raise InvalidParameter(
+            f"{WEIGHTS!r} is the column of the chosen weights", expected="another name",
+            got=repr(WEIGHTS),
+        )  # fmt: skip
+    return {**(metadata or {}), WEIGHTS: json.dumps(list(weights))}
+
+
+def read_weights(metadata: Mapping[str, Sequence[Any]]) -> tuple[float, float, float] | None:
+    """Read back the weights: those of the last row that has some, or None.
+
+    Raises:
+        CorruptMemory: The column holds something else.
+    """
+    texts = [text for text in metadata.get(WEIGHTS, ()) if text is not None]
+    if not texts:
+        return None
+    try:
+        return check_weights(json.loads(texts[-1]))
+    except (InvalidParameter, TypeError, ValueError, RecursionError) as error:
+        raise CorruptMemory(f"the chosen weights cannot be read: {error}") from error

@@ -11,12 +11,9 @@ from numpy.typing import NDArray
 from recollect.errors import DimensionMismatch, InvalidParameter
 from recollect.heads.lookup.costs import Costs
 from recollect.heads.lookup.table import Table
+from recollect.heads.lookup.words import Words, coder_of
+from recollect.index.tables import Packed, Part, find_tables, point
 from recollect.types import Codes
-
-# Distances held at once: 64 MiB of float32.
-_BLOCK = 1 << 24
-# Up to this many queries, comparing bit by bit beats a matrix product.
-_FEW = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,145 +39,63 @@ class Search(Protocol):
 
 
 class FlatSearch:
-    """Compares each query with every row of its step.
+    """Compares each query with every row of its step, bit by bit (XOR and popcount).
 
-    Few queries are compared bit by bit (XOR and popcount), many by one matrix product; both are
-    exact in whole numbers and give the same rows.
+    Compiled where the library is there, else in NumPy: the same rows.
 
     Args:
         table: Its rows.
         costs: What differences cost.
+        compiled: Whether the compiled search may be used.
     """
 
-    def __init__(self, table: Table, costs: Costs) -> None:
-        self.costs, self.width = costs, table.keys.shape[1]
+    def __init__(self, table: Table, costs: Costs, *, compiled: bool = True) -> None:
+        self.width = table.keys.shape[1]
         check_costs(costs, self.width)
+        self.costs, self.coder = costs, coder_of(costs, table.keys)
         parts = range(len(table.parts) - 1)
-        self._parts = [_Part(table.keys[table.part(part)], costs) for part in parts]
+        self._keys = [self.coder.write(table.keys[table.part(part)]) for part in parts]
         self._starts = table.parts
+        self._library = find_tables() if compiled and isinstance(self.coder, Words) else None
+        self.packed: list[Packed] = [_flat_part(self.coder, keys) for keys in self._keys]
 
     def nearest(self, queries: NDArray[Any], step: int, k: int = 1) -> Found:
         """Return the k nearest rows of each query; see :class:`Search`."""
         check_queries(queries, self.width)
-        place = step if len(self._parts) > 1 else 0
-        part, start = self._parts[place], self._starts[place]
-        rows, distances = part.nearest(queries, k)
-        compared = np.full(len(queries), part.rows, np.int64)
-        return Found(np.where(rows >= 0, rows + start, -1), distances, compared)
-
-
-class _Part:
-    """Rows of one step, their codes written in unary: code 2 of 3 is 1, 1, 0.
-
-    The distance between two codes is then the number of places that differ.
-    """
-
-    def __init__(self, keys: NDArray[Any], costs: Costs) -> None:
-        self.rows = len(keys)
-        self._costs = costs
-        self._column = np.repeat(np.arange(len(costs.most)), costs.most)
-        self._level = np.concatenate([np.arange(1, most + 1) for most in costs.most])
-        bits = self.unary(keys)
-        varied = (bits != bits[:1]).any(axis=0) & (costs.columns[self._column] > 0)
-        self._varied, self._same = np.flatnonzero(varied), np.flatnonzero(~varied)
-        self._common = bits[0, self._same]
-        self._cost = costs.columns[self._column]
-        self._bits = bits[:, self._varied]
-        self._matrix: NDArray[np.float32] | None = None
-        self._words: list[tuple[int, NDArray[np.uint64], NDArray[np.int64]]] | None = None
-
-    def unary(self, codes: NDArray[Any]) -> NDArray[np.bool_]:
-        return codes[:, self._column] >= self._level
-
-    def nearest(self, queries: NDArray[Any], k: int) -> tuple[Codes, Codes]:
-        bits = self.unary(queries)
-        size = max(1, _BLOCK // max(1, self.rows))
-        blocks = [self._some(bits[at : at + size], k) for at in range(0, len(bits), size)]
-        return (
-            np.concatenate([rows for rows, _ in blocks]),
-            np.concatenate([apart for _, apart in blocks]),
+        place = step if len(self._keys) > 1 else 0
+        keys, start = self._keys[place], self._starts[place]
+        asked, few = self.coder.write(queries), min(k, len(keys))
+        if self._library is not None:
+            rows, distances, _ = self._library.nearest(self.packed[place], asked, few)
+        else:
+            found = [_smallest(self.coder.between(keys, one)[None], few) for one in asked]
+            rows, distances = (np.concatenate([one[part] for one in found]) for part in range(2))
+        short = ((0, 0), (0, k - few))
+        return Found(
+            np.pad(rows + start, short, constant_values=-1),
+            np.pad(distances, short, constant_values=-1),
+            np.full(len(queries), len(keys), np.int64),
         )
 
-    def _some(self, bits: NDArray[np.bool_], k: int) -> tuple[Codes, Codes]:
-        # What all rows have in common counts for all alike.
-        apart = (bits[:, self._same] != self._common) @ self._cost[self._same]
-        queries = bits[:, self._varied]
-        if len(queries) <= _FEW:
-            distances: NDArray[Any] = self._by_bits(queries)
-        else:
-            distances, own = self._by_product(queries)
-            apart = apart + own
-        rows, near = _smallest(distances, k)
-        return rows, np.where(rows >= 0, near.astype(np.int64) + apart[:, None], -1)
 
-    def _by_product(self, queries: NDArray[np.bool_]) -> tuple[NDArray[np.float32], Codes]:
-        """Distances without what each query adds to all of its own, and that."""
-        cost = self._cost[self._varied]
-        if self._matrix is None:
-            # The last line is what each row adds; the query has a 1 there.
-            rows = (self._bits @ cost).astype(np.float32)
-            self._matrix = np.concatenate([self._bits.T.astype(np.float32), rows[None]])
-        # |q - r| = q + r - 2 q r for bits; every partial sum is a whole number below 2**24.
-        asked = np.ones((len(queries), len(cost) + 1), np.float32)
-        asked[:, :-1] = queries * (-2.0 * cost)
-        return asked @ self._matrix, queries @ cost
-
-    def _by_bits(self, queries: NDArray[np.bool_]) -> NDArray[np.int64]:
-        if self._words is None:
-            cost = self._cost[self._varied]
-            self._words = [
-                (
-                    int(price),
-                    pack_words(self._bits[:, cost == price]),
-                    np.flatnonzero(cost == price),
-                )
-                for price in np.unique(cost)
-            ]
-        distances = np.zeros((len(queries), self.rows), np.int64)
-        for price, words, columns in self._words:
-            asked = pack_words(queries[:, columns])
-            for query in range(len(queries)):
-                apart = np.bitwise_count(words[0] ^ asked[0, query]).astype(np.int64)
-                for word in range(1, len(words)):
-                    apart += np.bitwise_count(words[word] ^ asked[word, query])
-                distances[query] += price * apart
-        return distances
+def _flat_part(coder: Any, keys: NDArray[Any]) -> Packed:
+    if not isinstance(coder, Words):
+        return Packed(Part(), ())
+    return point(Part, words=len(coder), rows=len(keys), prices=coder.prices, keys=keys)
 
 
-def pack_words(bits: NDArray[np.bool_]) -> NDArray[np.uint64]:
-    """Pack bits into words, word by word: ``(words, rows)``, so that one word lies in a row."""
-    rows, width = bits.shape
-    padded = np.zeros((rows, -(-width // 64) * 64), np.bool_)
-    padded[:, :width] = bits
-    words = np.packbits(padded, axis=1).view(np.uint64)
-    return np.ascontiguousarray(words.T)
-
-
-def _smallest(distances: NDArray[Any], k: int) -> tuple[Codes, NDArray[Any]]:
+def _smallest(distances: Codes, k: int) -> tuple[Codes, Codes]:
     """Return the k smallest of each row with their columns, ties by column."""
-    n, width = distances.shape
     if k == 1:
         rows = distances.argmin(axis=1)[:, None]
         return rows, np.take_along_axis(distances, rows, axis=1)
     # Distance and column in one number, so that no two are equal.
-    few = min(k, width)
-    if few < width:
-        last = np.partition(distances, few - 1, axis=1)[:, few - 1]
-        chosen = [np.flatnonzero(row <= limit) for row, limit in zip(distances, last, strict=True)]
-        columns = np.full((n, max(map(len, chosen))), -1, np.int64)
-        for query, near_by in enumerate(chosen):
-            columns[query, : len(near_by)] = near_by
-        found = np.take_along_axis(distances, np.maximum(columns, 0), axis=1).astype(np.int64)
-        whole = np.where(columns >= 0, found * width + columns, np.iinfo(np.int64).max)
-        whole.sort(axis=1)
-        whole = whole[:, :few]
-    else:
-        whole = np.sort(distances.astype(np.int64) * width + np.arange(width), axis=1)
-    rows = np.full((n, k), -1, np.int64)
-    rows[:, :few] = whole % width
-    near = np.full((n, k), -1, np.int64)
-    near[:, :few] = whole // width
-    return rows, near
+    width = distances.shape[1]
+    whole = distances * width + np.arange(width)
+    if k < width:
+        whole = np.partition(whole, k - 1, axis=1)[:, :k]
+    whole.sort(axis=1)
+    return whole % width, whole // width
 
 
 def check_queries(queries: NDArray[Any], width: int) -> None:

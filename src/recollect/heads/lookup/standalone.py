@@ -30,13 +30,13 @@ def predict(arrays: dict[str, NDArray[Any]], images: NDArray[Any]) -> list[Any]:
 
 
 def _one(arrays: dict[str, NDArray[Any]], image: NDArray[Any]) -> int:
-    side, cells, steps, width, bits, k = (int(size) for size in arrays["sizes"])
+    side, cells, steps, width, bits, k, all_vote = (int(size) for size in arrays["sizes"])
     sums = np.zeros((side + 1, side + 1))
     sums[1:, 1:] = np.asarray(image, np.float64).cumsum(0).cumsum(1)
     state = np.zeros(width + 2, np.uint8)
     state[-2:] = side // 2
     parts, costs = arrays["parts"], arrays["costs"]
-    near = np.zeros(0, np.int64)
+    votes = np.zeros(len(json.loads(str(arrays["classes"]))), np.int64)
     for step in range(steps):
         query = np.concatenate([state, _glimpse(arrays, sums, state[-2:].astype(int), cells, bits)])
         part = step if len(parts) > 2 else 0
@@ -44,8 +44,8 @@ def _one(arrays: dict[str, NDArray[Any]], image: NDArray[Any]) -> int:
         distance = np.abs(arrays["keys"][rows].astype(np.int32) - query) @ costs
         near = parts[part] + np.argsort(distance, kind="stable")[:k]
         state = arrays["states"][near[0]]
-    votes = np.zeros(len(json.loads(str(arrays["classes"]))), np.int64)
-    np.add.at(votes, arrays["answers"][near], (1 << 20) // (2 + np.arange(len(near))))
+        if all_vote or step == steps - 1:
+            np.add.at(votes, arrays["answers"][near], (1 << 20) // (2 + np.arange(len(near))))
     return int(votes.argmax())
 
 

@@ -69,8 +69,10 @@ class Table:
         Args:
             share: Share of the rows to keep, above 0 and at most 1; at least one row a part stays.
         """
-        if not 0 < share <= 1:
-            raise InvalidParameter("share is out of range", expected="0 < share <= 1", got=share)
+        if not isinstance(share, int | float) or not 0 < share <= 1:
+            raise InvalidParameter(
+                "share is out of range", expected="0 < share <= 1", got=f"{share!r:.80}"
+            )
         sizes = np.diff(self.parts)
         kept = np.maximum(1, np.floor(sizes * share)).astype(np.int64)
         chosen = np.concatenate(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,7 @@ def train_network(
     bits: tuple[int, int] = (2, 1),
     recipe: Recipe | None = None,
     seed: int = 0,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Network:
     """Train a recurrent attention model on gray images.
@@ -59,6 +61,7 @@ def train_network(
         bits: Bits per number of a glimpse and of a state.
         recipe: How; None for the defaults.
         seed: Of weights, batches and noise.
+        checkpoint: File that keeps where the training stands after every round; None keeps none.
         progress: Called as ``progress(done, total)`` with batches.
 
     Raises:
@@ -82,7 +85,7 @@ def train_network(
         glimpses=glimpses, state=how.state, classes=len(names), phi_bits=phi_bits, h_bits=h_bits,
         low=low, high=_bright(low, high, how.bright), cells=how.cells,
     )  # fmt: skip
-    network = train(pixels, codes, layout, how, seed=seed, progress=progress)
+    network = train(pixels, codes, layout, how, seed=seed, checkpoint=checkpoint, progress=progress)
     return replace(network, names=tuple(names.tolist()))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from recollect.heads.lookup.checkpoint import load_checkpoint, save_checkpoint, training_mark
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.recipe import Recipe
@@ -39,6 +41,7 @@ def train(
     *,
     seed: int = 0,
     device: str | None = None,
+    checkpoint: Path | None = None,
     progress: Progress | None = None,
 ) -> Network:
     """Train a network.
@@ -50,6 +53,8 @@ def train(
         recipe: How.
         seed: Of weights, batches and noise. The global generator is left as it was.
         device: Where torch computes; None takes a GPU where there is one.
+        checkpoint: File that keeps where the training stands after every round; a call that finds
+            it goes on from there, to the same weights.
         progress: Called as ``progress(done, total)`` with batches.
 
     Returns:
@@ -73,9 +78,11 @@ def train(
     per_epoch = (n - bank) // batch
     total = per_epoch * recipe.epochs
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _share(step, total))
     warm = round(recipe.epochs * (1 - recipe.rehearsal))
-    for epoch in range(recipe.epochs):
+    mark, done = training_mark(layout, recipe, seed, lesson.classes), 0
+    if checkpoint is not None:
+        done = load_checkpoint(checkpoint, mark, model, optimizer, generator)
+    for epoch in range(done, recipe.epochs):
         order = torch.randperm(n, generator=generator).to(where)
         recorded = None
         for number in range(per_epoch):
@@ -86,11 +93,18 @@ def train(
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_GRADIENT)
+            _set_rate(optimizer, recipe.rate * _share(epoch * per_epoch + number, total))
             optimizer.step()
-            schedule.step()
             if progress is not None:
                 progress(epoch * per_epoch + number + 1, total)
+        if checkpoint is not None:
+            save_checkpoint(checkpoint, mark, epoch + 1, model, optimizer, generator)
     return model.network()
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 @dataclass(frozen=True, slots=True)

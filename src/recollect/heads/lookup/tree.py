@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from recollect.errors import InvalidParameter
 from recollect.heads.lookup.costs import Costs
 from recollect.heads.lookup.search import Found, check_costs, check_queries
+from recollect.heads.lookup.words import Words, coder_of
+from recollect.index.tables import Packed, Part, find_tables, point
 from recollect.types import Codes
 
-# Numbers compared at once while descending.
-_BLOCK = 1 << 24
+# Arrays of a tree beside its centers.
+LINKS = ("node_start", "child", "leaf_start", "leaf_rows")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,107 +59,100 @@ class TreeSearch:
         trees: One tree per part.
         costs: What differences cost.
         beam: Ways down that are kept at every level.
+        compiled: Whether the compiled search may be used; NumPy finds the same rows.
     """
 
     def __init__(
-        self, keys: NDArray[Any], parts: Codes, trees: list[Tree], costs: Costs, *, beam: int = 1
-    ) -> None:
+        self, keys: NDArray[Any], parts: Codes, trees: list[Tree], costs: Costs, *, beam: int = 1,
+        compiled: bool = True,
+    ) -> None:  # fmt: skip
         if beam < 1:
             raise InvalidParameter("beam is out of range", expected="beam >= 1", got=beam)
-        check_costs(costs, keys.shape[1])
-        self.costs, self.beam, self.trees = costs, beam, trees
+        self.width = keys.shape[1]
+        check_costs(costs, self.width)
+        # More ways than centers are all of them.
+        self.beam = min(beam, max(len(tree.centers) for tree in trees))
+        self.trees = trees
+        self.costs, self.coder = costs, coder_of(costs, keys)
         self._parts = parts
-        self._keys = [_signed(keys[parts[p] : parts[p + 1]]) for p in range(len(trees))]
-        self._centers = [_signed(tree.centers) for tree in trees]
+        self._keys = [
+            self.coder.write(keys[parts[p] : parts[p + 1]][tree.leaf_rows])
+            for p, tree in enumerate(trees)
+        ]
+        # Medians of a tree that came from elsewhere may be halves, which are no codes.
+        self._middle = coder_of(costs, trees[0].centers)
+        self._centers = [self._middle.write(tree.centers) for tree in trees]
+        bits = isinstance(self.coder, Words) and isinstance(self._middle, Words)
+        self._library = find_tables() if compiled and bits else None
+        self.packed = [self._pack(part) for part in range(len(trees))]
+
+    def _pack(self, part: int) -> Packed:
+        if not isinstance(self.coder, Words) or self._library is None:
+            return Packed(Part(), ())
+        tree = self.trees[part]
+        links = {name: getattr(tree, name) for name in LINKS}
+        return point(
+            Part, words=len(self.coder), rows=len(tree.leaf_rows), prices=self.coder.prices,
+            keys=self._keys[part], centers=self._centers[part], beam=self.beam, **links,
+        )  # fmt: skip
 
     def nearest(self, queries: NDArray[Any], step: int, k: int = 1) -> Found:
         """Return the k nearest rows that are found; see :class:`recollect...search.Search`."""
-        width = self._keys[0].shape[1]
-        check_queries(queries, width)
+        check_queries(queries, self.width)
         part = step if len(self.trees) > 1 else 0
-        widest = int(np.diff(self.trees[part].node_start).max(initial=1))
-        size = max(1, _BLOCK // (width * self.beam * max(widest, 8)))
-        blocks = [
-            self._some(_signed(queries[at : at + size]), part, k)
-            for at in range(0, len(queries), size)
-        ]
-        return Found(*(np.concatenate([b[field] for b in blocks]) for field in range(3)))
-
-    def _some(self, queries: NDArray[Any], part: int, k: int) -> tuple[Codes, Codes, Codes]:
-        tree = self.trees[part]
-        leaves, compared = self._descend(queries, part)
-        begins, ends = tree.leaf_start[leaves], tree.leaf_start[np.maximum(leaves, 0) + 1]
-        ends = np.where(leaves >= 0, ends, begins)
-        places, real = _spans(begins, ends)
-        rows = tree.leaf_rows[places]
-        distances = self._between(queries, self._keys[part], rows, real)
-        compared += real.sum(axis=1)
-        if self.beam == 1:
-            order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+        asked, few = self.coder.write(queries), min(k, len(self._keys[part]))
+        if self._library is not None:
+            rows, distances, compared = self._library.nearest(self.packed[part], asked, few)
         else:
-            order = np.lexsort((rows, distances), axis=1)[:, :k]
-        near = np.take_along_axis(distances, order, axis=1)
-        missing = ~np.take_along_axis(real, order, axis=1)
-        chosen = np.take_along_axis(rows, order, axis=1) + self._parts[part]
-        short = ((0, 0), (0, k - order.shape[1]))
-        return (
-            np.pad(np.where(missing, -1, chosen), short, constant_values=-1),
-            np.pad(np.where(missing, -1, near), short, constant_values=-1),
+            toward = self._middle.write(queries)
+            found = [self._one(*query, part, few) for query in zip(asked, toward, strict=True)]
+            rows, distances, compared = (np.array(field) for field in zip(*found, strict=True))
+        short = ((0, 0), (0, k - few))
+        return Found(
+            np.pad(np.where(rows >= 0, rows + self._parts[part], -1), short, constant_values=-1),
+            np.pad(distances, short, constant_values=-1),
             compared,
         )
 
-    def _descend(self, queries: NDArray[Any], part: int) -> tuple[Codes, Codes]:
-        """Return the leaf centers to scan ``(queries, beam)``, -1 where fewer, and the count."""
-        tree, centers = self.trees[part], self._centers[part]
-        n = len(queries)
-        held = np.full((n, 1), -1, np.int64)  # centers kept; the root has none above it
-        apart = np.zeros((n, 1), np.int64)
-        nodes = np.zeros((n, 1), np.int64)  # the node below each, -1 for a leaf
-        compared = np.zeros(n, np.int64)
-        while (nodes >= 0).any():
-            opened = np.where(nodes >= 0, nodes, 0)
-            begins = tree.node_start[opened]
-            ends = np.where(nodes >= 0, tree.node_start[opened + 1], begins)
-            below, real = _spans(begins, ends)
-            distances = self._between(queries, centers, below, real)
-            compared += real.sum(axis=1)
+    def _one(
+        self, query: NDArray[Any], toward: NDArray[Any], part: int, k: int
+    ) -> tuple[Codes, Codes, int]:
+        """Find the rows of one query in NumPy; ``toward`` is compared with centers."""
+        leaves, compared = self._descend(toward, part)
+        tree = self.trees[part]
+        places = np.concatenate(
+            [np.arange(tree.leaf_start[leaf], tree.leaf_start[leaf + 1]) for leaf in leaves]
+        )
+        distances = self.coder.between(self._keys[part][places], query)
+        rows = tree.leaf_rows[places]
+        order = np.lexsort((rows, distances))[:k]
+        short = (0, k - len(order))
+        return (
+            np.pad(rows[order], short, constant_values=-1),
+            np.pad(distances[order], short, constant_values=-1),
+            compared + len(places),
+        )
+
+    def _descend(self, query: NDArray[Any], part: int) -> tuple[list[int], int]:
+        """Return the leaf centers of the ways that are kept, and how many were compared."""
+        tree = self.trees[part]
+        ways: list[tuple[int, int]] = [(0, -1)]  # distance and center; the root has none above it
+        compared = 0
+        while True:
+            nodes = [0 if center < 0 else int(tree.child[center]) for _, center in ways]
+            if max(nodes) < 0:
+                return [center for _, center in ways], compared
             # Leaves that were reached compete with what lies below the others.
-            keep = (nodes < 0) & (held >= 0)
-            below = np.concatenate([np.where(keep, held, -1), np.where(real, below, -1)], axis=1)
-            far = np.iinfo(np.int64).max
-            distances = np.concatenate([np.where(keep, apart, far), distances], axis=1)
-            order = np.argsort(distances, axis=1, kind="stable")[:, : self.beam]
-            held = np.take_along_axis(below, order, axis=1)
-            apart = np.take_along_axis(distances, order, axis=1)
-            nodes = np.where(held >= 0, tree.child[held], -1)
-        return held, compared
+            following = [way for way, node in zip(ways, nodes, strict=True) if node < 0]
+            for node in nodes:
+                if node >= 0:
+                    following.extend(self._below(query, part, node))
+                    compared += int(tree.node_start[node + 1] - tree.node_start[node])
+            ways = sorted(following, key=lambda way: way[0])[: self.beam]
 
-    def _between(
-        self, queries: NDArray[Any], keys: NDArray[Any], places: Codes, real: NDArray[np.bool_]
-    ) -> Codes:
-        """Distances of each query to keys of its own; the largest number where there is none."""
-        apart = np.abs(keys[places] - queries[:, None])
-        if apart.dtype.kind == "f":
-            distances = (apart @ self.costs.columns.astype(np.float64)).astype(np.int64)
-        else:
-            distances = apart.astype(np.float32) @ self.costs.columns.astype(np.float32)
-            distances = distances.astype(np.int64)
-        return np.where(real, distances, np.iinfo(np.int64).max)
-
-
-def _spans(begins: Codes, ends: Codes) -> tuple[Codes, NDArray[np.bool_]]:
-    """Lay spans of each query side by side: places ``(queries, most)``, and which are real."""
-    sizes = (ends - begins).reshape(len(begins), -1)
-    total = sizes.sum(axis=1)
-    most = int(total.max(initial=0))
-    places = np.zeros((len(begins), most), np.int64)
-    real = np.arange(most) < total[:, None]
-    flat = np.repeat(begins.reshape(-1), sizes.reshape(-1))
-    offset = np.cumsum(sizes.reshape(-1)) - sizes.reshape(-1)
-    places[real] = flat + np.arange(len(flat)) - np.repeat(offset, sizes.reshape(-1))
-    return places, real
-
-
-def _signed(codes: NDArray[Any]) -> NDArray[Any]:
-    """Codes that can be subtracted; halves, as medians may be, stay halves."""
-    return codes.astype(np.int16) if codes.dtype.kind in "iu" else codes
+    def _below(self, query: NDArray[Any], part: int, node: int) -> list[tuple[int, int]]:
+        """Return distance and number of each center of a node."""
+        tree = self.trees[part]
+        begin, end = int(tree.node_start[node]), int(tree.node_start[node + 1])
+        apart = self._middle.between(self._centers[part][begin:end], query)
+        return list(zip(apart.tolist(), range(begin, end), strict=True))

@@ -58,9 +58,11 @@ def search_weights(
     Raises:
         MissingExtra: optuna is not installed.
     """
-    if evaluations < 1:
+    if type(evaluations) is not int or evaluations < 1:
         raise InvalidParameter(
-            "evaluations is out of range", expected="at least 1", got=evaluations
+            "evaluations is out of range",
+            expected="a whole number from 1",
+            got=f"{evaluations!r:.80}",
         )
     try:
         import optuna

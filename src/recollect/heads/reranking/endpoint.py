@@ -15,10 +15,15 @@ import base64
 import http.client
 import io
 import json
+import math
+import queue
 import re
+import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -43,6 +48,9 @@ Answer with one JSON object and nothing else, giving each plausible candidate a 
 MOST_BYTES = 1 << 20
 """A longer reply is no answer to this question."""
 
+MOST_SECONDS = 86_400.0
+"""A longer time-out is none; some systems cannot count much further."""
+
 _RETRIED = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
@@ -54,7 +62,8 @@ class VisionLanguageEndpoint:
         address: Base address, such as ``"http://localhost:8000/v1"``.
         model: Name of the model there.
         key: Sent as a bearer token, or None. It never appears in the representation or an error.
-        timeout: Seconds to wait for each reply.
+        timeout: Seconds that one exchange may take, from looking up the address to the last byte of
+            the reply, however slowly it comes.
         retries: How often to ask again after a time-out, a lost connection, or one of the statuses
             that mean "later" (408, 409, 425, 429 and 500 to 504).
         pause: Seconds before the first retry, doubled for each further one; a ``Retry-After`` of up
@@ -83,19 +92,22 @@ class VisionLanguageEndpoint:
     sleep: Callable[[float], None] = field(default=time.sleep, repr=False)
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.address)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query:
+        if not _is_address(self.address):
             raise InvalidParameter(
                 "this is no address of an endpoint",
                 expected="http://HOST:PORT/PATH or https://HOST/PATH",
                 got=repr(self.address)[:100],
                 remedy="Give the base address; /chat/completions is appended.",
             )
-        if self.timeout <= 0 or self.retries < 0 or self.pause < 0 or self.most_images < 0:
+        counts = (self.retries, self.most_images)
+        good = all(_is_number(each) and each >= 0 for each in (self.timeout, self.pause)) and all(
+            isinstance(each, int) and each >= 0 for each in counts
+        )
+        if not good or not 0 < self.timeout <= MOST_SECONDS or not isinstance(self.model, str):
             raise InvalidParameter(
                 "an option of the endpoint is out of range",
-                expected="timeout above 0; retries, pause and most_images of 0 or more",
-                got=(self.timeout, self.retries, self.pause, self.most_images),
+                expected="timeout above 0; retries, pause and most_images of 0 or more; a name",
+                got=repr((self.timeout, self.retries, self.pause, self.most_images, self.model)),
                 remedy="Leave them out.",
             )
         if self.key is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", self.key):
@@ -106,11 +118,13 @@ class VisionLanguageEndpoint:
                 got="a key with other characters, such as the end of a line",
                 remedy="Strip what was read from a file: key.strip().",
             )
-        if "{labels}" not in self.prompt:
+        if not _names_candidates(self.prompt):
             raise InvalidParameter(
-                "the prompt names no candidates", expected="{labels} in it",
+                "the prompt names no candidates",
+                expected="{labels} in it, and other braces doubled: {{ }}",
+                got=repr(self.prompt)[:80],
                 remedy="Begin with recollect.heads.reranking.PROMPT.",
-            )  # fmt: skip
+            )
 
     def score(self, question: Question) -> Mapping[Label, float]:
         """Ask the model.
@@ -144,7 +158,7 @@ class VisionLanguageEndpoint:
         problem = "it was not asked"
         for attempt in range(self.retries + 1):
             try:
-                status, wait, raw = self._send(body)
+                status, wait, raw = self._in_time(body)
             except TimeoutError:
                 problem, wait = f"no reply within {self.timeout:g} seconds", None
             except (OSError, http.client.HTTPException) as error:
@@ -159,16 +173,49 @@ class VisionLanguageEndpoint:
                 self.sleep(self.pause * 2**attempt if wait is None else wait)
         raise NoOpinion(problem)
 
-    def _send(self, body: bytes) -> tuple[int, float | None, bytes]:
+    def _in_time(self, body: bytes) -> tuple[int, float | None, bytes]:
+        """Ask once, for at most ``timeout`` seconds in all.
+
+        A socket's own time-out starts anew with each byte, and there is none for looking up a name:
+        so a thread asks, and is left to itself when the time is up.
+        """
+        outcome: queue.SimpleQueue[tuple[int, float | None, bytes] | Exception] = (
+            queue.SimpleQueue()
+        )
+        connection, too_late = self._connection(), threading.Event()
+
+        def ask() -> None:
+            try:
+                connection.connect()
+                if not too_late.is_set():  # nothing is sent that nobody waits for
+                    outcome.put(self._send(connection, body))
+            except Exception as error:  # noqa: BLE001 - raised again where it is waited for
+                outcome.put(error)
+
+        threading.Thread(target=ask, daemon=True, name="recollect-endpoint").start()
+        try:
+            found = outcome.get(timeout=self.timeout)
+        except queue.Empty:
+            too_late.set()
+            _hang_up(connection)
+            raise TimeoutError from None
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _connection(self) -> http.client.HTTPConnection:
         parts = urlsplit(self.address)
         host = parts.hostname or ""
-        connection: http.client.HTTPConnection
         if parts.scheme == "https":
-            connection = http.client.HTTPSConnection(
+            return http.client.HTTPSConnection(
                 host, parts.port, timeout=self.timeout, context=ssl.create_default_context()
             )
-        else:
-            connection = http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
+        return http.client.HTTPConnection(host, parts.port, timeout=self.timeout)
+
+    def _send(
+        self, connection: http.client.HTTPConnection, body: bytes
+    ) -> tuple[int, float | None, bytes]:
+        parts = urlsplit(self.address)
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         if self.key is not None:
             headers["Authorization"] = f"Bearer {self.key}"
@@ -176,18 +223,36 @@ class VisionLanguageEndpoint:
             connection.request("POST", f"{parts.path.rstrip('/')}/chat/completions", body, headers)
             reply = connection.getresponse()
             wait = _retry_after(reply.getheader("Retry-After"))
-            return reply.status, wait, self._read(reply)
+            return reply.status, wait, reply.read(MOST_BYTES + 1)
         finally:
             connection.close()
 
-    def _read(self, reply: http.client.HTTPResponse) -> bytes:
-        """The reply, as long as it comes in time; a socket's own time-out starts anew each time."""
-        raw, end = b"", time.monotonic() + self.timeout
-        while len(raw) <= MOST_BYTES and (part := reply.read1(1 << 16)):
-            raw += part
-            if time.monotonic() > end:
-                raise TimeoutError
-        return raw
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    """Let the thread that waits for a reply find the end of it."""
+    with suppress(OSError, AttributeError):
+        connection.sock.shutdown(socket.SHUT_RDWR)
+
+
+def _is_address(text: object) -> bool:
+    if not isinstance(text, str):
+        return False
+    with suppress(ValueError):  # brackets that do not match, a port that is no number, a long name
+        parts = urlsplit(text)
+        named = bool(parts.hostname and parts.hostname.encode("idna")) and parts.port != 0
+        plain = re.fullmatch(r"[!-~]*", parts.path) and not parts.query  # else it cannot be sent
+        return parts.scheme in {"http", "https"} and named and bool(plain)
+    return False
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _names_candidates(prompt: object) -> bool:
+    with suppress(LookupError, ValueError, AttributeError):
+        return isinstance(prompt, str) and "\0" in prompt.format(labels="\0")
+    return False
 
 
 def _kind(picture: bytes) -> str:

@@ -7,7 +7,7 @@ it is only ever asked by calling `rerank`: no classifier does so by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -20,6 +20,10 @@ from recollect.types import Doubles, Floats, Label, Neighbors
 
 if TYPE_CHECKING:
     from recollect.heads.visual_memory import MemoryClassifier
+    from recollect.memory.memory import Memory
+
+_BLOCK = 32
+"""Queries looked up at once: their rows' pictures are held until each was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +150,50 @@ def rerank(
             got=f"{type(reranker).__name__}, {on_error!r}",
             remedy="Wrap a function: Function(call).",
         )
-    if not 0 <= trust <= 1:
-        raise InvalidParameter("trust is out of range", expected="a number in [0, 1]", got=trust)
-    queries: Any = np.asarray(X) if hasattr(X, "shape") else list(X)
+    if not (isinstance(trust, int | float) and 0 <= trust <= 1):
+        raise InvalidParameter(
+            "trust is out of range", expected="a number in [0, 1]", got=repr(trust)[:80]
+        )
+    queries = _several(X)
     keys = classifier.keys(queries)
-    near, weights = classifier.votes(queries)
-    if len(near) != len(queries):
+    if len(keys) != len(queries):
         raise LengthMismatch("queries and answers differ in number", got=len(queries))
+
     answers = []
-    for place in range(len(near)):
-        question, first = _question(classifier, near, weights, place, queries[place], keys[place],
-                                    images=images)  # fmt: skip
-        answers.append(_ask(reranker, question, first, trust, on_error))
+    for start in range(0, len(keys), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        asked = _questions(classifier, queries[part], keys[part], images=images)
+        answers += [_ask(reranker, question, first, trust, on_error) for question, first in asked]
     return answers
+
+
+def _several(X: Any) -> Any:
+    if hasattr(X, "shape") and np.ndim(X):
+        return np.asarray(X)
+    if isinstance(X, str | bytes) or not isinstance(X, Iterable):
+        raise InvalidParameter(
+            "re-ranking takes several queries",
+            expected="a sequence of what the classifier answers",
+            got=type(X).__name__,
+            remedy="Put a single query into a list.",
+        )
+    return list(X)
+
+
+def _questions(
+    classifier: MemoryClassifier, queries: Any, keys: NDArray[Any], *, images: bool
+) -> list[tuple[Question, Label]]:
+    """What the re-ranker is shown, and what the vote answers: of one version of the rows."""
+    memory = classifier.memory_
+
+    def ask() -> list[tuple[Question, Label]]:
+        near, weights = classifier.votes_by_key(keys)
+        return [
+            _question(memory, near, weights, place, query, keys[place], images=images)
+            for place, query in enumerate(queries)
+        ]
+
+    return memory.in_one_version(ask)
 
 
 def _ask(
@@ -187,11 +222,16 @@ def _judged(given: Any, question: Question) -> dict[Label, float]:
             "a re-ranker returns a score for each label", expected="a mapping",
             got=type(given).__name__, remedy="Raise NoOpinion where there is none.",
         )  # fmt: skip
-    scores = {label: float(given[label]) for label in given if label in question.shares}
-    if not all(np.isfinite(score) and score >= 0 for score in scores.values()):
+    named = {label: score for label, score in given.items() if label in question.shares}
+    try:
+        scores = {label: float(score) for label, score in named.items()}
+    except (TypeError, ValueError, OverflowError):
+        scores = {}
+    good = all(np.isfinite(score) and score >= 0 for score in scores.values())
+    if len(scores) < len(named) or not good:
         raise InvalidParameter(
             "a re-ranker's scores are out of range", expected="finite numbers of 0 or more",
-            got=str(scores)[:80], remedy="Scale them, for example by a softmax.",
+            got=str(named)[:80], remedy="Scale them, for example by a softmax.",
         )  # fmt: skip
     if not any(scores.values()):
         raise NoOpinion("it scored none of the labels that were found")
@@ -199,7 +239,7 @@ def _judged(given: Any, question: Question) -> dict[Label, float]:
 
 
 def _question(
-    classifier: MemoryClassifier,
+    memory: Memory,
     near: Neighbors,
     weights: Doubles,
     place: int,
@@ -215,7 +255,6 @@ def _question(
     totals = label_shares(near.codes[place : place + 1], shares, len(near.classes))[0]
     classes = near.classes.tolist()
     winner = classes[int(vote(near.codes[place : place + 1], weights[place : place + 1])[0])]
-    memory = classifier.memory_
     ids = near.ids[place][found]
     rows = memory.rows(ids)
     neighbors = tuple(

@@ -6,7 +6,8 @@ other last bits for one row than for many: so a row's outputs are the same alone
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -74,6 +75,13 @@ def wrap(base: Any, embedding: Embedding, task: Task) -> Base:
         NotFitted: A scikit-learn estimator was not fitted.
         InvalidParameter: It is nothing that can be asked, or has no such layer.
     """
+    if isinstance(base, type):
+        raise InvalidParameter(
+            "the base is a class, not a model",
+            expected="a trained model",
+            got=f"the class {base.__name__}",
+            remedy="Make one and train it first: residuals are those of a trained model.",
+        )
     if hasattr(base, "named_modules"):
         return _wrap_torch(base, embedding, task)
     if hasattr(base, "get_params") and hasattr(base, "fit"):
@@ -109,11 +117,12 @@ def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, 
     for start in range(0, count, base.block):
         rows = min(base.block, count - start)
         part = _block(X, start, rows, base.block)
-        if base.both is not None and embedding and outputs:
-            first, second = base.both(part)
-        else:
-            first = base.embed(part) if embedding else None
-            second = base.outputs(part) if outputs else None
+        with _naming_the_row(part, start):
+            if base.both is not None and embedding and outputs:
+                first, second = base.both(part)
+            else:
+                first = base.embed(part) if embedding else None
+                second = base.outputs(part) if outputs else None
         if embedding:
             embedded.append(_plain(first, base.block, "embedding")[:rows])
         if outputs:
@@ -122,6 +131,26 @@ def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, 
         as_embedding(np.concatenate(embedded)) if embedding else np.empty((0, 0), np.float32),
         as_outputs(np.concatenate(asked), base.task) if outputs else np.empty((0, 0)),
     )
+
+
+@contextmanager
+def _naming_the_row(part: Any, start: int) -> Iterator[None]:
+    """Say which row of X it was that scikit-learn found not to be finite."""
+    try:
+        yield
+    except NonFinite as error:
+        try:
+            usable = np.isfinite(np.asarray(part, np.float64)).reshape(len(part), -1).all(axis=1)
+        except (TypeError, ValueError):
+            raise error from None
+        if usable.all():
+            raise
+        raise NonFinite(
+            f"row {start + int(np.argmin(usable))} of X is not finite",
+            expected="finite numbers",
+            got="NaN or infinity",
+            remedy="Remove or impute missing values first.",
+        ) from error
 
 
 def as_embedding(given: Any) -> Floats:
@@ -161,7 +190,7 @@ def as_outputs(given: Any, task: Task = "classify") -> NDArray[Any]:
 
 
 def _refuse_unusable(array: Floats, what: str) -> None:
-    usable = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+    usable = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if not usable.all():
         raise NonFinite(
             f"the {what} of row {int(np.argmin(usable))} is not finite",

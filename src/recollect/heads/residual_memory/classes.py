@@ -16,11 +16,13 @@ from recollect.heads.residual_memory.folds import logits_out_of_fold
 from recollect.heads.residual_memory.layout import Layout, choose_entries
 from recollect.heads.residual_memory.recalled import (
     TRUTH,
+    Named,
     Recalled,
     Residuals,
     as_column,
     class_table,
     lowered,
+    name_classes,
     to_codes,
 )
 from recollect.memory.memory import Memory
@@ -61,13 +63,29 @@ class ClassEstimator(ResidualEstimator):
     def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
         return as_column(check_labels(self, X, y))
 
-    def _known_classes(self, width: int | None) -> NDArray[Any]:
-        """Labels of the base's columns, int64 or an object array of str."""
+    @property
+    def _given_classes(self) -> NDArray[Any] | None:
+        """What the base, or who made the head, calls the base's columns; None for 0, 1, ..."""
         named = self._base.classes if self.classes is None else self.classes
         if named is None:
-            return np.arange(self._width() if width is None else width)
+            return None
         column = np.asarray(named)
-        return as_column(check_labels(self, column, column))
+        known = as_column(check_labels(self, np.atleast_1d(column), column))
+        if len(set(known.tolist())) < len(known):
+            raise InvalidParameter(
+                "a class is named twice",
+                expected="one label for each column of the base",
+                got=", ".join(map(str, known.tolist()[:10])),
+                remedy="Name each column once, or leave classes= out for 0, 1, ...",
+            )
+        return known
+
+    def _known_classes(self, width: int | None) -> NDArray[Any]:
+        """Labels of the base's columns, int64 or an object array of str."""
+        named = self._given_classes
+        if named is None:
+            return np.arange(self._width() if width is None else width)
+        return named
 
     def _width(self) -> int:
         """Number of columns of the base, as the memory records it."""
@@ -85,6 +103,14 @@ class ClassEstimator(ResidualEstimator):
             "classes": len(classes) if counted else classes.tolist(),
             "entries": layout.entries,
         }
+
+    @property
+    def _reserved(self) -> frozenset[str]:
+        return frozenset({TRUTH})
+
+    def _form_of_others(self, memory: Memory) -> dict[str, Any]:
+        """All logits, or labels alone: rows that keep some logits are recorded as such."""
+        return self._recording | {"entries": 0 if memory.value == "label" else None}
 
     def _layout(self, memory: Memory) -> Layout:
         """How the rows of a memory keep logits: as it records, else by what they hold."""
@@ -121,14 +147,14 @@ class ClassEstimator(ResidualEstimator):
         if (labels.dtype == object) != (known.dtype == object):
             raise InvalidLabel(
                 "the base and the rows name their classes in different ways",
-                expected=f"labels such as {known[0]!r}",
-                got=f"{labels[0]!r}",
+                expected=f"labels such as {known.tolist()[0]!r}",
+                got=f"{labels.tolist()[0]!r}",
                 remedy="Give the labels that the base was trained with.",
             )
 
     def _check_outputs(self, outputs: NDArray[Any]) -> None:
-        named = self._base.classes if self.classes is None else self.classes
-        expected = None if named is None else len(np.asarray(named))
+        named = self._given_classes
+        expected = None if named is None else len(named)
         if expected is None and "memory_" in self.__dict__ and not self._is_stale():
             expected = self._layout(self.memory_).classes
         if outputs.ndim != 2 or outputs.shape[1] != (expected or outputs.shape[1]):
@@ -157,10 +183,17 @@ class ClassEstimator(ResidualEstimator):
                 remedy="Start a new memory: pass a path where there is none yet.",
             )
         recorded = (memory.encoder_spec or {}).get("classes")
-        named = self._base.classes if self.classes is None else self.classes
+        if recorded is None and "head" in (memory.encoder_spec or {}):
+            raise InvalidParameter(
+                "the rows are of a regressor",
+                expected="the memory of a ResidualMemoryClassifier",
+                got="that of a ResidualMemoryRegressor",
+                remedy="Start a new memory: pass a path where there is none yet.",
+            )
+        named = self._given_classes
         if recorded is None or named is None:
             return
-        known = self._known_classes(None).tolist()
+        known = named.tolist()
         if known != (recorded if isinstance(recorded, list) else list(range(recorded))):
             raise InvalidParameter(
                 "the rows are of a base with other classes",
@@ -169,21 +202,20 @@ class ClassEstimator(ResidualEstimator):
                 remedy="Use the base that the memory was taught with, or start a new one.",
             )
 
+    def _named(self, rows: Recalled) -> Named:
+        """The classes of the base and of rows."""
+        named: Named | None = self._cache.get("named")
+        if named is None or named.version != rows.version:
+            named = name_classes(rows, self._known_classes(None))
+            self._cache["named"] = named
+        return named
+
     def _labels(self) -> NDArray[Any]:
         """``classes_``, text as objects."""
-        self._recall()
-        rows = self._rows()
-        if self._cache.get("labels_of") != rows.version:
-            known = self._known_classes(None)
-            new = np.unique(rows.truth[to_codes(rows.truth, known) < 0])
-            joined = np.concatenate([known, new.astype(known.dtype)])
-            codes = to_codes(rows.truth, joined)
-            self._cache.update(labels_of=rows.version, labels=joined, codes=codes)
-        labels: NDArray[Any] = self._cache["labels"]
-        return labels
+        return self._steady(lambda: self._named(self._rows())).labels
 
-    def _truth(self, keys: Any, y: Any) -> Codes:
-        labels, classes = self._check_targets(keys, y), self._labels()
+    def _truth(self, keys: Any, y: Any, classes: NDArray[Any]) -> Codes:
+        labels = self._check_targets(keys, y)
         self._check_same_kind(labels, classes)
         return to_codes(labels, classes)
 
@@ -202,7 +234,7 @@ class ClassEstimator(ResidualEstimator):
             full = np.zeros((len(shares), layout.classes))
             np.put_along_axis(full, columns, shares, axis=1)
             shares = full
-        return self._widened(shares)
+        return self._widened(shares, self._named(rows))
 
     def _out_of_fold(self, X: Any, y: Any) -> Doubles:
         return logits_out_of_fold(self.base, X, y, self.folds)
@@ -221,8 +253,9 @@ class ClassEstimator(ResidualEstimator):
         return np.ones(len(base), bool) if self.gate is None else base.max(axis=1) < self.gate
 
     def _scores(self, asked: Asked) -> Doubles:
-        """Scores of every class, ``(queries, classes)``."""
-        scores, wanted = self._start(asked)
+        """Scores of every class, ``(queries, classes)``; inside :meth:`_steady`."""
+        base = soften(asked.outputs, self._heat())
+        scores, wanted = self._widened(base, self._named(self._rows())), self._uncertain(base)
         if not wanted.any():
             return scores
         everyone = bool(wanted.all())
@@ -235,23 +268,17 @@ class ClassEstimator(ResidualEstimator):
         scores[wanted] = some
         return scores
 
-    def _start(self, asked: Asked) -> tuple[Doubles, Mask]:
-        """The base's probabilities, with a 0 for every new class; and who asks the memory."""
-        base = soften(asked.outputs, self._heat())
-        return self._widened(base), self._uncertain(base)
-
-    def _widened(self, base: Doubles) -> Doubles:
-        wide = np.zeros((len(base), len(self._labels())))
+    def _widened(self, base: Doubles, named: Named) -> Doubles:
+        """The base's probabilities, with a 0 for every new class."""
+        wide = np.zeros((len(base), len(named.labels)))
         wide[:, : base.shape[1]] = base
         return wide
 
     def _table(self, rows: Recalled, temperature: float | None = None) -> Residuals:
         """What each row adds, at the head's temperature or at another."""
         heat = self._heat() if temperature is None else temperature
-        width = len(self._labels())
         known: Residuals | None = self._cache.get("table")
         if known is None or (known.version, known.temperature) != (rows.version, heat):
-            layout = self._layout(self.memory_)
-            known = class_table(rows, layout, heat, self._cache["codes"], width)
+            known = class_table(rows, self._named(rows), self._layout(self.memory_), heat)
             self._cache["table"] = known
         return known

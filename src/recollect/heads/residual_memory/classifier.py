@@ -19,19 +19,15 @@ from recollect.errors import InvalidParameter
 from recollect.heads.inputs import in_our_words
 from recollect.heads.residual_memory.bases import Embedding
 from recollect.heads.residual_memory.classes import ClassEstimator
-from recollect.heads.residual_memory.estimator import (
-    Source,
-    taught_columns,
-)
+from recollect.heads.residual_memory.estimator import Asked, Found, Source, taught_columns
 from recollect.heads.residual_memory.explanation import Behind, explain_scores
-from recollect.heads.residual_memory.recalled import (
-    lowered,
-    to_codes,
-)
+from recollect.heads.residual_memory.recalled import lowered
 from recollect.heads.residual_memory.tuning import (
+    Grid,
     ResidualTuning,
     by_accuracy,
     by_log_loss,
+    check_asked,
     check_scoring,
     choose,
     choose_gate,
@@ -45,7 +41,7 @@ from recollect.readout.kernel import (
     project_to_simplex,
     soften,
 )
-from recollect.types import Doubles, Explanation
+from recollect.types import Codes, Doubles, Explanation
 
 Output: TypeAlias = Literal["simplex", "score", "clip"]
 
@@ -195,8 +191,9 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
 
     def predict(self, X: Any, *, embedding: Any = None, outputs: Any = None) -> NDArray[Any]:
         """Return the label with the largest score, ``(queries,)``; of equal ones the first."""
-        scores = self._scores(self._queries(X, embedding, outputs))
-        return np.asarray(self.classes_[scores.argmax(axis=1)])
+        asked = self._queries(X, embedding, outputs)
+        scores, classes = self._steady(lambda: (self._scores(asked), self.classes_))
+        return np.asarray(classes[scores.argmax(axis=1)])
 
     def predict_proba(
         self,
@@ -217,14 +214,15 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             outputs: Logits ``(queries, classes)``, if known.
         """
         shapes = {"simplex": project_to_simplex, "clip": clip_to_probabilities}
-        if output != "score" and output not in shapes:
+        if output not in ("score", *shapes):
             raise InvalidParameter(
                 "output is not known",
                 expected="'simplex', 'score' or 'clip'",
                 got=repr(output),
                 remedy="Leave it out for valid probabilities.",
             )
-        scores = self._scores(self._queries(X, embedding, outputs))
+        asked = self._queries(X, embedding, outputs)
+        scores = self._steady(lambda: self._scores(asked))
         return scores if output == "score" else shapes[output](scores)
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
@@ -233,8 +231,10 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             return float(super().score(X, y, sample_weight=sample_weight))
 
     def searches_saved(self, X: Any, *, outputs: Any = None) -> float:
-        """Return the share of these queries for which the gate skips the search."""
+        """Return the share of these queries for which the gate skips the search, in [0, 1]."""
+        self._check_options()
         asked = self._asked_of(X, None, outputs, keys=False)
+        self._check_outputs(asked.outputs)
         return float(np.mean(~self._uncertain(soften(asked.outputs, self._heat()))))
 
     def error_bound(self, X: Any, *, embedding: Any = None, outputs: Any = None) -> Doubles:
@@ -244,10 +244,13 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
         kept.
         """
         asked = self._queries(X, embedding, outputs)
-        near = self._find(asked.embedding)
-        return np.asarray(
-            (self._table(near.rows).left_out[near.places] * self._shares(near)).sum(axis=1)
-        )
+
+        def bound() -> Doubles:
+            near = self._find(asked.embedding)
+            left_out = self._table(near.rows).left_out[near.places]
+            return np.asarray((left_out * self._shares(near)).sum(axis=1))
+
+        return self._steady(bound)
 
     def explain(self, X: Any, *, embedding: Any = None, outputs: Any = None) -> list[Explanation]:
         """Say for each query what the base and which rows added to the answer's score.
@@ -265,14 +268,18 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             ('a', True)
         """
         asked = self._queries(X, embedding, outputs)
-        scores, wanted = self._start(asked)
+        return self._steady(lambda: self._explained(asked))
+
+    def _explained(self, asked: Asked) -> list[Explanation]:
+        base, named = soften(asked.outputs, self._heat()), self._named(self._rows())
+        scores, wanted = self._widened(base, named), self._uncertain(base)
         if not wanted.any():
-            return explain_scores(scores, self.classes_)
+            return explain_scores(scores, named.labels)
         near = self._find(asked.embedding[wanted])
         shares, table = self._shares(near), self._table(near.rows)
         scores[wanted] = lowered(scores[wanted], shares, table)
-        behind = Behind(near, shares, table, self._cache["codes"], self.memory_)
-        return explain_scores(scores, self.classes_, behind, wanted)
+        behind = Behind(near, shares, table, named.codes, self.memory_)
+        return explain_scores(scores, named.labels, behind, wanted)
 
     def tune(
         self,
@@ -300,7 +307,9 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
                 the default.
             scoring: ``"accuracy"``, or ``"log_loss"`` of the clipped scores.
             guard: How many standard errors of the paired difference a gain must exceed.
-            gate: Whether to choose the gate too: the smallest that costs no right answer.
+            gate: Whether to choose the gate too: the smallest that costs no right answer on
+                balance, or None if every one does. Otherwise the head's own gate stays as it is,
+                and everything is measured with it.
             embedding: Of X, if known.
             outputs: Of X, if known.
 
@@ -311,21 +320,15 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             InvalidParameter: The grid or the scoring cannot be used, or there is only one row.
         """
         check_scoring(scoring)
-        memory = self._recall()
-        own = X is None and embedding is None
-        tried = lay_out(memory, grid, left_out=own)
-        if own:
-            rows = self._rows()
-            places = spread(rows.ids)
-            ids, keys = rows.ids[places], memory.rows(rows.ids[places]).keys
-            truth = to_codes(rows.truth[places], self._labels())
-            base: Callable[[float], Doubles] = lambda heat: self._own_base(rows, places, heat)  # noqa: E731
-        else:
-            ids, asked = None, self._asked_of(X, embedding, outputs)
+        self._check_options()
+        if gate and scoring != "accuracy":
+            raise InvalidParameter("a gate is chosen by right answers", expected="'accuracy'",
+                                   got=scoring, remedy="Leave gate=True out.")  # fmt: skip
+        own = check_asked((X, embedding), (y, outputs))
+        asked = None if own else self._asked_of(X, embedding, outputs)
+        if asked is not None:
             self._check_outputs(asked.outputs)
-            keys, truth = asked.embedding, self._truth(asked.embedding, y)
-            base = lambda heat: self._widened(soften(asked.outputs, heat))  # noqa: E731
-        near = self._find(keys, tried.ks[-1], exclude=ids)
+        near, truth, base, tried = self._steady(lambda: self._to_choose_by(asked, y, grid))
         judge = by_accuracy(truth) if scoring == "accuracy" else by_log_loss(truth)
         report, corrected, plain = choose(
             near,
@@ -335,11 +338,11 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             tried,
             scoring,
             guard,
+            None if gate else self.gate,
         )
         best = report.best
-        if gate and scoring == "accuracy":
-            sure = base(best.temperature).max(axis=1)
-            report = choose_gate(report, sure, corrected, plain)
+        if gate:
+            report = choose_gate(report, base(best.temperature).max(axis=1), corrected, plain)
         warn_if_off(report)
         chosen = {"k": best.k, "sigma": best.sigma, "temperature": best.temperature}
         self.set_params(
@@ -347,6 +350,23 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
                else {"strength": 0.0})
         )  # fmt: skip
         return report
+
+    def _to_choose_by(
+        self, asked: Asked | None, y: Any, grid: Mapping[str, Sequence[Any]] | None
+    ) -> tuple[Found, Codes, Callable[[float], Doubles], Grid]:
+        """Neighbors, truth, the base at a temperature, and what to try; None asks the rows."""
+        memory, rows = self._recall(), self._rows()
+        tried = lay_out(memory, grid, left_out=asked is None)
+        named = self._named(rows)
+        if asked is None:
+            places = spread(rows.ids)
+            ids = rows.ids[places]
+            near = self._find(memory.keys(ids), tried.ks[-1], exclude=ids)
+            truth = named.codes[places]
+            return near, truth, lambda heat: self._own_base(rows, places, heat), tried
+        near = self._find(asked.embedding, tried.ks[-1])
+        truth = self._truth(asked.embedding, y, named.labels)
+        return near, truth, lambda heat: self._widened(soften(asked.outputs, heat), named), tried
 
     @property
     def classes_(self) -> NDArray[Any]:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 
 from recollect.encoders.base import Encoder
-from recollect.errors import DimensionMismatch, InputError, InvalidParameter, LengthMismatch
+from recollect.errors import (
+    DimensionMismatch,
+    EmptyBatch,
+    InvalidMetadata,
+    InvalidParameter,
+    LengthMismatch,
+)
 from recollect.heads.base import MemoryEstimator
 from recollect.heads.keeper import empty_memory
 from recollect.heads.residual_memory.bases import Base, Task, as_embedding, as_outputs, ask
@@ -24,10 +30,10 @@ from recollect.readout.voting import check_k, distances
 from recollect.types import Doubles, Floats, Ids, Metric
 
 Source: TypeAlias = Literal["in-sample", "oof"]
+Answer = TypeVar("Answer")
 
 # Rows whose k-th neighbor is looked for when the kernel's width is to be the median distance.
 SAMPLE = 1000
-ATTEMPTS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,15 @@ class ResidualEstimator(MemoryEstimator):
     def _facts(self, outputs: NDArray[Any]) -> dict[str, Any]:
         """What a memory made now records of the base: plain values."""
 
+    @property
+    @abstractmethod
+    def _reserved(self) -> frozenset[str]:
+        """Metadata columns in which the head keeps its own."""
+
+    @abstractmethod
+    def _form_of_others(self, memory: Memory) -> dict[str, Any]:
+        """The facts of a memory that records none, because it was made elsewhere."""
+
     @abstractmethod
     def _columns(self, asked: Asked, y: Any, *, anew: bool) -> tuple[NDArray[Any], dict[str, Any]]:
         """Judge the truth; return the values to keep and the metadata that goes with them."""
@@ -108,6 +123,7 @@ class ResidualEstimator(MemoryEstimator):
         columns: dict[str, Any],
     ) -> Self:
         self._check_options()
+        mine = check_columns(columns["metadata"], reserved=self._reserved)
         known = not anew and self.__sklearn_is_fitted__()
         earlier = self._taught if known else []
         # What partial_fit adds was not in the base's training rows, so it is out of fold anyhow.
@@ -117,10 +133,11 @@ class ResidualEstimator(MemoryEstimator):
             asked = Asked(asked.embedding, self._out_of_fold(X, y))
         self._check_width(asked.embedding, known=known)
         values, extra = self._columns(asked, y, anew=anew)
-        columns = columns | {"metadata": {**(columns["metadata"] or {}), **extra}}
+        columns = columns | {"metadata": mine | extra}
         self._recording = self._facts(asked.outputs)
         with self._memory_to_teach(asked.embedding, values, columns, anew=anew) as memory:
             self._check_fits(memory)
+            self._check_same_form(memory)
             write = memory.replace if anew else memory.add
             taught = write(asked.embedding, values, **columns)
             self._adopt(memory)
@@ -132,7 +149,7 @@ class ResidualEstimator(MemoryEstimator):
         check_k(self.k)
         if not (isinstance(self.sigma, str) and self.sigma == "median"):
             check_above_zero("sigma", self.sigma, infinite=True)
-        if self.residuals not in {"in-sample", "oof"}:
+        if self.residuals not in ("in-sample", "oof"):
             raise InvalidParameter(
                 "residuals are not known",
                 expected="'in-sample' or 'oof'",
@@ -144,8 +161,22 @@ class ResidualEstimator(MemoryEstimator):
                                    got=self.gate, remedy="Let tune choose it.")  # fmt: skip
         if self.strength != 0:
             check_above_zero("strength", self.strength)
-        if check_k(self.folds) < 2:
-            raise InvalidParameter("folds is out of range", expected="at least 2", got=self.folds)
+        if not isinstance(self.folds, int | np.integer) or self.folds < 2:
+            raise InvalidParameter("folds is out of range", expected="a whole number, at least 2",
+                                   got=repr(self.folds), remedy="Leave it out for 5.")  # fmt: skip
+
+    def _check_same_form(self, memory: Memory) -> None:
+        """Refuse to add rows to rows that keep what a base said in another form."""
+        recorded = memory.encoder_spec or {}
+        if "head" not in recorded:
+            recorded = self._form_of_others(memory)
+        if recorded != self._recording:
+            raise InvalidParameter(
+                "the rows of this memory keep something else of their base",
+                expected=_told(recorded),
+                got=_told(self._recording),
+                remedy="Set the parameters it was made with, or start a new memory.",
+            )
 
     def _check_width(self, embedding: Floats, *, known: bool) -> None:
         if known and embedding.shape[1] != self.memory_.dim:
@@ -169,9 +200,11 @@ class ResidualEstimator(MemoryEstimator):
             return check_above_zero("sigma", self.sigma, infinite=True)
         memory = self._recall()
         key = (memory.version, check_k(self.k))
-        if self._cache.get("sigma_of") != key:
-            self._cache.update(sigma_of=key, sigma=median_distance(memory, self.k))
-        return float(self._cache["sigma"])
+        known = self._cache.get("sigma")
+        if known is None or known[0] != key:
+            known = key, self._steady(lambda: median_distance(memory, self.k))
+            self._cache["sigma"] = known
+        return float(known[1])
 
     def _asked_of(
         self, X: Any, embedding: Any, outputs: Any, *, keys: bool = True, answers: bool = True
@@ -186,7 +219,9 @@ class ResidualEstimator(MemoryEstimator):
             embedded = as_embedding(embedding)
         if outputs is not None:
             answered = as_outputs(outputs, self._task)
-        lengths = {len(part) for part in (embedded, answered) if part.size}
+        lengths = {len(part) for part, wanted in ((embedded, keys), (answered, answers)) if wanted}
+        if lengths == {0}:
+            raise EmptyBatch("there are no rows", remedy="Leave the call out.")
         if len(lengths) > 1:
             raise LengthMismatch(
                 "embedding and outputs differ in length",
@@ -196,19 +231,19 @@ class ResidualEstimator(MemoryEstimator):
             )
         return Asked(embedded, answered)
 
+    def _steady(self, ask: Callable[[], Answer]) -> Answer:
+        """Ask the memory several things, all of one version, whoever writes meanwhile."""
+        return self._recall().in_one_version(ask)
+
     def _find(self, embedding: Floats, k: int | None = None, exclude: Ids | None = None) -> Found:
-        """Find the rows near queries; rows and neighbors are of one version."""
+        """Find the rows near queries; to be called inside :meth:`_steady`."""
         memory = self._recall()
         if not len(memory):
             raise empty_memory()
-        for _ in range(ATTEMPTS):
-            rows = self._rows()
-            wanted = min(check_k(self.k if k is None else k), max(1, len(memory)))
-            near = memory.search(embedding, wanted, exclude=exclude, values=False)
-            places = rows.places(near.ids)
-            if places is not None:
-                return Found(near.ids, near.similarity, near.weights, places, rows)
-        raise InputError("the memory changes while it is asked", remedy="Ask again.")
+        rows = self._rows()
+        wanted = min(check_k(self.k if k is None else k), len(memory))
+        near = memory.search(embedding, wanted, exclude=exclude, values=False)
+        return Found(near.ids, near.similarity, near.weights, rows.places(near.ids), rows)
 
     def _shares(self, near: Found) -> Doubles:
         """Kernel times strength, ``(queries, k)``."""
@@ -216,7 +251,8 @@ class ResidualEstimator(MemoryEstimator):
         return np.asarray(kernel_shares(apart, self.sigma_, near.own) * self.strength)
 
     def _rows(self) -> Recalled:
-        rows = recall(self._recall(), self._cache.get("rows"))
+        labeled = self._task == "classify"
+        rows = recall(self._recall(), self._cache.get("rows"), labeled=labeled)
         self._cache["rows"] = rows
         return rows
 
@@ -225,7 +261,7 @@ class ResidualEstimator(MemoryEstimator):
     ) -> tuple[Doubles, Ids]:
         """Return the distances, float64, and ids of the nearest rows, both ``(queries, n)``."""
         asked = self._asked_of(X, embedding, None, answers=False)
-        near = self._find(asked.embedding, n_neighbors)
+        near = self._steady(lambda: self._find(asked.embedding, n_neighbors))
         return distances(near.similarity, "euclidean"), near.ids
 
     # -- the memory ----------------------------------------------------------------------------
@@ -293,3 +329,34 @@ def taught_columns(
 ) -> dict[str, Any]:
     """The columns of a call, by name."""
     return {"ids": ids, "weights": weights, "sources": sources, "metadata": metadata}
+
+
+def check_columns(metadata: Any, *, reserved: frozenset[str]) -> dict[str, Any]:
+    """Return the metadata of a call, of which no column is one of the head's own.
+
+    Raises:
+        InvalidMetadata: It is, or there are no columns by name.
+    """
+    if metadata is None:
+        return {}
+    if not isinstance(metadata, Mapping):
+        raise InvalidMetadata(
+            "metadata cannot be read",
+            expected="column name -> values",
+            got=type(metadata).__name__,
+            remedy="Pass a dictionary.",
+        )
+    taken = sorted(reserved & set(metadata))
+    if taken:
+        raise InvalidMetadata(
+            f"the metadata column {taken[0]!r} is the head's own: it keeps the labels there",
+            expected="another name",
+            got=repr(taken[0]),
+            remedy="Rename the column; the labels themselves are y.",
+        )
+    return dict(metadata)
+
+
+def _told(facts: Mapping[str, Any]) -> str:
+    told = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "head")
+    return told if len(told) <= 100 else f"{told[:97]}..."

@@ -8,14 +8,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import CorruptMemory
+from recollect.errors import CorruptMemory, InvalidLabel
 from recollect.heads.residual_memory.layout import Layout
 from recollect.memory.memory import Memory
 from recollect.readout.kernel import add_dense, add_sparse, class_residuals
-from recollect.types import Codes, Doubles, Ids
+from recollect.types import Codes, Doubles, Ids, Rows
 
 TRUTH = "truth"
-_ATTEMPTS = 5
+# Whole rows read at a time, with keys that are not wanted here.
+_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,35 +35,39 @@ class Recalled:
     values: NDArray[Any]
     truth: NDArray[Any]
 
-    def places(self, ids: Ids) -> NDArray[np.intp] | None:
-        """Positions of ids; -1 (nothing found) gives any position. None if one is not here."""
+    def places(self, ids: Ids) -> NDArray[np.intp]:
+        """Positions of ids; -1 (nothing found) gives any position.
+
+        Raises:
+            CorruptMemory: One of them is not here.
+        """
         count = len(self.ids)
-        if count and self.ids[0] == 0 and self.ids[-1] == count - 1:
-            return np.maximum(ids, 0) if ids.max(initial=0) < count else None  # an id is its place
-        places = np.minimum(np.searchsorted(self.ids, ids), max(0, count - 1))
-        known = count > 0 and bool(((self.ids[places] == ids) | (ids < 0)).all())
-        return places if known else None
+        if count and self.ids[0] == 0 and self.ids[-1] == count - 1:  # an id is its place
+            places, known = np.maximum(ids, 0), bool(ids.max(initial=0) < count)
+        else:
+            places = np.minimum(np.searchsorted(self.ids, ids), max(0, count - 1))
+            known = count > 0 and bool(((self.ids[places] == ids) | (ids < 0)).all())
+        if not known:
+            raise CorruptMemory("a row was found that is not among the rows", remedy="Ask again.")
+        return places
 
 
-def recall(memory: Memory, before: Recalled | None) -> Recalled:
+def recall(memory: Memory, before: Recalled | None, *, labeled: bool) -> Recalled:
     """Read the rows; only those that came since ``before``, where nothing else happened.
 
+    Args:
+        memory: Asked several times, so call this inside ``memory.in_one_version``.
+        before: What an earlier call returned, or None.
+        labeled: Whether rows have a true label. The column of that name is anybody's where not.
+
     Raises:
-        CorruptMemory: Writers elsewhere left no moment to read one version.
+        InvalidLabel: A row has no label.
     """
-    for _ in range(_ATTEMPTS):
-        version = memory.version
-        if before is not None and before.version == version:
-            return before
-        read = _read(memory, version, before)
-        if memory.version == version:
-            return read
-    raise CorruptMemory("the memory changes faster than it can be read", remedy="Try again.")
-
-
-def _read(memory: Memory, version: int, before: Recalled | None) -> Recalled:
+    version = memory.version
+    if before is not None and before.version == version:
+        return before
     if before is None or not _only_came_and_went(memory, before.version, version):
-        return _columns(memory, version, None)
+        return _columns(memory, version, None, labeled=labeled)
     ids = memory.ids
     stay = np.isin(before.ids, ids, assume_unique=True)
     fresh = np.setdiff1d(ids, before.ids[stay], assume_unique=True)
@@ -70,7 +75,7 @@ def _read(memory: Memory, version: int, before: Recalled | None) -> Recalled:
     left = before.truth[stay] if len(before.truth) else before.truth
     if not len(fresh):
         return Recalled(version, before.ids[stay], before.values[stay], left)
-    new = _columns(memory, version, fresh)
+    new = _columns(memory, version, fresh, labeled=labeled)
     order = np.argsort(np.concatenate([before.ids[stay], new.ids]), kind="stable")
     parts = (
         np.concatenate([old, added])[order[: len(old) + len(added)]]
@@ -89,19 +94,39 @@ def _only_came_and_went(memory: Memory, first: int, last: int) -> bool:
     return len(since) == last - first and all(each.operation in {"add", "remove"} for each in since)
 
 
-def _columns(memory: Memory, version: int, ids: Ids | None) -> Recalled:
+def _columns(memory: Memory, version: int, ids: Ids | None, *, labeled: bool) -> Recalled:
     if not len(memory):
         nothing = np.empty(0, object)
         return Recalled(version, np.empty(0, np.int64), nothing, nothing)
-    rows = memory.rows(ids)
-    truth = np.empty(0, object)
-    if memory.value == "label":
-        truth = rows.values
-    elif TRUTH in rows.metadata:
-        column = np.empty(len(rows), object)
-        column[:] = rows.metadata[TRUTH]
-        truth = as_column(column)
-    return Recalled(version, rows.ids, rows.values, truth)
+    wanted = memory.ids if ids is None else ids
+    values: list[NDArray[Any]] = []
+    truth: list[NDArray[Any]] = []
+    for start in range(0, len(wanted), _ROWS):
+        rows = memory.rows(wanted[start : start + _ROWS])
+        values.append(rows.values)
+        if labeled and memory.value != "label":
+            truth.append(_truth_of(rows))
+    joined = np.concatenate(values)
+    if labeled and memory.value == "label":
+        return Recalled(version, wanted, joined, joined)
+    return Recalled(version, wanted, joined, np.concatenate(truth or [np.empty(0, object)]))
+
+
+def _truth_of(rows: Rows) -> NDArray[Any]:
+    column = np.empty(len(rows), object)
+    column[:] = rows.metadata.get(TRUTH, [None] * len(rows))
+    kinds = {type(label) for label in column.tolist()}
+    if not kinds <= {str} and not kinds <= {int}:
+        wrong = [row for row, label in zip(rows.ids.tolist(), column.tolist(), strict=True)
+                 if not isinstance(label, str | int)]  # fmt: skip
+        raise InvalidLabel(
+            f"rows of the memory have no label in their column {TRUTH!r}",
+            expected="a label for every row",
+            got=f"none for {len(wrong)} rows, such as {', '.join(map(str, wrong[:5]))}",
+            remedy=f"Give them one with memory.update(ids, metadata={{{TRUTH!r}: label}}), or "
+            "forget them.",
+        )
+    return as_column(column)
 
 
 def as_column(labels: NDArray[Any]) -> NDArray[Any]:
@@ -110,6 +135,39 @@ def as_column(labels: NDArray[Any]) -> NDArray[Any]:
         return labels
     small = all(abs(label) < 2**63 for label in labels.tolist())
     return labels.astype(np.int64) if small else labels
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """The classes that the rows of one version and the base have together.
+
+    Attributes:
+        version: Of the memory.
+        labels: Those of the base in its order, then those that only rows have, sorted.
+        codes: int64 ``(rows,)``: place of each row's label among them.
+    """
+
+    version: int
+    labels: NDArray[Any]
+    codes: Codes
+
+
+def name_classes(rows: Recalled, known: NDArray[Any]) -> Named:
+    """Put the labels that only rows have behind those of the base.
+
+    Raises:
+        InvalidLabel: The rows hold text where the base has numbers, or the other way round.
+    """
+    if len(rows.truth) and (rows.truth.dtype == object) != (known.dtype == object):
+        raise InvalidLabel(
+            "the base and the rows name their classes in different ways",
+            expected=f"labels such as {known.tolist()[0]!r}",
+            got=f"{rows.truth.tolist()[0]!r}",
+            remedy="Use the base that the memory was taught with.",
+        )
+    new = np.unique(rows.truth[to_codes(rows.truth, known) < 0])
+    labels = np.concatenate([known, new.astype(known.dtype)])
+    return Named(rows.version, labels, to_codes(rows.truth, labels))
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,18 +207,16 @@ class Residuals:
         return float(self.parts[place][here].sum())
 
 
-def class_table(
-    rows: Recalled, layout: Layout, temperature: float, codes: Codes, width: int
-) -> Residuals:
+def class_table(rows: Recalled, named: Named, layout: Layout, temperature: float) -> Residuals:
     """Make the residuals of a memory of classes.
 
     Args:
         rows: From :func:`recall`.
+        named: Their classes; those beyond the base's are new.
         layout: How rows keep what the base said.
         temperature: Of the softmax.
-        codes: int64 ``(rows,)``: true class; those beyond the base's classes are new.
-        width: Number of classes in all.
     """
+    codes, width = named.codes, len(named.labels)
     one = np.ones((len(codes), 1))
     if layout.entries == 0:
         return Residuals(

@@ -15,6 +15,7 @@ from recollect.heads.inputs import check_numbers, in_our_words
 from recollect.heads.residual_memory.bases import Base, Embedding, wrap
 from recollect.heads.residual_memory.estimator import (
     Asked,
+    Found,
     ResidualEstimator,
     Source,
     taught_columns,
@@ -23,8 +24,10 @@ from recollect.heads.residual_memory.explanation import Behind, explain_numbers
 from recollect.heads.residual_memory.folds import numbers_out_of_fold
 from recollect.heads.residual_memory.recalled import Recalled, Residuals
 from recollect.heads.residual_memory.tuning import (
+    Grid,
     ResidualTuning,
     by_squared_error,
+    check_asked,
     choose,
     lay_out,
     spread,
@@ -147,9 +150,9 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         """Return numbers, ``(queries,)`` or ``(queries, width)``."""
         asked = self._queries(X, embedding, outputs)
         scores = _as_table(asked.outputs).copy()
-        if self.strength:
-            near = self._find(asked.embedding)
-            self._table(near.rows).add(scores, self._shares(near), near.places)
+        behind = self._behind(asked)
+        if behind is not None:
+            behind.table.add(scores, behind.shares, behind.near.places)
         return scores[:, 0] if self._single else scores
 
     def score(self, X: Any, y: Any, sample_weight: ArrayLike | None = None) -> float:
@@ -164,11 +167,8 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         prediction to the last bit.
         """
         asked = self._queries(X, embedding, outputs)
-        behind = None
-        if self.strength:
-            near = self._find(asked.embedding)
-            behind = Behind(near, self._shares(near), self._table(near.rows), None, self.memory_)
-        return explain_numbers(_as_table(asked.outputs), behind, single=self._single)
+        base, single = _as_table(asked.outputs), self._single
+        return self._steady(lambda: explain_numbers(base, self._behind(asked), single=single))
 
     def tune(
         self,
@@ -196,21 +196,10 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         Returns:
             All settings with their scores (minus the mean squared error), and what was decided.
         """
-        memory = self._recall()
-        own = X is None and embedding is None
-        tried = lay_out(memory, grid, left_out=own, names=("k", "sigma", "strength"))
-        if own:
-            rows = self._rows()
-            places = spread(rows.ids)
-            ids, keys = rows.ids[places], memory.rows(rows.ids[places]).keys
-            # The base says 0 and the truth is the residual: only their difference counts.
-            truth = _as_table(np.asarray(rows.values, np.float64)[places])
-            base = np.zeros(truth.shape)
-        else:
-            ids, asked = None, self._asked_of(X, embedding, outputs)
-            keys, base = asked.embedding, _as_table(asked.outputs)
-            truth = _as_table(self._check_targets(keys, y))
-        near = self._find(keys, tried.ks[-1], exclude=ids)
+        self._check_options()
+        own = check_asked((X, embedding), (y, outputs))
+        asked = None if own else self._asked_of(X, embedding, outputs)
+        near, truth, base, tried = self._steady(lambda: self._to_choose_by(asked, y, grid))
         report, _, _ = choose(
             near,
             lambda _: (base, self._table(near.rows)),
@@ -227,6 +216,53 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         return report
 
     # -- inside --------------------------------------------------------------------------------
+
+    def _behind(self, asked: Asked) -> Behind | None:
+        """The rows that correct these queries; None where the memory is turned off."""
+        if not self.strength:
+            return None
+
+        def find() -> Behind:
+            near = self._find(asked.embedding)
+            return Behind(near, self._shares(near), self._table(near.rows), None, self.memory_)
+
+        return self._steady(find)
+
+    def _to_choose_by(
+        self, asked: Asked | None, y: Any, grid: Mapping[str, Sequence[Any]] | None
+    ) -> tuple[Found, Doubles, Doubles, Grid]:
+        """Neighbors, truth, what the base says, and what to try; None asks the rows."""
+        memory, rows = self._recall(), self._rows()
+        tried = lay_out(memory, grid, left_out=asked is None, names=("k", "sigma", "strength"))
+        if asked is None:
+            places = spread(rows.ids)
+            ids = rows.ids[places]
+            near = self._find(memory.keys(ids), tried.ks[-1], exclude=ids)
+            # The base says 0 and the truth is the residual: only their difference counts.
+            truth = _as_table(np.asarray(rows.values, np.float64)[places])
+            return near, truth, np.zeros(truth.shape), tried
+        base = self._check_answers(asked)
+        truth = _as_table(self._check_targets(asked.embedding, y))
+        if truth.shape != base.shape:
+            raise DimensionMismatch(
+                "the base predicts other numbers than those given",
+                expected=str(base.shape),
+                got=str(truth.shape),
+                remedy="Give y in the form that the base was trained with.",
+            )
+        return self._find(asked.embedding, tried.ks[-1]), truth, base, tried
+
+    def _check_answers(self, asked: Asked) -> Doubles:
+        """What the base says as a table, as wide as what the rows hold."""
+        outputs, width = _as_table(asked.outputs), 1 if self._single else self.memory_.value_dim
+        if outputs.ndim != 2 or outputs.shape[1] != width:
+            raise DimensionMismatch(
+                "the base predicts other numbers than the rows hold",
+                expected=f"(rows, {width})",
+                got=str(asked.outputs.shape),
+                remedy="Use the base that the memory was taught with.",
+            )
+        return outputs
 
     @property
     def _base(self) -> Base:
@@ -270,6 +306,21 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
                 got=f"value={memory.value!r}, metric={memory.metric!r}",
                 remedy="Start a new memory: pass a path where there is none yet.",
             )
+        if "classes" in (memory.encoder_spec or {}):
+            raise InvalidParameter(
+                "the rows are of a classifier",
+                expected="the memory of a ResidualMemoryRegressor",
+                got="that of a ResidualMemoryClassifier",
+                remedy="Start a new memory: pass a path where there is none yet.",
+            )
+
+    @property
+    def _reserved(self) -> frozenset[str]:
+        return frozenset()
+
+    def _form_of_others(self, memory: Memory) -> dict[str, Any]:
+        width = 1 if memory.value == "number" else memory.value_dim
+        return self._recording | {"numbers": width}
 
     def _out_of_fold(self, X: Any, y: Any) -> Doubles:
         return numbers_out_of_fold(self.base, X, y, self.folds)
@@ -278,14 +329,7 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         self._check_options()
         self._recall()
         asked = self._asked_of(X, embedding, outputs, keys=self.strength != 0)
-        width = 1 if self._single else self.memory_.value_dim
-        if _as_table(asked.outputs).shape[1] != width:
-            raise DimensionMismatch(
-                "the base predicts other numbers than the rows hold",
-                expected=f"(rows, {width})",
-                got=str(asked.outputs.shape),
-                remedy="Use the base that the memory was taught with.",
-            )
+        self._check_answers(asked)
         return asked
 
     def _table(self, rows: Recalled) -> Residuals:

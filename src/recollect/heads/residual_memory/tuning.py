@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import InvalidParameter
+from recollect.errors import InputError, InvalidParameter
 from recollect.heads.residual_memory.estimator import Found, median_distance
 from recollect.heads.residual_memory.recalled import Residuals
 from recollect.memory.memory import Memory
@@ -71,8 +71,8 @@ class ResidualTuning:
             that is best on the other four. Smaller than ``best.score - base``, and honest.
         standard_error: Of the gain, over the queries.
         active: False if the memory was turned off because the gain was not large enough.
-        gate: The gate that was chosen, or None.
-        searches_saved: Share of the queries for which the gate skips the search.
+        gate: The gate that was chosen, or the one that the head had, or None.
+        searches_saved: Share of the queries for which it skips the search.
         settings: Every setting that was tried, best first.
     """
 
@@ -143,8 +143,16 @@ def lay_out(
             remedy="Teach more rows.",
         )
     known = {name: GRID[name] for name in names}
+    if given is not None and not isinstance(given, Mapping):
+        raise InvalidParameter(
+            "the grid cannot be read",
+            expected=f"values to try by name, of {', '.join(known)}",
+            got=repr(given),
+            remedy="Leave it out for the default grid.",
+        )
     for name, values in (given or {}).items():
-        if name not in known or isinstance(values, str) or not len(values):
+        sequence = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
+        if name not in known or not sequence or not len(values):
             raise InvalidParameter(
                 f"the grid has no use for {name!r}",
                 expected=f"a sequence of values for one of {', '.join(known)}",
@@ -162,6 +170,28 @@ def lay_out(
     )
 
 
+def check_asked(rows: tuple[Any, Any], about: tuple[Any, Any]) -> bool:
+    """Return True if the memory's own rows are to be asked, as none were given.
+
+    Args:
+        rows: X and embedding.
+        about: What belongs to them: y and outputs.
+
+    Raises:
+        InputError: Only what belongs to rows was given.
+    """
+    if any(part is not None for part in rows):
+        return False
+    if any(part is not None for part in about):
+        raise InputError(
+            "labels or outputs were given without the rows they belong to",
+            expected="X, or embedding=, beside them",
+            got="neither",
+            remedy="Leave all of them out to ask every row of the memory without itself.",
+        )
+    return True
+
+
 def spread(ids: Ids) -> NDArray[np.intp]:
     """Positions of the rows that are asked about themselves: all, or so many, spread evenly."""
     return np.arange(len(ids))[:: max(1, -(-len(ids) // MOST_ASKED))]
@@ -175,6 +205,7 @@ def choose(
     grid: Grid,
     scoring: str,
     guard: float,
+    gate: float | None = None,
 ) -> tuple[ResidualTuning, Doubles, Doubles]:
     """Score every setting, and decide whether the best one is to be used.
 
@@ -186,6 +217,7 @@ def choose(
         grid: What to try.
         scoring: Name of what ``judge`` measures.
         guard: How many standard errors the gain must exceed.
+        gate: Where the base is at least that sure, no row counts.
 
     Returns:
         The report; what the best setting and what the base scored, ``(queries,)`` each.
@@ -197,9 +229,14 @@ def choose(
             got=repr(guard),
             remedy="0 takes every gain, 1 those of more than one standard error.",
         )
-    points = np.concatenate(
-        [_points(near, *start(temperature), grid, judge) for temperature in grid.temperatures]
-    )
+    scored, skipped = [], {}
+    for temperature in grid.temperatures:
+        begun, table = start(temperature)
+        sure = np.zeros(len(begun), bool) if gate is None else begun.max(axis=1) >= gate
+        skipped[temperature] = float(sure.mean())
+        counted = near if gate is None else replace(near, own=near.own * ~sure[:, None])
+        scored.append(_points(counted, begun, table, grid, judge))
+    points = np.concatenate(scored)
     base = judge(plain, slice(None))
     means = points.mean(axis=1, dtype=np.float64)
     order = np.argsort(-means, kind="stable")
@@ -218,8 +255,8 @@ def choose(
         gain=gain,
         standard_error=error,
         active=gain > guard * error and gain > 0.0,
-        gate=None,
-        searches_saved=0.0,
+        gate=gate,
+        searches_saved=skipped[settings[order[0]].temperature],
         settings=tuple(settings[place] for place in order),
     )
     return report, best, base
