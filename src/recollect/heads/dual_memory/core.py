@@ -52,7 +52,6 @@ from recollect.types import Codes, Doubles, Explanation, Floats, Ids, Label
 
 # Pictures answered at once, so that what is held stays small.
 _BLOCK = 2048
-_ATTEMPTS = 3  # to read rows that others may be taking out
 _RESERVED = (PART, SERIAL)
 
 
@@ -365,12 +364,11 @@ class DualMemory(Derived):
 
     @one_at_a_time
     def _explain(self, X: Any) -> list[Explanation]:
-        for _ in range(_ATTEMPTS):
+        def ask() -> list[Explanation]:
             state, x = self._asked_about(X)
-            with suppress(UnknownIds):  # another process has taken a row out since
-                return [self._explain_one(x[row : row + 1], state) for row in range(len(x))]
-        state, x = self._asked_about(X)
-        return [self._explain_one(x[row : row + 1], state) for row in range(len(x))]
+            return [self._explain_one(x[row : row + 1], state) for row in range(len(x))]
+
+        return self._at_once(ask) if self.__sklearn_is_fitted__() else ask()
 
     def _explain_one(self, x: Floats, state: State) -> Explanation:
         members = state.members(x)
