@@ -54,8 +54,9 @@ def linear_probe(keys: Floats, codes: Codes, queries: Floats, folds: Codes) -> P
     """Fit a multinomial logistic regression on the shots, to the end, and ask it.
 
     The regularization is chosen on shots that are left out, a fold of every class at a time (one
-    fold alone if there are many); of equally good ones the strongest; 10 where nothing can be. All in float64: in float32
-    the solver's line search fails at a hundred classes, and the answers are those of chance.
+    fold alone if there are many); of equally good ones the strongest; 10 where nothing can be.
+    All in float64: in float32 the solver's line search fails at a hundred classes, and the answers
+    are those of chance.
 
     Args:
         keys: ``(shots, dim)``, of length 1.
