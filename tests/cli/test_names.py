@@ -87,3 +87,27 @@ def test_observe_needs_names(run, memory, questions):
 
     assert done.exit_code == 1
     assert "no class names" in json.loads(done.stdout)["error"]["message"]
+
+
+def test_examples_of_a_class_without_a_name_are_not_added(run, birds, questions):
+    """The memory could not answer any more: one class would have no text."""
+    done = run("add", birds, questions / "red/0.png", "--label", "dodo", "--json")
+
+    assert json.loads(done.stdout)["error"]["type"] == "InvalidLabel"
+    with Memory.open(birds, read_only=True) as memory:
+        assert memory.version == 1
+
+
+def test_examples_of_named_classes_are_its_shots(facts, birds, questions):
+    """Few-shot learning on the command line."""
+    facts("add", birds, questions / "red/0.png", "--label", "tree")
+
+    assert facts("predict", birds, questions / "red/0.png")["predictions"][0]["label"] == "tree"
+
+
+def test_a_file_of_names_that_is_not_there_is_no_class_name(run, clip, tmp_path):
+    """A typo would make a memory that knows the class 'nmaes.txt'."""
+    done = run("init", tmp_path / "m", "--encoder", clip, "--names", tmp_path / "x.txt", "--json")
+
+    assert "no file" in json.loads(done.stdout)["error"]["message"]
+    assert not (tmp_path / "m").exists()

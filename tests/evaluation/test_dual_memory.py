@@ -7,13 +7,21 @@ import json
 import numpy as np
 import pytest
 
-from recollect.evaluation.baselines import choose_tip, class_means, tda, tip_adapter
+from recollect.evaluation.baselines import (
+    choose_tip,
+    class_means,
+    linear_probe,
+    tda,
+    tip_adapter,
+)
 from recollect.evaluation.named_images import NamedSet, load_named
 from recollect.evaluation.notebook import Notebook
 from recollect.evaluation.reproduce.dual_memory import measure
 from recollect.evaluation.reproduce.dual_memory_cells import Cell
 from recollect.evaluation.reproduce.dual_memory_page import page
 from recollect.evaluation.reproduce.dual_memory_plots import pictures
+from recollect.evaluation.reproduce.dual_memory_sections import promises
+from recollect.evaluation.reproduce.dual_memory_views import COUNTS, PICTURES
 from recollect.readout.attention import unit
 
 EAST, NORTH = np.eye(2, dtype=np.float32)
@@ -31,11 +39,18 @@ def named():
     return NamedSet("synthetic", list("abcd"), text, keys, codes, queries, truth)
 
 
+def blurred(cell):
+    """A picture of the stream and 31 others near it, for each."""
+    own = cell.named.queries[cell.places()[:PICTURES], None]
+    others = own + 0.2 * np.random.default_rng(1).normal(size=(len(own), max(COUNTS) - 1, 8))
+    return np.concatenate([own, unit(others)], axis=1)
+
+
 @pytest.fixture(scope="module")
 def report(named):
     pytest.importorskip("torch")
     book = Notebook(None, None, 1)
-    found = measure({"synthetic": named}, {"synthetic": named}, book, 1, (0, 1, 2))
+    found = measure({"synthetic": named}, {"synthetic": named}, book, 1, (0, 1, 2), blurred)
     protocol = {"queries": 20, "seeds": 1, "size": 32, "shots": [0, 1, 2]}
     found["protocol"] = protocol | {"recollect": "0", "python": "3", "cores": 1}
     return json.loads(json.dumps(found | {"seconds": 1}))
@@ -50,6 +65,23 @@ def test_the_page_shows_every_measurement(report):
     assert text.count("### ") == 1
     assert "nan" not in text
     assert "{" not in text
+
+
+def test_a_promise_that_is_not_kept_is_said_not_to_be(report):
+    """The table is computed, not written: worse figures give another word."""
+    kept = promises(report)
+    worse = json.loads(json.dumps(report))
+    for draw in worse["streams"]["synthetic"]["blocked"].values():
+        if isinstance(draw, dict):
+            draw["fused"] = draw["text"] - 0.004
+
+    told = {line.split("|")[1].strip(): line for line in promises(worse).splitlines()[2:]}
+
+    blocked = next(
+        line for what, line in told.items() if what.startswith("one class after another, MiniLM")
+    )
+    assert "-0.4 | **no** |" in blocked
+    assert promises(report) == kept
 
 
 def test_both_pictures_are_drawn(report):
@@ -87,6 +119,28 @@ def test_the_mean_of_a_class_has_length_one_and_none_of_an_empty_class():
     means = class_means(rows, np.array([1, 1]), 2)
 
     assert means.tolist() == [[0.0, 0.0], [pytest.approx(0.6), pytest.approx(0.8)]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_probe_ends_and_beats_chance_at_a_hundred_classes_in_float32():
+    """Given float32 the solver's line search fails, and the answers are those of chance."""
+    random = np.random.default_rng(0)
+    centers = unit(random.normal(size=(100, 64)))
+    codes, rank = np.repeat(np.arange(100), 8), np.tile(np.arange(8), 100)
+    keys = unit(centers[codes] + 0.1 * random.normal(size=(800, 64)))
+
+    probe = linear_probe(keys, codes, centers, rank % 4)
+
+    assert probe.converged
+    assert (probe.codes == np.arange(100)).mean() > 0.95
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_probe_that_cannot_leave_out_a_shot_keeps_its_default():
+    """One shot a class."""
+    probe = linear_probe(BOTH, np.arange(2), BOTH, np.zeros(2, int))
+
+    assert (probe.codes.tolist(), probe.strength) == ([0, 1], 10.0)
 
 
 def test_tip_adapter_adds_the_votes_of_all_shots():

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recollect.cli import options
 from recollect.cli.inputs import Wanted, encode_inputs, opened
 from recollect.cli.screen import Screen, percent, plural
-from recollect.errors import InvalidFilter, InvalidParameter
+from recollect.errors import (
+    InputError,
+    InvalidFilter,
+    InvalidLabel,
+    InvalidMetadata,
+    InvalidParameter,
+)
+from recollect.heads.dual_memory.parts import PART, SERIAL
 from recollect.memory.memory import Memory
 from recollect.memory.sources import ColumnOptions
 
@@ -26,6 +34,11 @@ def read_names(given: list[str]) -> list[str]:
     names = []
     for each in given:
         path = Path(each)
+        if path.suffix == ".txt" and not path.is_file():
+            raise InputError(
+                "there is no file of class names", expected="a file with one name a line",
+                got=f"nothing at {each}", remedy="Check the path, or write crow,jay.",
+            )  # fmt: skip
         lines = path.read_text("utf-8").splitlines() if path.is_file() else each.split(",")
         names += [line.strip() for line in lines if line.strip()]
     return names
@@ -54,6 +67,30 @@ def holds_names(memory: Memory) -> bool:
         return len(memory.rows(where="part = 'text'")) > 0
     except InvalidFilter:  # no row was ever said to be anything
         return False
+
+
+def check_shots(memory: Memory, labels: list[Any], columns: Collection[str]) -> None:
+    """Refuse rows that a memory with class names could not take for shots.
+
+    Raises:
+        InvalidLabel: A label that is no class name.
+        InvalidMetadata: A column of the memory's own.
+    """
+    if not holds_names(memory):
+        return
+    reserved = sorted({*columns} & {PART, SERIAL})
+    if reserved:
+        raise InvalidMetadata(
+            f"the column name {reserved[0]!r} is taken", expected="none of part, serial",
+            got=repr(reserved[0]), remedy="Leave it out: --no-metadata, or --metadata NAME.",
+        )  # fmt: skip
+    unknown = sorted({*labels} - {*memory.rows(where="part = 'text'").values.tolist()}, key=str)
+    if unknown:
+        raise InvalidLabel(
+            "an example is of a class that has no name", expected="one of the class names",
+            got=", ".join(repr(each) for each in unknown[:5]),
+            remedy="Name every class when the memory is made: recollect init --names",
+        )  # fmt: skip
 
 
 def head_of(memory: Memory) -> DualMemoryClassifier:

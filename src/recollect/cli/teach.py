@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from recollect.cli import options
-from recollect.cli.dual import read_names, write_names
+from recollect.cli.dual import check_shots, read_names, write_names
 from recollect.cli.inputs import Ready, Wanted, encode_inputs, fit_labels, opened
 from recollect.cli.screen import Screen, plural
 from recollect.errors import RecollectError
@@ -194,6 +194,7 @@ def add(
 def _write(memory: Memory, ready: Ready, weight: float, extra: dict[str, Any]) -> dict[str, Any]:
     labels = fit_labels(memory, list(ready.inputs.labels or []))
     metadata = {**ready.inputs.metadata, **extra.get("metadata", {})}
+    check_shots(memory, labels, metadata)
     ids = memory.add(
         ready.keys,
         labels,

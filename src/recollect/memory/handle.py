@@ -122,6 +122,12 @@ class Handle:
             return self._store.version if self._pinned is None else self._pinned
 
     @property
+    def next_id(self) -> int:
+        """The smallest id above all that were ever used."""
+        with self._reading():
+            return self._store.next_id
+
+    @property
     def read_only(self) -> bool:
         """True if this handle refuses writes."""
         return self._store.read_only or self._pinned is not None

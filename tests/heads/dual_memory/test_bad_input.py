@@ -156,3 +156,41 @@ def test_given_ids_name_the_shots(head):
     )
 
     assert taught.ids_.tolist() == [70, 7]
+
+
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        ({"text_features": [[1.0, 2.0], [1.0]]}, errors.DimensionMismatch),
+        ({"text_features": {"crow": [1.0, 2.0], "owl": [1.0]}}, errors.DimensionMismatch),
+        ({"text_features": [EAST], "class_names": 5}, errors.InvalidLabel),
+        ({"text_features": [EAST], "class_names": "c"}, errors.InvalidLabel),
+        ({"text_features": [EAST], "class_names": [" "]}, errors.InvalidLabel),
+        ({"text_features": {"crow": EAST}, "class_names": 5}, errors.InvalidLabel),
+    ],
+    ids=str,
+)
+def test_names_and_vectors_that_are_none_are_refused(given, error):
+    """Vectors of two lengths, a number instead of names, a blank name."""
+    with pytest.raises(error):
+        DualMemoryClassifier(**given).fit()
+
+
+def test_views_of_different_numbers_are_refused(head):
+    """Two pictures with one and two views are no array."""
+    with pytest.raises(errors.DimensionMismatch, match="differ in length"):
+        head.observe([EAST, NORTH], views=[[EAST], [NORTH, EAST]])
+
+    assert head.observed_ids_.tolist() == []
+
+
+def test_labels_without_pictures_are_not_tuned_on(head):
+    """They would be ignored, and the shots asked instead."""
+    with pytest.raises(errors.InvalidParameter, match="labels alone"):
+        head.tune(None, ["crow"])
+
+
+def test_rows_that_are_not_there_show_nothing(head):
+    """Who erases wants to know that it was all."""
+    with pytest.raises(errors.UnknownIds):
+        head.rows_of([99])

@@ -27,27 +27,37 @@ from recollect.evaluation.reproduce import dual_memory_cells as cells
 from recollect.evaluation.reproduce.dual_memory_cells import Cell
 from recollect.evaluation.reproduce.dual_memory_page import page
 from recollect.evaluation.reproduce.dual_memory_plots import pictures
+from recollect.evaluation.reproduce.dual_memory_views import COUNTS, PICTURES, viewed, views_of
+from recollect.types import Codes, Floats
 
 STEM = "dual-memory"
+NOTES = 2
+"""Counts up when what is measured changes: older notes are not those of this program."""
 SETS = ("caltech101", "cifar10", "tiny_imagenet100_32")
 SHOTS = (0, 1, 2, 4, 8, 16)
 ROWS = 10_000
 LONGER = {"cifar10": 2}
-"""Sets of few classes, which cost little, are streamed longer: slots fill one class at a time."""
+"""Sets whose stream is longer than asked for, by this factor; why stands on the page."""
 LENGTHS = (1, 5, 10, 30, 50, 70)
 BETAS = (0.5, 2.5, 5.5, 10.5, 20.0)
-ABLATED: dict[str, dict[str, Any]] = {
-    "published": {},
-    "read, then write": {"order": "read-write"},
-    "own slot excluded": {"order": "read-others"},
-    "labels from text and static": {"labels": "text+static"},
+DEVELOPED = 100
+"""Seeds of draws on training pictures begin here, so that they are not those of the tables."""
+OPTIONS: dict[str, dict[str, Any]] = {
     "robust": {"mode": "robust"},
-    "robust, logits": {"mode": "robust", "fusion": "logits"},
     "robust, threshold 0.3": {"mode": "robust", "threshold": 0.3},
     "robust, trust 1": {"mode": "robust", "trust": 1.0},
     "robust, negative 0.117": {"mode": "robust", "negative": 0.117},
     "robust, negative 5": {"mode": "robust", "negative": 5.0},
     "robust, decay 0.001": {"mode": "robust", "decay": 0.001},
+    "robust, decay 0.01": {"mode": "robust", "decay": 0.01},
+}
+ABLATED: dict[str, dict[str, Any]] = {
+    "published": {},
+    "read, then write": {"order": "read-write"},
+    "own slot excluded": {"order": "read-others"},
+    "labels from text and static": {"labels": "text+static"},
+    **OPTIONS,
+    "robust, logits": {"mode": "robust", "fusion": "logits"},
 }
 LEARNED = {
     "offsets": cells.LEARNING,
@@ -102,8 +112,8 @@ def run(
             got=f"{queries}, {seeds}, {list(sets)}, {list(shots)}",
         )  # fmt: skip
     cache = cache_file() if out is not None else ":memory:"
-    name = f"{STEM}-{queries}-{size}.jsonl"
-    total = len(sets) * seeds * 3 * len(shots) + 60
+    name = f"{STEM}-{NOTES}-{queries}-{size}.jsonl"
+    total = len(sets) * seeds * 5 * len(shots) + 130
     book = Notebook(None if out is None else cache_file().parent / name, progress, total)
     book.until = time.monotonic() + (float("inf") if seconds is None else seconds)
 
@@ -119,14 +129,18 @@ def run(
             cache=cache,
         )
 
+    def views(cell: Cell) -> Floats:
+        places = cell.places()[:PICTURES]
+        return views_of(data, models, cell.named, places, size=size, cache=cache)
+
     try:
         mini = {each: load(each, "minilm") for each in sets}
         clip = {each: load(each, "clip") for each in sets}
-        report = measure(mini, clip, book, seeds, shots)
+        report = measure(mini, clip, book, seeds, shots, views)
     except TimeoutError:
         return None
     report["protocol"] = _protocol(queries, seeds, size, shots)
-    report["seconds"] = round(sum(each["seconds"] for each in book.done.values()))
+    report["seconds"] = round(book.seconds)
     if out is not None:
         text = json.dumps(report, ensure_ascii=False)
         (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
@@ -142,8 +156,9 @@ def measure(
     book: Notebook,
     seeds: int,
     shots: Sequence[int],
+    views: Callable[[Cell], Floats],
 ) -> dict[str, Any]:
-    """Measure everything on features that are given."""
+    """Measure everything on features that are given; views are made when they are asked for."""
     report: dict[str, Any] = {"sets": {name: _about(each) for name, each in sets.items()}}
     report["clip sets"] = {name: _about(each) for name, each in clip.items()}
     report["main"] = _main(sets, book, seeds, shots, "minilm")
@@ -156,6 +171,15 @@ def measure(
     report["few"] = few
     report["rejecting"] = {
         name: book.note(f"reject {name} {few}", partial(cells.rejecting, Cell(each, few, 0)))
+        for name, each in sets.items()
+    }
+    report["decided"] = _decided(sets, book, seeds, shots)
+    report["options on streams"] = _optional(sets, book)
+    report["not lengthened"] = _not_lengthened(sets, book, seeds)
+    report["viewed pictures"] = PICTURES
+    report["views"] = _viewed(sets, book, few, views)
+    report["masked"] = {
+        name: book.note(f"masked {name} {few}", partial(cells.masked, Cell(each, few, 0)))
         for name, each in sets.items()
     }
     first = next(iter(sets))
@@ -177,6 +201,9 @@ def _main(
                 cell, key = Cell(named, count, seed), f"{name} {text} {count} {seed}"
                 free = book.note(f"free {key}", partial(cells.training_free, cell))
                 other = book.note(f"other {key}", partial(cells.compared, cell))
+                if count:
+                    probe = book.note(f"probe {key}", partial(cells.probed, cell))
+                    other = {**other, **probe}
                 results.append({**free, "other": other})
             table.setdefault(name, {})[str(count)] = results
     return table
@@ -196,6 +223,72 @@ def _learned(
                 except TimeoutError:
                     continue
                 table.setdefault(name, {}).setdefault(str(count), []).append(result)
+    return table
+
+
+def _decided(
+    sets: dict[str, NamedSet], book: Notebook, seeds: int, shots: Sequence[int]
+) -> dict[str, Any]:
+    """Training pictures that are no shots, in draws of their own."""
+    table: dict[str, Any] = {}
+    for name, named in sets.items():
+        for count in (each for each in shots if each):
+            table.setdefault(name, {})[str(count)] = [
+                book.note(
+                    f"decided {name} {count} {seed}",
+                    partial(cells.decided, Cell(named, count, DEVELOPED + seed)),
+                )
+                for seed in range(seeds)
+            ]
+    return table
+
+
+def _optional(sets: dict[str, NamedSet], book: Notebook) -> dict[str, Any]:
+    """The first two sets, zero-shot, one seed: what options do where the stream is unkind."""
+    table: dict[str, Any] = {}
+    for name, named in list(sets.items())[:2]:
+        for order in cells.ORDERS[1:]:
+            cell = Cell(named, 0, 0, order)
+            table.setdefault(name, {})[order] = {
+                way: book.note(
+                    f"unkind {name} {order} {way}", partial(cells.streamed, cell, **some)
+                )
+                for way, some in OPTIONS.items()
+            }
+    return table
+
+
+def _not_lengthened(
+    sets: dict[str, NamedSet], book: Notebook, seeds: int
+) -> dict[str, list[dict[str, Any]]]:
+    """Zero-shot on the sets whose stream is longer than asked for, had it not been."""
+    table: dict[str, list[dict[str, Any]]] = {}
+    for name in sets.keys() & LONGER.keys():
+        named = sets[name]
+        count = len(named.truth) // LONGER[name]
+        first = replace(named, queries=named.queries[:count], truth=named.truth[:count])
+        table[name] = [
+            book.note(f"shorter {name} {seed}", partial(cells.streamed, Cell(first, 0, seed)))
+            | {"pictures": count}
+            for seed in range(seeds)
+        ]
+    return table
+
+
+def _viewed(
+    sets: dict[str, NamedSet], book: Notebook, few: int, views: Callable[[Cell], Floats]
+) -> dict[str, Any]:
+    """The first two sets, one seed, names alone and with few shots."""
+    table: dict[str, Any] = {}
+    for name, named in list(sets.items())[:2]:
+        for count in (0, few):
+            cell = Cell(named, count, 0)
+            places = cell.places()[:PICTURES]
+
+            def measured(cell: Cell = cell, places: Codes = places) -> dict[str, Any]:
+                return viewed(cell, places, views(cell), COUNTS)
+
+            table.setdefault(name, {})[str(count)] = book.note(f"views {name} {count}", measured)
     return table
 
 

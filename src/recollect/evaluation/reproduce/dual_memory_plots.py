@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recollect.evaluation import plots
-from recollect.evaluation.reproduce.dual_memory_page import PROPOSED, title, values
+from recollect.evaluation.reproduce.dual_memory_figures import PROPOSED, title, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

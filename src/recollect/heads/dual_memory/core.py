@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -15,13 +16,16 @@ from recollect.errors import (
     InvalidMetadata,
     InvalidParameter,
     LengthMismatch,
+    UnknownIds,
 )
 from recollect.heads.dual_memory.augmentation import augmented
-from recollect.heads.dual_memory.derived import Derived
+from recollect.heads.dual_memory.derived import Derived, one_at_a_time
 from recollect.heads.dual_memory.evidence import explain_one
 from recollect.heads.dual_memory.fusion import Members, fuse, member_weights
 from recollect.heads.dual_memory.names import (
+    as_vectors,
     check_class_names,
+    check_names,
     check_width,
     embed_names,
 )
@@ -38,8 +42,10 @@ from recollect.heads.dual_memory.parts import (
 )
 from recollect.heads.dual_memory.settings import check_weights
 from recollect.heads.dual_memory.state import Plan, State
-from recollect.heads.dual_memory.tuning import codes_of, leave_out
+from recollect.heads.dual_memory.tuning import Counts, codes_of, leave_out
+from recollect.heads.inputs import NotFitted
 from recollect.memory import checks
+from recollect.memory.memory import Memory
 from recollect.memory.schema import Configuration
 from recollect.readout.attention import unit
 from recollect.types import Codes, Doubles, Explanation, Floats, Ids, Label
@@ -54,6 +60,7 @@ class DualMemory(Derived):
 
     # -- teaching ------------------------------------------------------------------------------
 
+    @one_at_a_time
     def _teach_shots(
         self,
         X: Any,
@@ -75,14 +82,18 @@ class DualMemory(Derived):
             else:
                 keys = self._keys(X, reset=not known)
                 labels = self._check_targets(X, y)
-            first = names if not (known and self._current().named) else None
-            self._check_known(labels, names, known=known)
+            state = self._current() if known else None
+            first = None if state is not None and state.named else names
+            self._check_classes(labels, names, state, keys.shape[1])
             if names is not None:
                 check_width(names, keys.shape[1])
-            columns = _shot_columns(first, len(keys), ids, sources, metadata)
+            columns = _shot_columns(first, len(keys), sources, metadata)
             both, values = _under_names(first, keys, labels)
-            with self._memory_to_teach(both, values, columns, anew=anew) as memory:
+            checked = {**columns, "ids": None if ids is None else checks.check_ids(ids, len(keys))}
+            before = {**checked, "ids": None}  # how many there are with names is known below
+            with self._memory_to_teach(both, values, before, anew=anew) as memory:
                 self._check_fits(memory)
+                columns["ids"] = _with_names(checked["ids"], first, memory)
                 taught = (memory.replace if anew else memory.add)(both, values, **columns)
                 self._adopt(memory)
         self._taught = [*earlier, taught[len(taught) - len(keys) :]]
@@ -90,11 +101,15 @@ class DualMemory(Derived):
             self._current()  # learns offsets now, where there are any to learn
         return self
 
-    def _check_known(self, labels: NDArray[Any], names: Names | None, *, known: bool) -> None:
-        """Refuse shots of classes without a name, where there are names."""
+    def _check_classes(
+        self, labels: NDArray[Any], names: Names | None, state: State | None, dim: int
+    ) -> None:
+        """Refuse shots of classes without a name, where there are names, or without offsets."""
+        earlier: list[Label] = [] if state is None else state.parts.classes
         named: list[Label] | None = None if names is None else names.labels
-        if known and self._current().named:
-            named = self._current().parts.classes
+        if state is not None and state.named:
+            named = earlier
+        self._require_offsets(len({*labels.tolist(), *earlier, *(named or [])}), dim)
         unknown = [] if named is None else sorted({*labels.tolist()} - {*named}, key=str)
         if unknown:
             raise InvalidLabel(
@@ -107,40 +122,52 @@ class DualMemory(Derived):
     def _begin(self) -> None:
         """Make sure that there is a memory and that its names are written."""
         if self.__sklearn_is_fitted__():
-            if not self._current().named and self._given_names() is not None:
-                self._write_names()
+            names = self._given_names()
+            if names is not None and not self._current().named:
+                # Names were given for a memory of shots that holds none.
+                check_width(names, self.memory_.dim)
+                self._writable().add(names.vectors, names.labels, metadata={PART: TEXT})
             return
         if self._given_names() is None:
             self._recall()
         self._teach_shots(None, None, anew=False, ids=None, sources=None, metadata=None)
 
-    def _write_names(self) -> None:
-        """Write given names into a memory of shots that holds none."""
-        names = self._given_names()
-        assert names is not None
-        check_width(names, self.memory_.dim)
-        columns = _shot_columns(names, 0, None, None, None)
-        self._writable().add(names.vectors, names.labels, metadata=columns["metadata"])
-
+    @one_at_a_time
     def _add_class(self, name: Any, text_feature: Any, prompts: Any) -> None:
         self._check_options()
-        self._begin()
-        state = self._current()
         label = check_class_names([name])[0]
-        if not state.named:
+        names = self._given_names()
+        if self.__sklearn_is_fitted__() or names is None:
+            parts = self._current().parts
+            classes, dim, named = parts.classes, self.memory_.dim, parts.text is not None
+        else:
+            classes, dim, named = names.labels, names.vectors.shape[1], True
+        if not named:
             raise InvalidParameter(
                 "this memory has no names", expected="text features or class names",
                 got="shots alone", remedy="Teach shots of the new class with partial_fit.",
             )  # fmt: skip
-        if label in state.parts.classes:
+        if label in classes:
             raise InvalidLabel("there is such a class", expected="a new name", got=repr(label))
         if text_feature is None:
             encoder = self._text_encoder()
             wording = self.prompts if prompts is None else prompts
             text_feature = embed_names([label], wording, encoder)[0]
-        vector = np.asarray(text_feature)[None]
-        self._writable().add(vector, [label], metadata={PART: TEXT})
+        vector = check_names([text_feature], [label])
+        check_width(vector, dim)
+        self._require_offsets(len(classes) + 1, dim)
+        self._require_kind(label, classes)
+        self._begin()
+        self._writable().add(vector.vectors, [label], metadata={PART: TEXT})
 
+    def _require_kind(self, label: Label, classes: list[Label]) -> None:
+        if {type(each) for each in classes} - {type(label)}:
+            raise InvalidLabel(
+                "names are all text or all integers", expected=f"one like {classes[0]!r}",
+                got=repr(label),
+            )  # fmt: skip
+
+    @one_at_a_time
     def _remove_class(self, name: Any) -> None:
         parts = self._current().parts
         if name not in parts.classes or len(parts.classes) == 1:
@@ -150,34 +177,65 @@ class DualMemory(Derived):
                 got=f"{name!r:.80}",
                 remedy="classes_ lists them.",
             )
+        self._require_offsets(len(parts.classes) - 1, self.memory_.dim)
+        self._begin()
+        parts = self._current().parts
         code = parts.classes.index(name)
         ids = [*parts.shot_ids[parts.codes == code], *parts.text_ids[code : code + 1]]
         self._writable().remove(np.array([row for row in ids if row >= 0], np.int64))
 
+    @one_at_a_time
     def _forget(self, ids: ArrayLike) -> None:
         state = self._current()
-        wanted = checks.check_ids(ids)
-        if np.isin(wanted, state.parts.text_ids).any():
+        parts, wanted = state.parts, checks.check_ids(ids)
+        if np.isin(wanted, parts.text_ids).any():
             raise InvalidParameter(
                 "names are not forgotten row by row", expected="shots or observed pictures",
                 got="the row of a name", remedy="Use remove_class(name).",
             )  # fmt: skip
+        if parts.text is None:
+            left = np.unique(parts.codes[~np.isin(parts.shot_ids, wanted)])
+            self._require_offsets(len(left), self.memory_.dim)
         memory = self._writable()
         memory.remove(np.concatenate([wanted, state.views_of(wanted)]))
-        if np.isin(wanted, state.offers.ids).all() and not state.options.negative:
-            state.drop(wanted, memory)
-            self._stamp(state)
+        followed = bool(parts.classes) and not state.options.negative
+        if followed and np.isin(wanted, state.offers.ids).all():
+            with suppress(UnknownIds):  # another process has taken a row out since: built anew
+                state.drop(wanted, memory)
+                self._stamp(state)
+
+    @one_at_a_time
+    def rows_of(self, ids: ArrayLike) -> Ids:
+        """Return these rows and those of their views: all that shows an observed picture.
+
+        Args:
+            ids: Rows as listed in ``ids_`` and ``observed_ids_``.
+
+        Returns:
+            int64, for ``memory_.erase``, which takes rows out of every file.
+
+        Raises:
+            UnknownIds: One of them is not there.
+        """
+        wanted = checks.check_ids(ids)
+        self._recall().keys(wanted)
+        return np.concatenate([wanted, self._current().views_of(wanted)])
 
     # -- observing -----------------------------------------------------------------------------
 
+    @one_at_a_time
     def _observe(self, X: Any, views: Any) -> Observation:
         self._check_options()
         known = self.__sklearn_is_fitted__()
         with self._width_unchanged_on_error():
             keys = self._checked(self._keys(X, reset=not known))
         others = self._views(X, keys, views)
+        if known:
+            self._check_dim(keys)
+            self._require_classes(self._current())
+        elif (names := self._given_names()) is not None:
+            check_width(names, keys.shape[1])
         self._begin()
-        self._check_dim(keys)
         state = self._current()
         plan = state.plan(keys, others)
         ids, view_ids = self._write_seen(state, plan, keys, others)
@@ -205,27 +263,27 @@ class DualMemory(Derived):
     def _write_seen(
         self, state: State, plan: Plan, keys: Floats, views: Floats | None
     ) -> tuple[Ids, list[Ids]]:
-        """Write observed pictures, each followed by its views; returns the ids of both."""
-        classes, serial = state.parts.classes, state.next_serial
-        rows, labels, parts, serials = [], [], [], []
-        for place, code in enumerate(plan.guesses.codes.tolist()):
-            some = keys[place : place + 1]
-            if views is not None:
-                some = np.concatenate([some, views[place, plan.kept[place]]])
-            rows.append(some)
-            labels += [classes[code]] * len(some)
-            parts += [SEEN] + [VIEW] * (len(some) - 1)
-            serials += [serial + place] * len(some)
-        metadata = {PART: parts, SERIAL: serials}
-        taught = self._writable().add(np.concatenate(rows), labels, metadata=metadata)
-        stops = np.cumsum([len(some) for some in rows])
-        each = np.split(taught, stops[:-1])
-        ids = np.array([some[0] for some in each], np.int64)
-        return ids, [some if views is None else some[1:] for some in each]
+        """Write observed pictures, each followed by all its views; returns the ids of both.
+
+        Also views that do not count today: with other names or shots they might.
+        """
+        serials = state.next_serial + np.arange(len(keys))
+        labels = np.array(state.parts.classes, object)[plan.guesses.codes]
+        rows, each = keys, 1
+        if views is not None:
+            each = 1 + views.shape[1]
+            rows = np.concatenate([keys[:, None], views], axis=1).reshape(-1, keys.shape[1])
+        metadata = {
+            PART: ([SEEN] + [VIEW] * (each - 1)) * len(keys),
+            SERIAL: np.repeat(serials, each).tolist(),
+        }
+        taught = self._writable().add(rows, np.repeat(labels, each).tolist(), metadata=metadata)
+        table = taught.reshape(-1, each)
+        return table[:, 0], list(table if views is None else table[:, 1:])
 
     def _views(self, X: Any, keys: Floats, given: Any) -> Floats | None:
         if given is not None:
-            views = np.asarray(given)
+            views = as_vectors(given, f"(pictures, views, {keys.shape[1]})")
             if views.ndim != 3 or views.shape[2] != keys.shape[1]:
                 raise DimensionMismatch(
                     "views have the wrong shape",
@@ -237,6 +295,8 @@ class DualMemory(Derived):
                     "there must be views of every picture", expected=len(keys), got=views.shape[:2]
                 )
             flat = self._checked(views.reshape(-1, views.shape[2]))
+            if views.shape[1] == 1 and np.array_equal(flat, keys):
+                return None
             return flat.reshape(views.shape)
         if self.encoder is None or self.views == 1:
             return None
@@ -246,24 +306,31 @@ class DualMemory(Derived):
 
     # -- asking --------------------------------------------------------------------------------
 
-    def _probability(self, X: Any) -> Doubles:
+    @one_at_a_time
+    def _answers(self, X: Any) -> tuple[Doubles, NDArray[Any]]:
+        """Probabilities and the classes they belong to."""
         state, x = self._asked_about(X)
         blocks = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
-        return np.concatenate([self._fused(state.members(some), state) for some in blocks])
+        found = [self._fused(state.members(some), state) for some in blocks]
+        return np.concatenate(found), np.array(state.parts.classes)
 
+    @one_at_a_time
     def members(self, X: Any) -> Members:
         """Return what text, dynamic and static memory say, each by itself; nothing is written."""
         state, x = self._asked_about(X)
         return state.members(x)
 
+    @one_at_a_time
     def fused(self, members: Members) -> Doubles:
         """Weigh members by the weights and the fusion that are set."""
         self._check_options()
         return self._fused(members, self._current())
 
+    @one_at_a_time
     def slot_ids(self) -> Holders:
         """Return which observed picture holds which dynamic slot now."""
-        slots, offers = self._current().slots, self._current().offers
+        state = self._current()
+        slots, offers = state.slots, state.offers
         place = {row: at for at, row in enumerate(offers.ids.tolist())}
         sure = np.full(slots.ids.shape, np.nan)
         for code, slot in np.argwhere(slots.ids >= 0).tolist():
@@ -274,31 +341,40 @@ class DualMemory(Derived):
         """Bytes of the arrays that are derived from the rows to answer fast."""
         return self._current().bank.nbytes
 
-    def left_out(self) -> tuple[Members, Codes]:
+    @one_at_a_time
+    def left_out(self) -> tuple[Members, Codes, Counts]:
         """Ask the shots about themselves; see ``tuning.leave_out``."""
-        options = self._current().options
+        state = self._current()
         parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
-        return leave_out(parts, options, self._learned)
+        return *leave_out(parts, state.options, self._learned), state.counts()
 
-    def codes_of(self, X: Any, y: Any) -> Codes:
-        """Return the class of each label; see ``tuning.codes_of``."""
-        return codes_of(self._current().parts.classes, self._check_targets(X, y))
+    @one_at_a_time
+    def asked(self, X: Any, y: Any) -> tuple[Members, Codes, Counts]:
+        """Ask about pictures whose labels are known; see ``left_out``."""
+        state, x = self._asked_about(X)
+        codes = codes_of(state.parts.classes, self._check_targets(X, y))
+        return state.members(x), codes, state.counts()
 
+    @one_at_a_time
     def _novelty(self, X: Any) -> Doubles:
         state, x = self._asked_about(X)
         _, dynamic = state.bank.scores(state.bank.queries(x), state.options.beta, static=False)
         assert dynamic is not None
         return np.asarray(1.0 - dynamic.max(axis=1))
 
+    @one_at_a_time
     def _explain(self, X: Any) -> list[Explanation]:
-        state, x = self._asked_about(X)
-        explained = []
-        for one in (x[row : row + 1] for row in range(len(x))):
-            members = state.members(one)
-            probability = self._fused(members, state)[0]
-            shares = self._shares(members, state)[:, 0]
-            explained.append(explain_one(self.memory_, state, one, members, shares, probability))
-        return explained
+        def ask() -> list[Explanation]:
+            state, x = self._asked_about(X)
+            return [self._explain_one(x[row : row + 1], state) for row in range(len(x))]
+
+        return self._at_once(ask) if self.__sklearn_is_fitted__() else ask()
+
+    def _explain_one(self, x: Floats, state: State) -> Explanation:
+        members = state.members(x)
+        probability = self._fused(members, state)[0]
+        shares = self._shares(members, state)[:, 0]
+        return explain_one(self.memory_, state, x, members, shares, probability)
 
     def _asked_about(self, X: Any) -> tuple[State, Floats]:
         self._check_options()
@@ -307,7 +383,16 @@ class DualMemory(Derived):
         self._recall()
         keys = self._checked(self._keys(X))
         self._check_dim(keys)
-        return self._current(), unit(keys)
+        state = self._current()
+        self._require_classes(state)
+        return state, unit(keys)
+
+    def _require_classes(self, state: State) -> None:
+        if not state.parts.classes:
+            raise NotFitted(
+                "no class is left", expected="a name or a shot", got="observed pictures alone",
+                remedy="Teach shots with partial_fit; what was observed is still there.",
+            )  # fmt: skip
 
     def _fused(self, members: Members, state: State, held: Doubles | None = None) -> Doubles:
         shares = self._shares(members, state, held)
@@ -344,7 +429,7 @@ def _under_names(
 
 
 def _shot_columns(
-    names: Names | None, shots: int, ids: Any, sources: Any, metadata: Mapping[str, Any] | None
+    names: Names | None, shots: int, sources: Any, metadata: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """Columns of text rows, if there are any, and shots."""
     before = 0 if names is None else len(names.labels)
@@ -356,14 +441,24 @@ def _shot_columns(
                 got=repr(name), remedy="Choose another name.",
             )  # fmt: skip
         columns[name] = [None] * before + list(_each(name, given, shots))
-    if ids is not None:
-        wanted = checks.check_ids(ids, shots)
-        # Names are counted up behind the ids that were given.
-        text = np.arange(before) + 1 + int(wanted.max(initial=-1))
-        ids = np.concatenate([text, wanted])
     if sources is not None:
         sources = [None] * before + list(_each("sources", sources, shots))
-    return {"ids": ids, "sources": sources, "metadata": columns, "weights": None}
+    return {"ids": None, "sources": sources, "metadata": columns, "weights": None}
+
+
+def _with_names(ids: Ids | None, names: Names | None, memory: Memory) -> Ids | None:
+    """Ids of text rows, which no row ever had or is given, and those of the shots."""
+    if ids is None or names is None:
+        return ids
+    first = max(memory.next_id, 1 + int(ids.max(initial=-1)))
+    if first + len(names.labels) - 1 > checks.INT64.max:
+        raise InvalidParameter(
+            "there are no ids left for the names",
+            expected=f"ids of at most {checks.INT64.max - len(names.labels)}",
+            got=first - 1,
+            remedy="Leave `ids` out to have them counted for you.",
+        )
+    return np.concatenate([first + np.arange(len(names.labels)), ids])
 
 
 def _each(name: str, given: Any, rows: int) -> Iterator[Any]:

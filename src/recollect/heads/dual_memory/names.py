@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recollect.encoders.base import Encoder
 from recollect.encoders.batching import encode_all
@@ -17,6 +18,8 @@ from recollect.errors import (
     LengthMismatch,
 )
 from recollect.heads.dual_memory.parts import Names
+from recollect.memory import checks, row_checks
+from recollect.memory.schema import Configuration
 from recollect.readout.attention import unit
 from recollect.types import Floats, Label
 
@@ -129,19 +132,16 @@ def check_names(text_features: Any, class_names: Any) -> Names:
         LengthMismatch: Another number of names than of vectors.
         InputError: The vectors cannot be used.
     """
-    from recollect.memory import checks
-    from recollect.memory.schema import Configuration
-
     if isinstance(text_features, Mapping):
-        given = list(text_features) if class_names is None else list(class_names)
+        given = list(text_features) if class_names is None else check_class_names(class_names)
         missing = [name for name in given if name not in text_features]
         if missing:
             raise InvalidLabel(
                 "a class has no text vector", expected="one for every name", got=missing[:5]
             )
-        text_features = np.array([text_features[name] for name in given])
+        text_features = [text_features[name] for name in given]
         class_names = given
-    vectors = np.asarray(text_features)
+    vectors = as_vectors(text_features, "(classes, dim)")
     if vectors.ndim != 2 or not vectors.shape[1]:
         raise DimensionMismatch(
             "text features must be one vector a class",
@@ -161,19 +161,38 @@ def check_names(text_features: Any, class_names: Any) -> Names:
     return Names(labels, keys)
 
 
+def as_vectors(given: Any, shape: str) -> NDArray[Any]:
+    """Return what was given as an array.
+
+    Raises:
+        DimensionMismatch: Its parts differ in length.
+    """
+    try:
+        return np.asarray(given)
+    except checks.UNREADABLE as error:
+        raise DimensionMismatch(
+            "vectors differ in length", expected=shape, got=str(error),
+            remedy="Take all of them from one encoder.",
+        ) from error  # fmt: skip
+
+
 def check_class_names(names: Any) -> list[Label]:
     """Return names as str or int, each once.
 
     Raises:
         InvalidLabel: None at all, one twice, or mixed types.
     """
-    from recollect.memory import row_checks
-
-    if isinstance(names, str) or not len(names):
+    if isinstance(names, str | bytes) or not hasattr(names, "__len__") or not len(names):
         raise InvalidLabel(
-            "there are no class names", expected="a sequence of at least one", got=repr(names)
-        )
+            "these are no class names", expected="a sequence of at least one",
+            got=f"{names!r:.80}", remedy="Pass a list such as ['crow', 'jay'].",
+        )  # fmt: skip
     labels: list[Label] = list(row_checks.check_labels(list(names), len(names)))
+    if any(isinstance(each, str) and not each.strip() for each in labels):
+        raise InvalidLabel(
+            "a class name is blank", expected="text, or an integer", got=repr(list(names)[:5]),
+            remedy="Leave it out, or name it.",
+        )  # fmt: skip
     if len(set(labels)) < len(labels):
         twice = sorted({str(each) for each in labels if labels.count(each) > 1})
         raise InvalidLabel(

@@ -46,7 +46,8 @@ class Parts:
         shot_ids: int64 ``(shots,)``.
         seen: float32 ``(pictures, dim)`` of length 1, in the order in which they were observed.
         seen_ids: int64 ``(pictures,)``.
-        views: float32 ``(views, dim)``: the views behind each picture's pseudo label.
+        views: float32 ``(views, dim)``: all views of each picture; which of them its pseudo label
+            comes from depends on names and shots.
         view_ids: int64 ``(views,)``: their rows; a picture without rows of views is its own view.
         counts: int64 ``(pictures,)``: how many views each has, at least 1.
         next_serial: A number that no picture has yet.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recollect.heads.dual_memory.bank import Bank
-from recollect.heads.dual_memory.competition import Offers, Slots, make_offers, no_offers
+from recollect.heads.dual_memory.competition import Offers, Slots, make_offers, no_offers, waiting
 from recollect.heads.dual_memory.fusion import Members
 from recollect.heads.dual_memory.negative import Negative, doubts
 from recollect.heads.dual_memory.offsets import Offsets
@@ -17,9 +17,7 @@ from recollect.heads.dual_memory.stream import (
     Labels,
     Order,
     follow,
-    guess,
-    kept_views,
-    label_probability,
+    guess_from_views,
     resolved,
 )
 from recollect.memory.memory import Memory
@@ -63,12 +61,10 @@ class Plan:
     Attributes:
         x: float32 ``(pictures, dim)``, of length 1.
         guesses: Pseudo labels.
-        kept: For each picture the places of its views that were kept.
     """
 
     x: Floats
     guesses: Guesses
-    kept: list[Codes]
 
 
 class State:
@@ -98,7 +94,10 @@ class State:
         self.negative = Negative(self.bank.classes, self.bank.dim)
         self.next_serial = parts.next_serial
         self._view_ids = dict(zip(parts.seen_ids.tolist(), _split(parts), strict=True))
-        if len(parts.seen):
+        if not self.bank.classes:
+            # Their shots are gone and they have no name: pictures wait until there are classes.
+            self.offers = waiting(parts.seen_ids)
+        elif len(parts.seen):
             guesses = self._guess(parts.views, parts.counts)
             self._doubt(parts.seen, guesses)
             self.offers = self._offers(parts.seen_ids, guesses, first=0)
@@ -126,18 +125,9 @@ class State:
         """
         x = unit(keys)
         if views is None:
-            guesses = self._guess(x, np.ones(len(x), np.int64))
-            return Plan(x, guesses, [np.zeros(1, np.int64)] * len(x))
+            return Plan(x, self._guess(x, np.ones(len(x), np.int64)))
         flat = unit(views.reshape(-1, views.shape[-1]))
-        by_view = self.bank.text_probability(flat, self.options.scale)
-        if by_view is None:
-            by_view = self._label_probability(flat)
-        by_view = by_view.reshape(*views.shape[:2], -1)
-        kept = [kept_views(each, self.options.fraction)[0] for each in by_view]
-        flat = flat.reshape(*views.shape[:2], -1)
-        chosen = np.concatenate([each[some] for each, some in zip(flat, kept, strict=True)])
-        counts = np.array([len(some) for some in kept], np.int64)
-        return Plan(x, self._guess(chosen, counts), kept)
+        return Plan(x, self._guess(flat, np.full(len(x), views.shape[1], np.int64)))
 
     def take(
         self, plan: Plan, ids: Ids, view_ids: list[Ids]
@@ -236,20 +226,12 @@ class State:
         first = self.order == "read-write"
         return self.negative.follow(x, found, read_first=first)
 
-    def _label_probability(self, x: Floats) -> Doubles:
-        options = self.options
-        return label_probability(self.bank, x, options.labels, options.beta, options.scale)
-
     def _guess(self, views: Floats, counts: Codes) -> Guesses:
-        probability = self._label_probability(views)
-        if (counts == 1).all():
-            return guess(probability)
-        stops = np.cumsum(counts)
-        means = [
-            np.add.reduce(probability[stop - count : stop], axis=0) / count
-            for stop, count in zip(stops.tolist(), counts.tolist(), strict=True)
-        ]
-        return guess(np.array(means))
+        options = self.options
+        return guess_from_views(
+            self.bank, views, counts, options.labels, options.beta, options.scale,
+            options.fraction,
+        )  # fmt: skip
 
     def _offers(self, ids: Ids, guesses: Guesses, first: int) -> Offers:
         return make_offers(

@@ -17,6 +17,8 @@ ORDERS: tuple[Order, ...] = get_args(Order)
 Labels: TypeAlias = Literal["text", "text+static"]
 LABELS: tuple[Labels, ...] = get_args(Labels)
 
+_VIEWS = 4096  # judged at once, so that what is held stays small
+
 
 @dataclass(frozen=True, slots=True)
 class Guesses:
@@ -67,10 +69,51 @@ def static_probability(bank: Bank, x: Floats, beta: float, scale: float) -> Doub
     return softmax(scale * score)
 
 
-def kept_views(text: Doubles, fraction: float) -> tuple[Codes, Doubles]:
-    """Indices of the surest views, in the order of the views, and their mean probability."""
-    kept, mean = select_views(text, fraction)
-    return np.sort(kept), mean
+def guess_from_views(
+    bank: Bank, views: Floats, counts: Codes, labels: Labels, beta: float, scale: float,
+    fraction: float,
+) -> Guesses:  # fmt: skip
+    """Take each picture for the most probable class of its surest views (section 3.3).
+
+    The text says which views are surest, or, without text, the shots. So the choice depends on
+    names and shots, and is made anew whenever these change.
+
+    Args:
+        bank: Names and shots.
+        views: float32 ``(views, dim)`` of length 1: all of the first picture, then of the second.
+        counts: int64 ``(pictures,)``: how many views each has, at least 1.
+        labels: See :func:`label_probability`.
+        beta: Sharpness of the read-out.
+        scale: Of the logits.
+        fraction: Share of the views that is kept, at least one.
+    """
+    if (counts == 1).all():
+        return guess(label_probability(bank, views, labels, beta, scale))
+    means = []
+    starts = np.cumsum(counts) - counts
+    for some in _parts(counts):
+        first, last = starts[some[0]], starts[some[-1]] + counts[some[-1]]
+        here = views[first:last]
+        sure = bank.text_probability(here, scale)
+        if sure is None:
+            sure = label_probability(bank, here, labels, beta, scale)
+        kept = [
+            start + np.sort(select_views(sure[start : start + count], fraction)[0])
+            for start, count in zip((starts[some] - first).tolist(), counts[some], strict=True)
+        ]
+        asked = label_probability(bank, here[np.concatenate(kept)], labels, beta, scale)
+        stops = np.cumsum([len(each) for each in kept])
+        means += [
+            np.add.reduce(asked[stop - len(each) : stop], axis=0) / len(each)
+            for stop, each in zip(stops.tolist(), kept, strict=True)
+        ]
+    return guess(np.array(means))
+
+
+def _parts(counts: Codes) -> list[Codes]:
+    """Pictures whose views are judged at once; which ones share a part changes no bit."""
+    part = (np.cumsum(counts) - 1) // _VIEWS
+    return np.split(np.arange(len(counts)), np.flatnonzero(np.diff(part)) + 1)
 
 
 def resolved(order: Order, bank: Bank) -> Order:

@@ -63,6 +63,11 @@ class Training:
                 raise InvalidParameter(
                     f"{name} is out of range", expected=f">= {least}", got=repr(value)
                 )
+        if self.position == "none":
+            raise InvalidParameter(
+                "there is nothing to train", expected="a position other than 'none'", got="none",
+                remedy="Leave offsets at None to have none.",
+            )  # fmt: skip
         if self.precision not in ("float64", "float32"):
             raise InvalidParameter(
                 "precision is not known", expected="float64 or float32", got=repr(self.precision)
@@ -115,7 +120,7 @@ def train_offsets(
     Raises:
         MissingExtra: torch is not installed.
     """
-    torch = _torch()
+    torch = require_torch()
     model = _Model(torch, lesson, how, beta, scale)
     shots, size = len(lesson.codes), min(how.batch, len(lesson.codes))
     steps = how.epochs * -(-shots // size)
@@ -177,10 +182,6 @@ class _Model:
         # Of tied offsets each is named once.
         unique = {id(each): each for each in (*trained, *self._maps.values())}
         self.parameters = list(unique.values())
-        if not self.parameters:
-            raise InvalidParameter(
-                "there is nothing to train", expected="a position other than 'none'", got="none"
-            )
 
     def loss(self, chosen: torch.Tensor) -> Any:
         """Cross-entropy of some shots."""
@@ -255,7 +256,12 @@ class _Model:
         return self._torch.from_numpy(np.ascontiguousarray(values, self._how.precision))
 
 
-def _torch() -> Any:
+def require_torch() -> Any:
+    """Return torch.
+
+    Raises:
+        MissingExtra: It is not installed.
+    """
     try:
         import torch
     except ImportError as missing:

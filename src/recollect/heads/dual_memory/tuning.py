@@ -14,15 +14,17 @@ from recollect.heads.dual_memory.fusion import GRID, Fusion, Members, fuse, memb
 from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.parts import Parts
 from recollect.heads.dual_memory.state import Options, State
-from recollect.types import Codes, Doubles
+from recollect.types import Codes, Doubles, Mask
 
 if TYPE_CHECKING:
     from recollect.heads.dual_memory.core import DualMemory
 
 Source: TypeAlias = Literal["shots", "given", "oracle"]
+Counts: TypeAlias = tuple[float | Doubles, float]
+"""Filled dynamic slots, and shots, of a class in the mean."""
 
 FOLDS = 4
-_TINY = 1e-300
+_TINY, _TIE = 1e-300, 1e-12
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,20 @@ class Weighed:
         weights: Of text, dynamic and static memory.
         accuracy: In [0, 1].
         log_probability: Of the true labels, in the mean.
+        behind: How much less accurate than the best it is, in [0, 1].
+        error: Standard error of that, over the pictures: both answered the same ones.
     """
 
     weights: tuple[float, float, float]
     accuracy: float
     log_probability: float
+    behind: float
+    error: float
+
+    @property
+    def evenness(self) -> float:
+        """How far the weights are from all alike: 0 is (1, 1, 1), larger is less even."""
+        return float(np.abs(np.log(self.weights)).sum())
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +60,17 @@ class WeighingReport:
             ``"oracle"``: the rows that a result is reported on, which no honest choice can know.
         pictures: How many were asked.
         best: The most accurate; of equal ones that with the likelier labels.
+        chosen: What ``tune`` sets. An oracle takes the best. An honest choice takes, of all that
+            are behind the best by no more than one standard error, the most even weights: a few
+            shots left out are too few to tell settings apart that differ by less (the rule of
+            Breiman et al., "Classification and Regression Trees", 1984, section 3.4.3).
         settings: All that were tried, best first.
     """
 
     source: Source
     pictures: int
     best: Weighed
+    chosen: Weighed
     settings: tuple[Weighed, ...]
 
 
@@ -64,19 +80,21 @@ def tune_weights(
     """Score a grid of weights; see ``DualMemoryClassifier.tune``."""
     tried = _tried(weights)
     if X is None:
-        if oracle:
+        if oracle or y is not None:
             raise InvalidParameter(
-                "an oracle needs the rows it knows the answers of", expected="X and y", got="None"
-            )
-        members, truth = head.left_out()
+                "labels alone cannot be asked about" if y is not None
+                else "an oracle needs the rows it knows the answers of",
+                expected="X and y", got="no X", remedy="Pass both, or neither.",
+            )  # fmt: skip
+        members, truth, counts = head.left_out()
     else:
-        members, truth = head.members(X), head.codes_of(X, y)
-    counts = head._current().counts()  # noqa: SLF001 - the other half of the same estimator
+        members, truth, counts = head.asked(X, y)
     report = score_weights(
         members, truth, tried, fusion=head.fusion, counts=counts, anchor=head.anchor
     )
-    source: Source = "shots" if X is None else "oracle" if oracle else "given"
-    return replace(report, source=source)
+    if oracle:
+        return replace(report, source="oracle", chosen=report.best)
+    return replace(report, source="shots" if X is None else "given")
 
 
 def score_weights(
@@ -85,7 +103,7 @@ def score_weights(
     tried: Sequence[float] = GRID,
     *,
     fusion: Fusion = "fixed",
-    counts: tuple[float | Doubles, float] = (1.0, 1.0),
+    counts: Counts = (1.0, 1.0),
     anchor: float = 1.0,
 ) -> WeighingReport:
     """Score all pairs of weights of dynamic and static memory.
@@ -110,15 +128,24 @@ def score_weights(
         pairs = [(each, each) for each in tried]
     else:
         pairs = [(dynamic, own) for dynamic in tried for own in tried]
-    settings = []
+    right, likely = [], []
     for dynamic, own in pairs:
         weights = (1.0, dynamic, own)
         shares = member_weights(members, weights, fusion, counts=counts, anchor=anchor)
         fused = fuse(members, shares, logarithms=fusion == "logits")
-        settings.append(Weighed(weights, *_score(fused, truth)))
+        right.append(fused.argmax(axis=1) == truth)
+        likely.append(_likelihood(fused, truth))
     # What differs in the last bits alone is equally good.
-    order = sorted(settings, key=lambda each: (-each.accuracy, -round(each.log_probability, 9)))
-    return WeighingReport("given", len(truth), order[0], tuple(order))
+    ranked = [(-int(each.sum()), -round(one, 9)) for each, one in zip(right, likely, strict=True)]
+    order = sorted(range(len(pairs)), key=ranked.__getitem__)
+    best = right[order[0]]
+    settings = tuple(
+        Weighed((1.0, *pairs[at]), float(right[at].mean()), likely[at], *_behind(best, right[at]))
+        for at in order
+    )
+    near = [each for each in settings if each.behind <= each.error + _TIE]
+    chosen = min(near, key=lambda each: each.evenness)
+    return WeighingReport("given", len(truth), settings[0], chosen, settings)
 
 
 def leave_out(
@@ -188,12 +215,20 @@ def _joined(members: list[Members]) -> Members:
     )
 
 
-def _score(fused: Doubles, truth: Codes) -> tuple[float, float]:
+def _likelihood(fused: Doubles, truth: Codes) -> float:
     right = fused[np.arange(len(truth)), truth]
-    return (
-        float((fused.argmax(axis=1) == truth).mean()),
-        float(np.log(np.maximum(right, _TINY)).mean()),
-    )
+    return float(np.log(np.maximum(right, _TINY)).mean())
+
+
+def _behind(best: Mask, other: Mask) -> tuple[float, float]:
+    """How many fewer pictures are right, as a share, and the standard error of that share.
+
+    The unbiased one: a single picture is never more than one standard error.
+    """
+    gap = best.astype(np.float64) - other
+    if len(gap) < 2:
+        return float(gap.mean()), np.inf
+    return float(gap.mean()), float(gap.std(ddof=1) / np.sqrt(len(gap)))
 
 
 def _tried(weights: Sequence[float] | None) -> tuple[float, ...]:

@@ -1,0 +1,46 @@
+"""Figures out of the report of the dual-memory reproduction, and what they are called."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+TITLES = {
+    "caltech101": "Caltech-101",
+    "cifar10": "CIFAR-10",
+    "tiny_imagenet100_32": "Tiny-ImageNet, 100 classes",
+}
+SINGLE = ("text", "static", "dynamic")
+PROPOSED, TRUSTING = ("robust", "logits, honest"), ("trusting", "logits, honest")
+
+
+def values(report: Mapping[str, Any], name: str, shots: int, row: tuple[str, str]) -> list[float]:
+    """Every draw of one figure; empty where it was not measured."""
+    group, key = row
+    if group == "learned":
+        drawn = report["learned"].get(name, {}).get(str(shots), [])
+    else:
+        drawn = [each.get(group, {}) for each in report["main"][name][str(shots)]]
+    return [each[key] for each in drawn if key in each]
+
+
+def mean_over_sets(
+    report: Mapping[str, Any], shots: int, row: tuple[str, str]
+) -> tuple[float, float] | None:
+    """Mean over sets and draws, and its standard error from the draws' spread and the questions."""
+    drawn = [values(report, name, shots, row) for name in report["main"]]
+    if not all(drawn):
+        return None
+    means = [float(np.mean(each)) for each in drawn]
+    errors = [
+        np.sqrt(mean * (1 - mean) / report["sets"][name]["queries"] + np.var(each) / len(each))
+        for name, mean, each in zip(report["main"], means, drawn, strict=True)
+    ]
+    return float(np.mean(means)), float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
+
+
+def title(name: str) -> str:
+    """Return what a data set is called in a text."""
+    return TITLES.get(name, name)

@@ -1,0 +1,228 @@
+"""Sections of the dual-memory page: what was decided, what was promised, and options by figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from recollect.evaluation.reproduce.dual_memory_figures import (
+    PROPOSED,
+    SINGLE,
+    TRUSTING,
+    mean_over_sets,
+    title,
+    values,
+)
+from recollect.evaluation.reproduce.visual_memory_page import table
+
+MARGIN = 0.003
+"""How far below the text alone a stream may fall, as a share of the pictures."""
+
+_ORDERS = ("blocked", "drifting")
+
+
+def promises(report: Mapping[str, Any]) -> str:
+    """What the dual memory promises, held against the tables of the same page."""
+    lines = [*_against_members(report), *_against_text(report), *_learning(report)]
+    shown = [[what, figures, "yes" if kept else "**no**"] for what, figures, kept in lines]
+    return table(["promise", "figures, in points", "kept"], shown, texts=3)
+
+
+def best_member(
+    report: Mapping[str, Any], shots: int, group: str = "robust"
+) -> tuple[float, float] | None:
+    """The best single member's mean over sets and draws, and its standard error."""
+    found = [mean_over_sets(report, shots, (group, each)) for each in SINGLE]
+    return max((each for each in found if each), default=None)
+
+
+def _against_members(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    for words, row in (("robust", PROPOSED), ("robust, trust 1", TRUSTING)):
+        gaps, kept = {}, True
+        for count in (each for each in report["protocol"]["shots"] if each):
+            proposed = mean_over_sets(report, count, row)
+            best = best_member(report, count, row[0])
+            if proposed and best:
+                gaps[count] = proposed[0] - best[0]
+                kept = kept and gaps[count] >= -best[1]
+        if gaps:
+            shots = ", ".join(str(each) for each in gaps)
+            what = (
+                f"{words}, logits, honest weights: at {shots} shots never below the best single "
+                "member by more than one standard error"
+            )
+            yield what, ", ".join(f"{100 * gap:+.1f}" for gap in gaps.values()), kept
+            mean = float(np.mean(list(gaps.values())))
+            yield "and above it on average", f"{100 * mean:+.2f}", mean > 0
+
+
+def _against_text(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    for words, key in (("MiniLM", "main"), ("CLIP", "clip")):
+        gaps = {
+            name: np.mean([each["robust"]["dynamic"] - each["robust"]["text"] for each in by["0"]])
+            for name, by in report[key].items()
+            if "0" in by
+        }
+        what = (
+            f"names alone, {words}: the dynamic memory above the text on CIFAR-10, and nowhere "
+            "below it by more than 0.3"
+        )
+        if gaps:
+            kept = min(gaps.values()) >= -MARGIN and gaps.get("cifar10", 1.0) > 0
+            yield what, _named(gaps), bool(kept)
+    for words, key in (("MiniLM", "streams"), ("CLIP", "CLIP streams")):
+        gaps = {
+            name: min(_gain(by["blocked"], part) for part in ("fused", "dynamic"))
+            for name, by in report[key].items()
+        }
+        what = (
+            f"one class after another, {words}, robust: neither all members nor the dynamic "
+            "memory alone below the text by more than 0.3"
+        )
+        if gaps:
+            yield what, _named(gaps), min(gaps.values()) >= -MARGIN
+
+
+def _named(gaps: Mapping[str, Any]) -> str:
+    return ", ".join(f"{title(name)} {100 * gap:+.1f}" for name, gap in gaps.items())
+
+
+def _gain(found: Mapping[str, Any], part: str) -> float:
+    return float(found["robust"][part] - found["robust"]["text"])
+
+
+def _learning(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
+    gaps = {}
+    for count in (each for each in report["protocol"]["shots"] if each >= 4):
+        learned = mean_over_sets(report, count, ("learned", "logits"))
+        free = mean_over_sets(report, count, PROPOSED)
+        if learned and free:
+            gaps[count] = learned[0] - free[0]
+    if gaps:
+        said = ", ".join(f"{100 * gap:+.1f}" for gap in gaps.values())
+        shots = ", ".join(str(each) for each in gaps)
+        yield (
+            f"learned offsets at {shots} shots not below training-free",
+            said,
+            min(gaps.values()) >= 0,
+        )
+
+
+def decided(report: Mapping[str, Any]) -> str:
+    """Rules for weights, and trust, on training pictures that are no shots."""
+    found = report["decided"]
+    counts = list(dict.fromkeys(count for by in found.values() for count in by))
+    rows = (
+        ("dynamic memory alone, slots alike", "trust 0", "dynamic"),
+        ("dynamic memory alone, **slots by how sure they are**", "trust 1", "dynamic"),
+        ("all, weights (1, 1, 1)", "trust 1", "(1, 1, 1)"),
+        ("all, the most accurate weights", "trust 1", "most accurate"),
+        ("all, **the most even weights within one error**", "trust 1", "one error"),
+    )
+    lines = []
+    for words, trust, key in rows:
+        cells = []
+        for count in counts:
+            drawn = [[each[trust].get(key) for each in by[count]] for by in found.values()]
+            whole = all(value is not None for each in drawn for value in each)
+            cells.append(f"{100 * np.mean([np.mean(each) for each in drawn]):.1f}" if whole else "")
+        lines.append([words, *cells])
+    wins = [
+        np.mean([one["trust 1"]["dynamic"] - one["trust 0"]["dynamic"] for one in by[count]])
+        for by in found.values()
+        for count in counts
+    ]
+    told = (
+        f"Of the {len(wins)} pairs of a set and a number of shots, trust raises the dynamic "
+        f"memory in {sum(gain > 0 for gain in wins)} and lowers it in "
+        f"{sum(gain < 0 for gain in wins)}."
+    )
+    return f"{table(['', *[f'{count} shots' for count in counts]], lines)}\n\n{told}"
+
+
+def unkind(report: Mapping[str, Any]) -> str:
+    """Options where classes come one after another or drift."""
+    found = report["options on streams"]
+    columns = [(name, order) for name in found for order in _ORDERS]
+    ways = list(dict.fromkeys(way for name, order in columns for way in found[name][order]))
+    lines = []
+    for way in ways:
+        cells = []
+        for name, order in columns:
+            one = found[name][order][way]
+            gaps = [100 * (one[part] - one["text"]) for part in ("fused", "dynamic")]
+            cells.append(f"{gaps[0]:+.1f} / {gaps[1]:+.1f}")
+        lines.append([way, *cells])
+    return table(["", *[f"{title(name)}, {order}" for name, order in columns]], lines)
+
+
+def viewed(report: Mapping[str, Any]) -> str:
+    """Pseudo labels, dynamic memory and all members, by the number of views."""
+    lines: list[Sequence[str]] = []
+    head = [""]
+    for name, by in report["views"].items():
+        for count, found in by.items():
+            head = ["", *[f"{views} views" if views != "1" else "1 view" for views in found]]
+            cells = [
+                " / ".join(f"{100 * one[key]:.1f}" for key in ("pseudo labels", "dynamic", "fused"))
+                for one in found.values()
+            ]
+            lines.append([f"{title(name)}, {count} shots", *cells])
+    return table(head, lines)
+
+
+def masked(report: Mapping[str, Any]) -> str:
+    """What hiding each shot's own slot while offsets are learned does."""
+    lines = []
+    for name, found in report["masked"].items():
+        cells = [
+            f"{100 * found[f'{way}, {part}']:.1f}"
+            for part in ("static", "fused")
+            for way in ("found", "hidden")
+        ]
+        lines.append([title(name), *cells])
+    head = ["set", "static, own slot found", "static, hidden", "all, own slot found", "all, hidden"]
+    return table(head, lines)
+
+
+def shorter(report: Mapping[str, Any]) -> str:
+    """What would stand in the tables had no stream been lengthened."""
+    parts = []
+    for name, drawn in report["not lengthened"].items():
+        text, dynamic, fused = (
+            100 * float(np.mean([each[key] for each in drawn]))
+            for key in ("text", "dynamic", "fused")
+        )
+        parts.append(
+            f"On the first {drawn[0]['pictures']:,} of {title(name)}: text {text:.1f}, dynamic "
+            f"memory {dynamic:.1f}, all {fused:.1f}"
+        )
+    return "; ".join(parts) + "." if parts else ""
+
+
+def probes(report: Mapping[str, Any]) -> str:
+    """Which strengths the linear probe chose, and whether it always came to an end."""
+    drawn = [
+        each["other"]
+        for by in report["main"].values()
+        for results in by.values()
+        for each in results
+        if "converged" in each["other"]
+    ]
+    ended = sum(each["converged"] for each in drawn)
+    strengths = sorted({each["strength"] for each in drawn})
+    chosen = ", ".join(f"{each:g}" for each in strengths)
+    return f"chosen: {chosen}; {ended} of {len(drawn)} fits converged"
+
+
+def missing_draws(report: Mapping[str, Any]) -> str:
+    """Draws of learned offsets that were not measured."""
+    row, draws = ("learned", "logits"), report["protocol"]["seeds"]
+    cells = [(name, count) for name in report["main"]
+             for count in report["protocol"]["shots"] if count]  # fmt: skip
+    found = {cell: len(values(report, *cell, row)) for cell in cells}
+    missing = [f"{title(name)} at {count}: {number} of {draws}"
+               for (name, count), number in found.items() if number < draws]  # fmt: skip
+    return f" Draws of learned offsets that were measured: {'; '.join(missing)}." if missing else ""
