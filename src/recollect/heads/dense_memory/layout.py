@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import RecollectError
 from recollect.heads.dense_memory.cells import Cells, Column
 from recollect.heads.dense_memory.masks import cell_counts, cell_means
 from recollect.heads.dense_memory.pyramids import Pyramid, StoredLevel, unpack
@@ -23,7 +22,6 @@ from recollect.readout.grids import Shape, chain
 from recollect.readout.propagation import unit_rows
 from recollect.types import Doubles, Floats, Ids, Mask
 
-ATTEMPTS = 8  # to read one version whole, while another writer lets versions go
 READ_AT_ONCE = 32  # rows read from the memory at a time
 FOLLOWED = frozenset({"add", "remove", "compact"})  # operations that leave other rows as they were
 
@@ -155,24 +153,19 @@ class Layout(ABC):
 
         Whoever writes meanwhile, what is held is what one version held.
         """
-        for attempt in range(ATTEMPTS):
-            version = memory.version
-            if version == self.version:
-                return
-            try:
-                self._frozen = memory.at(version)
-                self._take_in(self._frozen)
-            except BaseException as error:
-                self._clear()
-                gone = isinstance(error, RecollectError) and memory.version != version
-                if not gone or attempt == ATTEMPTS - 1:
-                    raise
-            else:
-                if self._at or not len(memory):
-                    self.version = version
-                    return
-                # A version that was let go meanwhile may read as empty: it is read anew.
-                self._clear()
+        memory.in_one_version(lambda: self._step(memory))
+
+    def _step(self, memory: Memory) -> None:
+        version = memory.version
+        if version == self.version:
+            return
+        try:
+            self._frozen = memory.at(version)
+            self._take_in(self._frozen)
+        except BaseException:
+            self._clear()
+            raise
+        self.version = version
 
     def _take_in(self, frozen: Memory) -> None:
         """Read what is new in one version, or all of it."""
