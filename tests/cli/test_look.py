@@ -7,6 +7,7 @@ import pytest
 from places import data, models
 
 from recollect import Memory
+from recollect.index import paths
 
 
 def test_stats_counts_what_is_there(facts, run, memory):
@@ -174,8 +175,9 @@ def test_doctor_says_which_way_a_search_takes(facts, monkeypatch):
     assert told["threads"] >= 1
 
 
-def test_doctor_remembers_what_it_measured(facts, monkeypatch, tmp_path):
+def test_doctor_remembers_what_it_measured(facts, monkeypatch, tmp_path, request):
     """`--calibrate` once, and every later search takes the fastest way."""
+    request.addfinalizer(paths.forget_measured)  # the searches of other tests, too
     monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
     monkeypatch.setattr("recollect.index.calibration.ways", lambda: ["numpy"])
     monkeypatch.setattr("recollect.index.calibration.ROWS", 500)
