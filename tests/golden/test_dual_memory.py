@@ -103,6 +103,18 @@ def test_text_logits_with_and_without_the_learned_offset():
         np.testing.assert_allclose(got, arrays[name], atol=1e-4, rtol=0, err_msg=name)
 
 
+def test_probabilities_of_the_static_read_out_without_learned_offsets():
+    """Offsets of zero change nothing."""
+    arrays = load("readout_static.npz")
+    filled = np.ones(arrays["memory"].shape[:2], bool)
+
+    for name in named(arrays, "prob__identity__beta"):
+        sharp = float(name.rpartition("beta")[2])
+        got = read(arrays["memory"], filled, arrays["query"], offsets_of(arrays, "none"), sharp)
+        probability = softmax(float(arrays["logit_scale"]) * got)
+        np.testing.assert_allclose(probability, arrays[name], atol=2e-5, rtol=0, err_msg=name)
+
+
 def test_probabilities_of_the_dynamic_read_out_with_empty_slots():
     """Empty slots take no part, also where an offset would fill them."""
     arrays = load("readout_dynamic.npz")
@@ -184,6 +196,18 @@ def test_what_the_slots_hold_in_the_end(followed):
         key = unit(head.memory_.rows(slots.ids[code, slot : slot + 1]).keys)[0]
         np.testing.assert_allclose(key, expected["final_memory"][code, slot], atol=1e-6)
     assert (slots.ids >= 0).sum(axis=1).tolist() == expected["final_count"].tolist()
+    sure = np.nan_to_num(slots.entropy)
+    np.testing.assert_allclose(sure, expected["final_entropy"], atol=2e-5, rtol=0)
+
+
+def test_what_a_picture_is_written_by(followed):
+    """The mean probability of the views that were kept; the text alone decides which."""
+    head, _, given, expected = followed
+    views = given["views"][:, :1] if expected["selection_p"] == 1 else given["views"]
+
+    plan = head._current().plan(views[:, 0], views)
+
+    np.testing.assert_allclose(plan.guesses.probability, expected["init_prob"], atol=2e-5, rtol=0)
 
 
 def test_probabilities_of_a_stream(followed):
@@ -209,10 +233,58 @@ def test_fused_probabilities_and_the_weights_that_a_search_on_the_answers_finds(
         np.testing.assert_allclose(total * got, fused, atol=2e-5 * max(total, 1), rtol=0)
     found = score_weights(Members(text, dynamic, static), given["labels"].astype(int)).best
     assert abs(100 * found.accuracy - float(expected["searched_accuracy"])) < 1e-4
+    head.set_params(weights=tuple(expected["searched_alphas"].tolist()))
+    right = head.fused(said.members).argmax(axis=1) == given["labels"]
+    assert abs(100 * right.mean() - float(expected["searched_accuracy"])) < 1e-4
+
+
+def test_accuracies_of_the_members(followed):
+    """In percent."""
+    _, said, given, expected = followed
+
+    for name in named(expected, "accuracy_"):
+        probability = getattr(said.members, name.removeprefix("accuracy_"))
+        if probability is None:  # without shots there is no static member
+            continue
+        right = 100 * (probability.argmax(axis=1) == given["labels"]).mean()
+        assert abs(right - float(expected[name])) < 1e-4, name
+
+
+def plain_logits(arrays, offsets):
+    """Static and text logits in float64, without the rounding of a memory."""
+
+    def long(vectors):
+        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
+
+    x = arrays["features"].astype(float)
+    query = long(offsets.moved("query", x))
+    keys, values = (long(offsets.moved(role, arrays["memory"])) for role in ("key", "value"))
+    weights = np.exp(-float(arrays["beta"]) * (1 - np.einsum("bd,cnd->bcn", query, keys)))
+    classes = long(np.einsum("bcn,cnd->bcd", weights, values))
+    if offsets.acts("output"):
+        classes = long(classes + offsets.output)
+    text = long(offsets.moved("text", arrays["text_features"]))
+    scale = float(arrays["logit_scale"])
+    return scale * np.einsum("bcd,bd->bc", classes, x), scale * x @ text.T
+
+
+@pytest.fixture
+def steps(monkeypatch):
+    """Learning rate and gradients of each step that the optimizer takes."""
+    torch = pytest.importorskip("torch")
+    taken, step = [], torch.optim.AdamW.step
+
+    def noted(self, *args, **kwargs):
+        [group] = self.param_groups
+        taken.append((group["lr"], [each.grad.numpy().copy() for each in group["params"]]))
+        return step(self, *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", noted)
+    return taken
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_losses_and_trained_offsets(name):
+def test_losses_and_trained_offsets(name, steps):
     """Full batches in float64, so that nothing is left to chance."""
     arrays = load(name)
     classes, slots, _ = arrays["memory"].shape
@@ -243,6 +315,15 @@ def test_losses_and_trained_offsets(name):
     for role in (role for role in ROLES if f"final__{role}_bias" in arrays):
         expected = arrays[f"final__{role}_bias"]
         np.testing.assert_allclose(getattr(offsets, role), expected, atol=1e-6, rtol=0)
+    rates = [rate for rate, _ in steps]
+    np.testing.assert_allclose(rates, arrays["lr_used"], rtol=1e-8)
+    trained = [role for role in ROLES if offsets.acts(role)]
+    for role, gradient in zip(trained, steps[0][1], strict=True):
+        expected = arrays[f"first_grad__{role}_bias"]
+        np.testing.assert_allclose(gradient, expected, atol=1e-9, rtol=1e-8, err_msg=role)
+    static, text = plain_logits(arrays, offsets)
+    np.testing.assert_allclose(static, arrays["final_static_logits"], atol=1e-6, rtol=0)
+    np.testing.assert_allclose(text, arrays["final_text_logits"], atol=1e-6, rtol=0)
     got = read(lesson.memory, lesson.filled, arrays["features"], offsets, float(arrays["beta"]))
     scaled = float(arrays["logit_scale"]) * got
     np.testing.assert_allclose(scaled, arrays["final_static_logits"], atol=1e-4, rtol=0)

@@ -355,6 +355,7 @@ def _protocol(queries: int, seeds: int, size: int, shots: Sequence[int]) -> dict
     return {
         "queries": queries,
         "seeds": seeds,
+        "unsureness": "entropy / log2(classes)",
         "size": size,
         "shots": list(shots),
         "recollect": __version__,

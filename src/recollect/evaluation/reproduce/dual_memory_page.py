@@ -119,7 +119,7 @@ and what honest weights cost against weights searched on the test labels.
 
 Zero-shot, one draw. *Blocked*: one class after another. *Drifting*: classes come and go slowly. In
 points against the text alone; TDA is our implementation of the published method at its ImageNet
-settings.
+settings.{unsure}
 
 {streams}
 
@@ -201,6 +201,7 @@ def page(report: Mapping[str, Any]) -> str:
     facts = {
         **report["protocol"],
         "seconds": report["seconds"],
+        "unsure": _unsure(report),
         "about": _about(report),
         "overall": _overall(report),
         "gains": _gains(report),
@@ -226,6 +227,16 @@ def page(report: Mapping[str, Any]) -> str:
     }
     parts = [joined(part) for part in _PAGE.strip().split("\n\n")]
     return "\n\n".join(parts).format_map(facts) + "\n"
+
+
+def _unsure(report: Mapping[str, Any]) -> str:
+    """What figures of an earlier run do not show."""
+    if "unsureness" in report["protocol"]:
+        return ""
+    return (
+        " The figures of TDA and of `negative` on this page were measured with entropies divided "
+        "by log(classes); both divide by log2(classes) now, as TDA's released code does."
+    )
 
 
 def _about(report: Mapping[str, Any]) -> str:
