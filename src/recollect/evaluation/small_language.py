@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.evaluation.checkpoints import import_torch, keep, resume
+from recollect.evaluation.checkpoints import import_torch, resume, train
 from recollect.types import Floats, Ids
 
 UNKNOWN, END = "<unk>", "<end>"
@@ -113,20 +112,13 @@ def train_language_model(
     torch.manual_seed(recipe.seed)
     model = build_language_model(recipe.words, recipe.width, recipe.dropout)
     teacher = torch.optim.Adam(model.parameters(), recipe.rate)
-    done = resume(model, teacher, checkpoint, recipe)
-    begun, longest = time.monotonic(), 0.0
-    while done < recipe.epochs:
-        start = time.monotonic()
-        if start - begun + longest > 60 * minutes:
-            return None
-        torch.manual_seed((recipe.seed << 16) + done)
-        loss = _epoch(model, teacher, tokens, recipe, done)
-        done += 1
-        keep(model, teacher, checkpoint, recipe, done)
-        longest = max(longest, time.monotonic() - start)
-        if progress is not None:
-            progress(done, loss, time.monotonic() - start)
-    return model.eval()
+
+    def epoch(number: int) -> float:
+        """Seeded by its number, so that what is dropped does not depend on where a run began."""
+        torch.manual_seed((recipe.seed << 16) + number)
+        return _epoch(model, teacher, tokens, recipe, number)
+
+    return train(model, teacher, checkpoint, recipe, epoch, minutes=minutes, progress=progress)
 
 
 def unfinished(recipe: TextRecipe, checkpoint: Path) -> tuple[Any, int]:

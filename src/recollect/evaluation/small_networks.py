@@ -8,9 +8,9 @@ time limit and goes on at the next call, so that a machine without an accelerato
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
-from recollect.evaluation.checkpoints import import_torch, keep, resume
+from recollect.evaluation.checkpoints import import_torch, train
 from recollect.types import Floats
 
 BATCH = 128
@@ -135,19 +135,8 @@ def train_network(
     teacher = torch.optim.SGD(
         network.parameters(), recipe.rate, momentum=0.9, weight_decay=recipe.decay, nesterov=True
     )
-    done = resume(network, teacher, checkpoint, recipe)
-    begun, longest = time.monotonic(), 0.0
-    while done < recipe.epochs:
-        start = time.monotonic()
-        if start - begun + longest > 60 * minutes:
-            return None
-        loss = _epoch(network, teacher, images, labels, recipe, done)
-        done += 1
-        keep(network, teacher, checkpoint, recipe, done)
-        longest = max(longest, time.monotonic() - start)
-        if progress is not None:
-            progress(done, loss, time.monotonic() - start)
-    return network.eval()
+    epoch = partial(_epoch, network, teacher, images, labels, recipe)
+    return train(network, teacher, checkpoint, recipe, epoch, minutes=minutes, progress=progress)
 
 
 def ask_network(network: Any, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:
