@@ -33,6 +33,7 @@ def demo(
         from recollect.evaluation.demo import run_demo
 
         def echo(line: object) -> None:
+            """Keep stdout free for the one JSON object, and for ``--quiet``."""
             if not (as_json or quiet):
                 screen.say(line)
 

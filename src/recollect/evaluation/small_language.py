@@ -73,6 +73,8 @@ def build_language_model(words: int, width: int, dropout: float) -> Any:
     torch = import_torch()
 
     class LanguageModel(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """One LSTM; its output layer is the embedding of the words once more."""
+
         def __init__(self) -> None:
             super().__init__()
             self.embed = torch.nn.Embedding(words, width)
@@ -82,10 +84,12 @@ def build_language_model(words: int, width: int, dropout: float) -> Any:
             self.bias = torch.nn.Parameter(torch.zeros(words))
 
         def forward(self, tokens: Any, state: Any = None) -> tuple[Any, Any]:
+            """States as the LSTM gives them; their dropout comes in :meth:`logits`."""
             states, state = self.recur(self.drop(self.embed(tokens)), state)
             return states, state
 
         def logits(self, states: Any) -> Any:
+            """Score every word as the next one after states."""
             return self.drop(states) @ self.embed.weight.T + self.bias
 
     return LanguageModel()

@@ -61,6 +61,7 @@ def draw(report: Mapping[str, Any], out: Path, stem: str) -> None:
     )
 
     def figures(name: str) -> Any:
+        """None where a part was not measured."""
         return report.get(name, {}).get("figures")
 
     if figures("images") and _has_curves(figures("images")):
