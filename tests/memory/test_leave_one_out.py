@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recollect.memory.leave_one_out import LeaveOneOut, asked_about
+from recollect.memory.leave_one_out import SLACK, LeaveOneOut, asked_about
 from recollect.memory.memory import Memory
 
 METRICS = ("cosine", "dot", "euclidean", "manhattan")
@@ -62,6 +62,20 @@ def test_a_removed_row_leaves_no_trace(line):
     assert table.update().ids.tolist() == [0, 2, 3]
     assert table.neighbors(3).ids.tolist() == [[2, 3, -1], [0, 3, -1], [2, 0, -1]]
     assert not (table._table.last.near == 1).any()
+
+
+def test_a_row_whose_neighbors_all_go_does_not_take_newcomers_for_the_nearest():
+    """What its list did not name, 9 away, stayed; the newcomer is 100 away."""
+    memory = Memory.create(":memory:", dim=1, metric="euclidean")
+    table = LeaveOneOut(memory, deepest=1)
+    close = memory.add(np.linspace(0.0, 0.1, SLACK + 3)[:, None], ["a"] * (SLACK + 3))
+    far = memory.add([[9.0], [9.5]], ["b", "b"])
+    table.update()
+
+    memory.remove(close[1:])
+    memory.add([[100.0]], ["c"])
+
+    assert table.update().neighbors(1).ids.ravel().tolist() == [far[0], far[1], far[0], far[1]]
 
 
 def test_a_new_label_is_seen_at_once(line):

@@ -199,7 +199,8 @@ class _Draft:
             come: The new rows.
             there: How many rows stayed.
         """
-        begun = np.flatnonzero(self._certain >= 0)
+        # A list all of whose rows are gone, while others stay, knows nothing to compare with.
+        begun = np.flatnonzero(self._certain >= (0 if there <= 1 else 1))
         if not len(come) or not len(begun):
             return
         # A list that names all others takes any row; another only what beats its last.
