@@ -52,6 +52,7 @@ def relabel(
         }  # fmt: skip
 
         def show() -> None:
+            """Name the old label of a single row only: several rows may have had several."""
             if len(chosen) == 1:
                 screen.say(f"Row {chosen[0]}: {cell(before[0])} is now {cell(new)}.")
             else:
@@ -118,6 +119,7 @@ def remove(
         }  # fmt: skip
 
         def show() -> None:
+            """Say what went, and the command that brings it back."""
             if not len(gone):
                 screen.say("No rows match; nothing was changed.")
                 return
