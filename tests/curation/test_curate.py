@@ -199,3 +199,28 @@ def test_most_labels_flipped_at_random_are_found_and_few_others_accused():
     wrong = np.flatnonzero(labels != truth)
     assert np.isin(wrong, found).mean() > 0.9
     assert np.isin(found, wrong).mean() > 0.75
+
+
+@pytest.mark.parametrize("remedy", ["relabel", "mute", "remove"])
+def test_a_report_is_carried_out_as_one_version(memory, remedy):
+    """A kill between two versions would leave half of it; before, duplicates left in a second."""
+    report = suspects(memory)
+
+    assert apply_report(memory, report, remedy, duplicates=True) == 2
+
+    assert memory.version == report.version + 1
+    assert len(memory) == (6 if remedy == "remove" else 7)
+    memory.restore(report.version)
+    assert len(memory) == 8
+
+
+def test_what_is_no_report_is_refused(memory):
+    """Before, these ended in an error of Python's."""
+    for memory_, report in ((memory, None), (None, inspect_rows(memory))):
+        with pytest.raises(InvalidParameter, match="this is no"):
+            apply_report(memory_, report, "mute")
+    for options in ({"rule": "rank"}, {"progress": 5}, {"k": True}, {"near": "x"}):
+        with pytest.raises(InvalidParameter) as told:
+            inspect_rows(memory, **options)
+        assert told.value.remedy
+    assert inspect_rows(memory, k=np.int64(5), near=np.float32(0.9)).version == memory.version

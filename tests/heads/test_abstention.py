@@ -122,3 +122,23 @@ def test_a_removal_is_previewed_with_reliability_and_class_means_too(head, optio
     assert preview.before.tolist() == head.predict(keys).tolist()
     assert preview.after.tolist() == head.forget(gone).predict(keys).tolist()
     assert preview.score_after.tolist() == head.predict_proba(keys).max(axis=1).tolist()
+
+
+def test_the_promise_holds_where_votes_tie():
+    """Two votes of equal weight: the nearer row answers, and is wrong more often than "a" is.
+
+    Before, the threshold was set as if the first label by name had answered.
+    """
+    rng = np.random.default_rng(1)
+
+    def rows(count):
+        return rng.normal(size=(count, 4)), np.where(rng.random(count) < 0.1, "z", "a")
+
+    head = MemoryClassifier(k=2, vote="plurality", metric="euclidean").fit(*rows(6000))
+    keys, labels = rows(4000)
+
+    answers = head.predict(keys, abstain=0.12, promise="error")
+
+    answered = np.array([answer is not None for answer in answers])
+    assert answered.any()
+    assert np.mean(answers[answered] != labels[answered]) <= 0.12

@@ -189,3 +189,16 @@ def test_tuning_gives_the_means_a_part_where_they_know_better():
 
     assert report.means.score > report.means.without + 0.1
     assert head.class_means == report.means.class_means > 0
+
+
+@pytest.mark.parametrize(("before", "after"), [(["a", "b"], [3, 4]), ([3, 4], ["a", "b"])])
+def test_labels_of_another_type_are_learned_anew(before, after):
+    """Before, every answer after such a lesson ended in an error of numpy's."""
+    head = MemoryClassifier(memory=Memory.create(":memory:", dim=2), class_means=0.5)
+    head.fit([[1, 0], [0, 1]], before).predict([[1, 0]])
+
+    head.fit([[1, 0], [0, 1]], after)
+
+    fresh = MemoryClassifier(class_means=0.5).fit([[1, 0], [0, 1]], after)
+    assert head.predict([[1, 0.1]]).tolist() == after[:1]
+    assert head.predict_proba([[1, 0.1]]).tolist() == fresh.predict_proba([[1, 0.1]]).tolist()

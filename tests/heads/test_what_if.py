@@ -7,6 +7,8 @@ import pytest
 
 from recollect import MemoryClassifier
 from recollect.errors import InvalidParameter, UnknownIds
+from recollect.heads.peers import Peers
+from recollect.readout.reliability import Reliability
 
 LINE = np.array([[1, 0], [1, 0.1], [1, 0.2], [1, 0.3], [0, 1]])
 
@@ -151,3 +153,61 @@ def test_a_single_row_that_stays_has_nobody_to_be_answered_by(reliability, class
 
     assert (preview.rows.tolist(), preview.before.tolist()) == ([6], ["a"])
     assert (preview.after.tolist(), preview.score_after.tolist()) == ([None], [0.0])
+
+
+@pytest.mark.parametrize("reliability", [None, Reliability("hard", threshold=10**9)])
+def test_rows_that_tie_are_told_apart_by_who_is_nearest(reliability):
+    """Row 2 stands between "z" and "a", both with one vote, "z" nearer.
+
+    Before, under a reliability that changes nothing, the first label by name won.
+    """
+    keys = [[1, 0], [1, 0.1], [1, 0.3], [0, 1]]
+    head = MemoryClassifier(k=2, vote="plurality", reliability=reliability)
+    head.fit(keys, ["a", "z", "q", "q"])
+
+    preview = head.what_if(remove=[3])
+
+    assert preview.before.tolist() == ["z", "a", "z"]
+    assert preview.before.tolist() == preview.after.tolist()
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    """More rows than are asked about each other at ``pairs=1``, which stands for very many."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 2, 4300)
+    return rng.normal(size=(4300, 3)) + 3 * np.eye(3)[codes], np.array(["a", "b"])[codes]
+
+
+def sampled(crowd, **options):
+    head = MemoryClassifier(k=5, **options).fit(*crowd)
+    head._rows_asked = Peers(head.memory_, pairs=1)
+    assert len(head.peers_.follow()) < len(head.memory_)
+    return head
+
+
+def test_every_row_is_told_who_votes_on_it_where_only_a_sample_was_asked(crowd):
+    """Before, this ended in an error of numpy's, or in the votes on other rows."""
+    head = sampled(crowd, reliability="rate")
+
+    near, weights, labels = head.own_votes()
+
+    memory = head.memory_
+    alone = memory.search(memory.keys(head.ids_), 5, exclude=head.ids_)
+    assert near.ids.tolist() == alone.ids.tolist()
+    assert labels.tolist() == crowd[1].tolist()
+    assert weights.shape == (4300, 5)
+    assert (weights > 0).all()
+
+
+def test_every_row_is_answered_for_itself_where_only_a_sample_was_asked(crowd):
+    """Without reliability a sample has nothing to say: the answers are those of a small memory."""
+    head = sampled(crowd, class_means=0.3)
+    whole = MemoryClassifier(k=5, class_means=0.3).fit(*crowd)
+
+    few, all_asked = head.what_if(remove=[0]), whole.what_if(remove=[0])
+
+    assert few.rows.tolist() == all_asked.rows.tolist()
+    assert few.before.tolist() == all_asked.before.tolist()
+    assert few.score_before.tolist() == all_asked.score_before.tolist()
+    assert np.mean(few.before == crowd[1][1:]) > 0.95

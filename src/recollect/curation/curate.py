@@ -93,6 +93,17 @@ def inspect_rows(
         >>> [suspect.id for suspect in report.suspects], report.small_classes
         ([3], {'a': 3, 'b': 1})
     """
+    _check_kinds((memory, Memory))
+    if not (rule is None or isinstance(rule, VoteRule)):
+        raise InvalidParameter(
+            "this is no vote rule", expected="a VoteRule or None", got=repr(rule)[:80],
+            remedy="Make one: recollect.readout.voting.VoteRule('rank').",
+        )  # fmt: skip
+    if not (progress is None or callable(progress)):
+        raise InvalidParameter(
+            "progress cannot be called", expected="a callable or None", got=repr(progress)[:80],
+            remedy="Leave it out, or pass a function of (done, total).",
+        )  # fmt: skip
     peers, by = Peers(memory), VoteRule() if rule is None else rule
     report = memory.in_one_version(lambda: _report(peers, by, k, near, few, progress))
     peers.keep()
@@ -122,21 +133,24 @@ def _report(
 def apply_report(
     memory: Memory, report: CurationReport, remedy: Remedy, *, duplicates: bool = False
 ) -> int:
-    """Carry out what a report proposes; the version before it brings everything back.
+    """Carry out what a report proposes as one version; the one before brings everything back.
 
     Args:
         memory: The memory that was reported on, unchanged since.
         report: What ``inspect_rows`` found; leave rows out of it with ``dataclasses.replace``.
         remedy: What to do with suspects: ``"relabel"`` them as suggested, ``"mute"`` them with
             weight 0, or ``"remove"`` them.
-        duplicates: Whether to remove exact duplicates with one label, all but the first.
+        duplicates: Whether to remove exact duplicates with one label too, all but the first. The
+            first meets the remedy if it is a suspect itself: with ``"remove"`` none stays then.
 
     Returns:
         How many rows were changed or removed.
 
     Raises:
-        InvalidParameter: The memory has changed since, or the remedy is not known.
+        InvalidParameter: The memory has changed since, the remedy is not known, or this is no
+            memory and no report.
     """
+    _check_kinds((memory, Memory), (report, CurationReport))
     if remedy not in get_args(Remedy):
         raise InvalidParameter(
             "the remedy is not known",
@@ -156,21 +170,35 @@ def apply_report(
     ids = np.array([one.id for one in suspects], np.int64)
     if remedy == "remove":
         spare |= set(ids.tolist())
-    elif len(ids):
-        if remedy == "relabel":
-            memory.update(ids, values=[one.suggested for one in suspects])
-        else:
-            memory.update(ids, weights=np.zeros(len(ids)))
-    if spare:
-        memory.remove(np.array(sorted(spare)))
-    return len(set(ids.tolist()) | spare)
+    going = np.array(sorted(spare), np.int64)
+    if remedy == "remove" or not len(ids):
+        if len(going):
+            memory.remove(going)
+        return len(going)
+    if remedy == "relabel":
+        memory.update(ids, values=[one.suggested for one in suspects], remove=going)
+    else:
+        memory.update(ids, weights=np.zeros(len(ids)), remove=going)
+    return len(ids) + len(going)
+
+
+def _check_kinds(*wanted: tuple[object, type]) -> None:
+    for thing, kind in wanted:
+        if not isinstance(thing, kind):
+            raise InvalidParameter(
+                f"this is no {kind.__name__}",
+                expected=f"a {kind.__name__}",
+                got=type(thing).__name__,
+                remedy="Of an estimator, pass its memory_; inspect_rows(memory) makes a report.",
+            )
 
 
 def _check(memory: Memory, k: int, near: float, few: int) -> None:
     if memory.value != "label":
         raise InvalidParameter(
-            "curation is about labels", expected="value='label'", got=f"value={memory.value!r}"
-        )
+            "curation is about labels", expected="value='label'", got=f"value={memory.value!r}",
+            remedy="Only rows with labels can contradict each other.",
+        )  # fmt: skip
     if len(memory) < 2:
         raise EmptyMemory(
             "one row cannot be asked about others",
@@ -179,9 +207,16 @@ def _check(memory: Memory, k: int, near: float, few: int) -> None:
             remedy="Teach more rows first.",
         )
     for name, value, inside, words in (
-        ("k", k, isinstance(k, int) and 1 <= k <= 100, "an integer from 1 to 100"),
-        ("near", near, isinstance(near, int | float) and -1 <= near <= 1, "a cosine"),
-        ("few", few, isinstance(few, int) and few >= 0, "an integer of 0 or more"),
+        ("k", k, _whole(k) and 1 <= k <= 100, "an integer from 1 to 100"),
+        ("near", near, _whole(near, np.floating, float) and -1 <= near <= 1, "a cosine"),
+        ("few", few, _whole(few) and few >= 0, "an integer of 0 or more"),
     ):
         if not inside:
-            raise InvalidParameter(f"{name} is out of range", expected=words, got=repr(value))
+            raise InvalidParameter(
+                f"{name} is out of range", expected=words, got=repr(value),
+                remedy=f"Leave {name} at its default.",
+            )  # fmt: skip
+
+
+def _whole(value: object, *more: type) -> bool:
+    return isinstance(value, (int, np.integer, *more)) and not isinstance(value, bool)

@@ -69,9 +69,7 @@ class ClassStatistics:
             )
         self.memory = memory
         self._solving = Lock()
-        ids, labels = np.empty(0, np.int64), np.empty(0, object)
-        nothing = _Sums(-1, ids, labels, labels, KeySums.empty(0, memory.dim), {})
-        self._held = Followed(memory, nothing)
+        self._held = Followed(memory, _nothing(memory))
 
     def follow(self) -> KeySums:
         """Bring the sums to the memory's version; an error leaves them as they were."""
@@ -123,6 +121,8 @@ class ClassStatistics:
         memory = self.memory
         ids, classes = memory.ids, memory.labels
         labels = _labels(memory, ids)
+        if labels.dtype != last.labels.dtype:  # text became integers or the other way: all anew
+            last = _nothing(memory, labels.dtype)
         stays = np.isin(last.ids, ids, assume_unique=True)
         stays[stays] = labels[np.searchsorted(ids, last.ids[stays])] == last.labels[stays]
         kept = last.ids[stays]
@@ -158,6 +158,11 @@ class ClassStatistics:
             codes: Codes = np.searchsorted(classes, labels[part])
             total = total.plus(sum_keys(keys, measure(keys), codes, len(classes)))
         return total
+
+
+def _nothing(memory: Memory, dtype: Any = object) -> _Sums:
+    labels = np.empty(0, dtype)
+    return _Sums(-1, np.empty(0, np.int64), labels, labels, KeySums.empty(0, memory.dim), {})
 
 
 def _arranged(sums: KeySums, before: NDArray[Any], classes: NDArray[Any]) -> KeySums:

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.heads.class_means import class_scores, class_shares
+from recollect.heads.explanation import answers_of
 from recollect.heads.selection import MeansChoice
 from recollect.index.scoring import measure
-from recollect.readout.voting import VoteRule, label_shares, vote_shares, weigh
-from recollect.types import Codes, Doubles, Mask
+from recollect.readout.voting import VoteRule, label_shares, vote, vote_shares, weigh
+from recollect.types import Codes, Doubles, Ids, Mask
 
 if TYPE_CHECKING:
     from recollect.heads.class_statistics import ClassStatistics
@@ -70,11 +71,14 @@ class OwnShares:
         ids: int64 ``(rows,)``.
         truth: int64 ``(rows,)``. Codes of their labels.
         shares: float64 ``(rows, classes)``.
+        winners: int64 ``(rows,)``. Codes of the answers, those that ``predict`` would give: of
+            labels with equal votes, the first to reach the total. -1 where there is nobody else.
     """
 
     ids: NDArray[np.int64]
     truth: Codes
     shares: Doubles
+    winners: Codes
 
     @property
     def confidence(self) -> Doubles:
@@ -84,29 +88,51 @@ class OwnShares:
     @property
     def right(self) -> Mask:
         """Whether the answer is the row's label."""
-        return np.asarray(self.shares.argmax(axis=1) == self.truth)
+        return np.asarray(self.winners == self.truth)
 
 
 def own_shares(
-    peers: Peers, rule: VoteRule, k: int, reliability: Reliability | None, classes: int
+    peers: Peers,
+    rule: VoteRule,
+    k: int,
+    reliability: Reliability | None,
+    classes: int,
+    *,
+    rows: Ids | None = None,
 ) -> OwnShares:
-    """Let the others vote on each row of the memory."""
-    ids, truth, shares = [], [], []
-    for block in peers.blocks(k, (reliability,)):
+    """Let the others vote on rows of the memory.
+
+    Args:
+        peers: The memory's rows, asked about each other.
+        rule: The vote.
+        k: How many neighbors vote.
+        reliability: How far they are trusted.
+        classes: How many labels there are.
+        rows: int64, sorted: the rows to ask about; None for those that the table is about, a sample
+            of a memory of more than 65,536 rows.
+    """
+    parts: list[tuple[Any, ...]] = []
+    readings = (reliability,)
+    asked = peers.blocks(k, readings) if rows is None else peers.blocks_of(rows, k, readings)
+    for block in asked:
         near = block.judged[reliability]
         assert near.codes is not None
         weights = weigh(near, rule, peers.memory.metric)
-        ids.append(block.ids)
-        truth.append(block.truth)
-        shares.append(label_shares(near.codes, vote_shares(weights), classes))
-    return OwnShares(np.concatenate(ids), np.concatenate(truth), np.concatenate(shares))
+        shares = label_shares(near.codes, vote_shares(weights), classes)
+        winners = answers_of(block.near, vote(near.codes, weights)[:, None])[:, 0]
+        parts.append((block.ids, block.truth, shares, winners))
+    ids, truth, shares, winners = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(ids)
+    return OwnShares(ids[order], truth[order], shares[order], winners[order])
 
 
 def blended(vote: OwnShares, means: Means, statistics: ClassStatistics) -> OwnShares:
     """Blend the vote on each row with class means of which its fold was held out."""
     [scores] = statistics.held_out(vote.ids, FOLDS, (means.shrinkage,))
     shares = means.part * class_shares(scores, means.temperature) + (1 - means.part) * vote.shares
-    return OwnShares(vote.ids, vote.truth, shares)
+    # As in ``predict`` with class means: of equal shares the first label; nobody, nowhere.
+    winners = np.where(shares.any(axis=1), shares.argmax(axis=1), -1)
+    return OwnShares(vote.ids, vote.truth, shares, winners)
 
 
 def choose_means(vote: OwnShares, statistics: ClassStatistics) -> MeansChoice:

@@ -12,9 +12,10 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from recollect.memory.followed import one_at_a_time
-from recollect.memory.leave_one_out import DEEPEST, LeaveOneOut, Progress
+from recollect.memory.leave_one_out import BLOCK, DEEPEST, PAIRS, LeaveOneOut, Progress
 from recollect.memory.memory import Memory
 from recollect.readout.reliability import (
     Reliability,
@@ -25,7 +26,7 @@ from recollect.readout.reliability import (
     factors_without_own,
     tally,
 )
-from recollect.types import Codes, Doubles, Ids, Neighbors
+from recollect.types import Codes, Doubles, Ids, Mask, Neighbors
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,13 @@ class Peers:
     Args:
         memory: The rows.
         deepest: Neighbors of a row that may be asked for.
+        pairs: Most pairs of rows to compare; of a memory with more a sample is asked.
     """
 
-    def __init__(self, memory: Memory, *, deepest: int = DEEPEST) -> None:
+    def __init__(self, memory: Memory, *, deepest: int = DEEPEST, pairs: int = PAIRS) -> None:
         self.memory = memory
         self._turn = RLock()
-        self._table = LeaveOneOut(memory, deepest=deepest)
+        self._table = LeaveOneOut(memory, deepest=deepest, pairs=pairs)
         self._told = _Told(-1, {})
 
     @property
@@ -146,9 +148,53 @@ class Peers:
             }
             yield Block(ids, own.codes, own.values, near, judged)
 
+    def blocks_of(
+        self, rows: Ids, k: int, reliabilities: Sequence[Reliability | None] = (None,)
+    ) -> Iterator[Block]:
+        """Ask exactly these rows, in no order: those that the table has not asked are searched for.
+
+        Of a memory of more than 65,536 rows the table is about a sample. A row outside of it has
+        said nothing of others, so nothing has to be left out of what is known of its neighbors.
+        """
+        asked = self.follow().ids
+        for block in self.blocks(k, reliabilities):
+            wanted = np.isin(block.ids, rows, assume_unique=True)
+            if wanted.any():
+                yield block if wanted.all() else _part(block, wanted)
+        others = np.setdiff1d(rows, asked, assume_unique=True)
+        for start in range(0, len(others), BLOCK):
+            ids = others[start : start + BLOCK]
+            near = self.memory.search(self.memory.keys(ids), k, exclude=ids)
+            own = self.own(ids)
+            judged = {reading: self.judged(near, reading) for reading in reliabilities}
+            yield Block(ids, own.codes, own.values, near, judged)
+
     def _without_own(self, near: Neighbors, truth: Codes, reading: Reliability) -> Neighbors:
         counts, share = self.counts(reading.counted), self._table.share
         return apply(near, factors_without_own(counts, near, truth, reading, share=share), reading)
+
+
+def _part(block: Block, rows: Mask) -> Block:
+    return Block(
+        block.ids[rows],
+        block.truth[rows],
+        block.values[rows],
+        queries_of(block.near, rows),
+        {reading: queries_of(near, rows) for reading, near in block.judged.items()},
+    )
+
+
+def queries_of(near: Neighbors, rows: Mask | NDArray[np.intp]) -> Neighbors:
+    """What was found for some of the queries, or for all in another order."""
+    codes = None if near.codes is None else near.codes[rows]
+    return Neighbors(
+        near.ids[rows],
+        near.similarity[rows],
+        near.values[rows],
+        near.weights[rows],
+        codes,
+        near.classes,
+    )
 
 
 @dataclass(frozen=True, slots=True)

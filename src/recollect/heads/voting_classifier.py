@@ -28,6 +28,9 @@ from recollect.readout.voting import (
 )
 from recollect.types import Codes, Doubles, Ids, Mask, Neighbors, ValueKind
 
+PIECE = 1 << 16
+"""Rows of the memory whose shares are held at once."""
+
 
 class VotingClassifier(NeighborEstimator):
     """What stands behind the public face of ``MemoryClassifier``.
@@ -86,7 +89,7 @@ class VotingClassifier(NeighborEstimator):
         if trust is None:
             near = self._around(self.ids_, k)
         else:
-            blocks = list(self._peers(k).blocks(k, (trust,)))
+            blocks = list(self._peers(k).blocks_of(np.sort(self.ids_), k, (trust,)))
             order = np.argsort(np.concatenate([block.ids for block in blocks]))
             order = order[np.argsort(np.argsort(self.ids_))]
             near = joined([block.judged[trust] for block in blocks], order)
@@ -127,10 +130,13 @@ class VotingClassifier(NeighborEstimator):
         return self._named(self._winners(read), self._shares(read))
 
     def _row_answers(self, own: Ids) -> tuple[NDArray[Any], Doubles]:
-        votes = self._own_shares()
-        shares = votes.shares[np.searchsorted(votes.ids, own)]
-        # Where there is nobody else, nobody answers.
-        return self._named(np.where(shares.any(axis=1), shares.argmax(axis=1), -1), shares)
+        # In pieces, so that the shares of all classes are never held for all rows.
+        parts = []
+        for start in range(0, len(own), PIECE):
+            votes = self._own_shares(own[start : start + PIECE])
+            parts.append(self._named(votes.winners, votes.shares))
+        answers, scores = zip(*parts, strict=True)
+        return np.concatenate(answers), np.concatenate(scores)
 
     def _named(self, winners: Codes, shares: Doubles) -> tuple[NDArray[Any], Doubles]:
         labels = np.array([*self._recall().labels.tolist(), None], object)
@@ -189,16 +195,16 @@ class VotingClassifier(NeighborEstimator):
             held = self._key_sums = ClassStatistics(memory)
         return held
 
-    def _own_votes(self) -> OwnShares:
-        """What the others vote on each row of the memory."""
+    def _own_votes(self, rows: Ids | None = None) -> OwnShares:
+        """What the others vote on rows of the memory; on those that the table is about if None."""
         memory = self._recall()
         k = min(check_k(self.k), max(1, len(memory) - 1))
         trust, classes = as_reliability(self.reliability), len(memory.labels)
-        return own_shares(self._peers(k), self._rule(), k, trust, classes)
+        return own_shares(self._peers(k), self._rule(), k, trust, classes, rows=rows)
 
-    def _own_shares(self) -> OwnShares:
-        """The shares of every row, itself left out; of the class means its fold."""
-        shares, means = self._own_votes(), self._means()
+    def _own_shares(self, rows: Ids | None = None) -> OwnShares:
+        """The shares of rows, each itself left out; of the class means its fold."""
+        shares, means = self._own_votes(rows), self._means()
         return blended(shares, means, self._statistics()) if means.part else shares
 
     def _refused(self, read: _Read, rate: float, promise: str) -> Mask:

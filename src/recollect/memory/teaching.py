@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from recollect.errors import InvalidParameter
@@ -109,6 +110,8 @@ class Teaching(Asking):
         values: Any = None,
         weights: Any = None,
         metadata: Mapping[str, Any] | None = None,
+        *,
+        remove: ArrayLike = (),
     ) -> Ids:
         """Change values, weights or metadata of rows; keys never change.
 
@@ -117,6 +120,7 @@ class Teaching(Asking):
             values: New values, one per id, or one for all.
             weights: New weights, one per id, or one for all.
             metadata: Columns to change; None in a column clears it.
+            remove: Other rows, which leave in the same version.
 
         Returns:
             int64: the ids.
@@ -124,7 +128,7 @@ class Teaching(Asking):
         Raises:
             UnknownIds: One of them is not alive; nothing was changed.
             ErasedBefore: A new text is that of a row that must not return.
-            InvalidParameter: There is nothing to change.
+            InvalidParameter: There is nothing to change, or a row is to change and to leave.
         """
         self._require_writable()
         wanted = checks.check_ids(ids)
@@ -137,9 +141,11 @@ class Teaching(Asking):
             )
         if not len(wanted):
             return wanted
+        gone = _others(wanted, remove)
         with self._writing() as write:
             view = write.view
             states = view.table.states[view.table.find(wanted)]
+            view.table.find(gone)  # before anything is written
             change = intake.judge_change(
                 self._store, len(wanted), values, weights, metadata, view.book
             )
@@ -147,8 +153,17 @@ class Teaching(Asking):
             states, labels = writes.change_rows(
                 self._store, write.version, wanted, states, change, view.book
             )
-            self._store.record_version(write.version, "update", grown=0, changed=len(wanted))
-            write.then = lambda: view.changed(wanted, states, labels)
+            writes.end_rows(self._store, write.version, gone)
+            self._store.record_version(
+                write.version, "update", grown=-len(gone), changed=len(wanted) + len(gone)
+            )
+
+            def then() -> None:
+                view.changed(wanted, states, labels)
+                if len(gone):
+                    view.removed(gone)
+
+            write.then = then
         return wanted
 
     def rekey(
@@ -212,3 +227,17 @@ class Teaching(Asking):
             return forms(key.tobytes(), key.dtype)
 
         no_return.refuse(self._store, no_return.of_change(self._store, ids, change, key_now))
+
+
+def _others(changed: Ids, removed: ArrayLike) -> Ids:
+    """Rows that leave while others change, int64, sorted."""
+    gone = np.sort(checks.check_ids(removed))
+    both = np.intersect1d(gone, changed)
+    if len(both):
+        raise InvalidParameter(
+            "a row cannot change and leave in one version",
+            expected="other rows in remove=",
+            got=f"row {both[0]} in both",
+            remedy="Leave it out of one of them.",
+        )
+    return gone
