@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
-from recollect import Memory
+from recollect import DualMemoryClassifier, Memory
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +112,105 @@ def test_a_file_of_names_that_is_not_there_is_no_class_name(run, clip, tmp_path)
 
     assert "no file" in json.loads(done.stdout)["error"]["message"]
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [(b"\xef\xbb\xbfcar\ntree\n", ["car", "tree"]), (b"caf\xe9\ntree\n", None)],
+)
+def test_a_file_of_names_may_begin_with_a_mark_but_must_be_utf_8(
+    run, clip, tmp_path, content, expected
+):
+    """A mark is no part of the first name; other encodings are refused, not guessed."""
+    (tmp_path / "names.txt").write_bytes(content)
+
+    done = run(
+        "init", tmp_path / "m", "--encoder", clip, "--names", tmp_path / "names.txt", "--json"
+    )
+
+    said = json.loads(done.stdout)
+    if expected is None:
+        assert said["error"]["type"] == "InputError"
+        assert not (tmp_path / "m").exists()
+    else:
+        assert said["classes"] == expected
+
+
+def test_names_longer_than_any_path_are_names(facts, clip, tmp_path):
+    """The machine refuses to look for a file of 6,000 letters."""
+    long = ",".join(f"class{i:04}" for i in range(600))
+
+    made = facts("init", tmp_path / "m", "--encoder", clip, "--names", long, "--prompt", "{}")
+
+    assert len(made["classes"]) == 600
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--names", "names.csv"),
+        ("--names", "lists/names.txt"),
+        ("--names", " , "),
+        ("--prompt", "a {}"),
+        ("--text-encoder", "hashing-text"),
+    ],
+)
+def test_names_that_are_not_there_are_missed(run, clip, tmp_path, options):
+    """A file that is missing is no class, and a template without names is of no use."""
+    done = run("init", tmp_path / "m", "--encoder", clip, *options, "--json")
+
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["type"] in {"InputError", "InvalidParameter"}
+    assert not (tmp_path / "m").exists()
+
+
+@pytest.fixture
+def flock(facts, birds, questions):
+    """Two names, one example of a car (row 2) and one observed picture (row 3)."""
+    facts("add", birds, questions / "red/0.png", "--label", "car")
+    facts("observe", birds, questions / "red/0.png")
+    return birds
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("relabel", "0", "tree"),
+        ("relabel", "2", "boat"),
+        ("relabel", "3", "tree"),
+        ("remove", "0", "--yes"),
+        ("erase", "0", "--yes"),
+        ("evaluate",),
+        ("curate",),
+    ],
+)
+def test_what_would_break_a_memory_with_names_is_refused(run, facts, flock, questions, command):
+    """Names stay names, each example has one, and rows do not vote where names are rows."""
+    verb, *others = command
+    before = facts("stats", flock)["version"]
+
+    done = run(verb, flock, *others, "--json")
+
+    assert done.exit_code == 1
+    assert json.loads(done.stdout)["error"]["type"] in {"InvalidParameter", "InvalidLabel"}
+    assert facts("stats", flock)["version"] == before
+    assert facts("predict", flock, questions / "red/0.png")["predictions"]
+
+
+def test_a_whole_class_and_the_views_of_a_picture_are_removed(facts, flock, questions):
+    """Its name with its examples; a picture with all that shows it."""
+    views = np.random.default_rng(0).normal(size=(1, 2, 16))
+    with Memory.open(flock) as memory:
+        said = DualMemoryClassifier(memory=memory).observe(
+            np.resize(views[:, 0], (1, memory.dim)), views=np.resize(views, (1, 2, memory.dim))
+        )
+
+    facts("remove", flock, str(said.ids[0]), "--yes")
+    facts("relabel", flock, "2", "tree")
+    facts("remove", flock, "--label", "car", "--where", "part = 'text'", "--yes")
+
+    with Memory.open(flock, read_only=True) as memory:
+        assert memory.rows(where="part = 'view'").ids.tolist() == []
+        assert memory.rows(where="part = 'text'").values.tolist() == ["tree"]
+    answers = facts("predict", flock, questions / "red/0.png")["predictions"]
+    assert answers[0]["label"] == "tree"

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from recollect import DualMemoryClassifier
 
 NAMES = ("ant", "bee", "cat", "dog")
-DIM, VIEWS = 4, 3
+DIM, VIEWS = 12, 3
 ASKED = np.random.default_rng(8).normal(size=(7, DIM))
 seeds = strategies.integers(0, 2**16)
 options = strategies.fixed_dictionaries(
@@ -24,7 +24,7 @@ options = strategies.fixed_dictionaries(
         "negative": strategies.sampled_from([0.0, 2.0]),
         "threshold": strategies.sampled_from([None, 0.8]),
         "view_fraction": strategies.sampled_from([0.1, 0.7]),
-        "memory_length": strategies.integers(1, 3),
+        "memory_length": strategies.sampled_from([1, 2, 3, 16, 40]),
         "scale": strategies.just(4.0),
     }
 )
@@ -50,6 +50,18 @@ class DualMemory(RuleBasedStateMachine):
 
     def made(self, names, **more):
         return DualMemoryClassifier(names or None, **more, **self.chosen)
+
+    def fresh(self):
+        """A classifier that was given what is left, in that order."""
+        fresh = self.made(self.names)
+        if self.shots:
+            keys, labels = zip(*(self.shots[row] for row in sorted(self.shots)), strict=True)
+            fresh.fit(np.array(keys), list(labels))
+        else:
+            fresh.fit()
+        for row in sorted(self.seen):
+            fresh.observe(self.seen[row][:1], views=self.seen[row][None])
+        return fresh
 
     @property
     def classes(self):
@@ -82,14 +94,24 @@ class DualMemory(RuleBasedStateMachine):
         self.shots |= dict(zip(ids, zip(shots, labels, strict=True), strict=True))
 
     @precondition(lambda self: self.classes)
-    @rule(seed=seeds, viewed=strategies.booleans(), one_by_one=strategies.booleans())
-    def observe(self, seed, viewed, one_by_one):
-        """One by one or at once: the twin at the end observes all at once."""
-        views = vectors(seed, 3, VIEWS) if viewed else vectors(seed, 3, 1)
-        parts = [views[i : i + 1] for i in range(3)] if one_by_one else [views]
+    @rule(
+        seed=seeds,
+        viewed=strategies.booleans(),
+        one_by_one=strategies.booleans(),
+        pictures=strategies.sampled_from([3, 24]),
+    )
+    def observe(self, seed, viewed, one_by_one, pictures):
+        """One by one or at once: a fresh twin does the other and says the same, bit by bit."""
+        views = vectors(seed, pictures, VIEWS) if viewed else vectors(seed, pictures, 1)
+        parts = [views[i : i + 1] for i in range(pictures)] if one_by_one else [views]
+        twin, said = self.fresh(), []
         for part in parts:
-            said = self.head.observe(part[:, 0], views=part)
-            self.seen |= dict(zip(said.ids.tolist(), part, strict=True))
+            answer = self.head.observe(part[:, 0], views=part)
+            said.append(answer.probability)
+            self.seen |= dict(zip(answer.ids.tolist(), part, strict=True))
+        others = [views] if one_by_one else [views[i : i + 1] for i in range(pictures)]
+        again = [twin.observe(part[:, 0], views=part).probability for part in others]
+        assert np.array_equal(np.concatenate(said), np.concatenate(again))
 
     @precondition(lambda self: self.shots)
     @rule(seed=seeds)
@@ -146,14 +168,7 @@ class DualMemory(RuleBasedStateMachine):
     @rule()
     def compare(self):
         """A fresh classifier that was given what is left, in that order, says the same."""
-        fresh = self.made(self.names)
-        if self.shots:
-            keys, labels = zip(*(self.shots[row] for row in sorted(self.shots)), strict=True)
-            fresh.fit(np.array(keys), list(labels))
-        else:
-            fresh.fit()
-        for row in sorted(self.seen):
-            fresh.observe(self.seen[row][:1], views=self.seen[row][None])
+        fresh = self.fresh()
         assert self.head.classes_.tolist() == self.classes
         assert np.array_equal(self.head.predict_proba(ASKED), fresh.predict_proba(ASKED))
         ours, theirs = self.head.slot_ids(), fresh.slot_ids()

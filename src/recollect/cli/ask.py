@@ -170,6 +170,7 @@ def explain(
         facts = [{"input": name, **_explained(reason)} for name, reason in reasons]
 
         def show() -> None:
+            """One reason below the other, an empty line between them."""
             for place, (name, reason) in enumerate(reasons):
                 if place:
                     screen.say("")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recollect.cli import options
+from recollect.cli import options, reproduction
 from recollect.cli.screen import Screen
 
 
@@ -35,27 +34,12 @@ class Section(StrEnum):
 
 def visual_memory_choice(
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Folder that holds the sets. Default: RECOLLECT_DATA, ../shared/data.",
-            show_default=False,
-        ),
-    ] = None,
+    data: Annotated[Path | None, reproduction.data_option("Folder that holds the sets.")] = None,
     models: Annotated[
-        Path | None,
-        typer.Option(
-            "--models",
-            help="Folder that holds the encoders. Default: RECOLLECT_MODELS, ../shared/models.",
-            show_default=False,
-        ),
+        Path | None, reproduction.models_option("Folder that holds the encoders.")
     ] = None,
     out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out", help="Folder for figures and page; sets add up there.", show_default=False
-        ),
+        Path | None, reproduction.out_option("Folder for figures and page; sets add up there.")
     ] = None,
     only: Annotated[
         list[Set] | None,
@@ -84,8 +68,8 @@ def visual_memory_choice(
 
         with screen.progress("Encoding") as bar:
             facts = run(
-                data=data or Path(os.environ.get("RECOLLECT_DATA", "../shared/data")),
-                models=models or Path(os.environ.get("RECOLLECT_MODELS", "../shared/models")),
+                data=reproduction.data_folder(data),
+                models=reproduction.models_folder(models),
                 out=out,
                 sets=[one.value for one in only or ()] or SETS,
                 sections=[one.value for one in section or ()] or tuple(SECTIONS),

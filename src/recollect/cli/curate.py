@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from recollect.cli import options
+from recollect.cli.dual import refuse_names
 from recollect.cli.inputs import opened
 from recollect.cli.screen import Screen, cell, percent, plural
 from recollect.curation.curate import CurationReport, apply_report, inspect_rows
@@ -65,6 +66,9 @@ def curate(
         Screen(as_json=as_json, quiet=quiet) as screen,
         opened(memory, write=apply is not None, wait=wait) as taught,
     ):
+        refuse_names(
+            taught, "curate", "Use recollect explain to see which rows an answer came from."
+        )
         with screen.progress("Comparing") as bar:
             rule = VoteRule(vote_by.value)
             report = inspect_rows(taught, rule=rule, k=k, near=near, few=few, progress=bar)

@@ -12,6 +12,7 @@ import numpy as np
 import typer
 
 from recollect.cli import options
+from recollect.cli.dual import check_relabel, whole_pictures
 from recollect.cli.inputs import as_label, as_number, known_label, opened
 from recollect.cli.screen import Screen, cell, plain_json, plural
 from recollect.errors import InvalidParameter, WriteFailed
@@ -41,6 +42,7 @@ def relabel(
     ):
         chosen = select(taught, ids, where)
         new: Any = as_number(label) if taught.value == "number" else as_label(taught, label)
+        check_relabel(taught, chosen, new)
         before = taught.rows(chosen).values.tolist()
         if len(chosen):
             taught.update(chosen, values=[new] * len(chosen))
@@ -50,6 +52,7 @@ def relabel(
         }  # fmt: skip
 
         def show() -> None:
+            """Name the old label of a single row only: several rows may have had several."""
             if len(chosen) == 1:
                 screen.say(f"Row {chosen[0]}: {cell(before[0])} is now {cell(new)}.")
             else:
@@ -106,7 +109,7 @@ def remove(
         Screen(as_json=as_json, quiet=quiet) as screen,
         opened(memory, write=True, wait=wait) as taught,
     ):
-        chosen = select(taught, ids, where, label)
+        chosen = whole_pictures(taught, select(taught, ids, where, label))
         if len(chosen):
             confirm(screen, f"Remove {plural(len(chosen), 'row')} of {len(taught):,}?", yes=yes)
         before = taught.version
@@ -116,6 +119,7 @@ def remove(
         }  # fmt: skip
 
         def show() -> None:
+            """Say what went, and the command that brings it back."""
             if not len(gone):
                 screen.say("No rows match; nothing was changed.")
                 return
@@ -165,6 +169,7 @@ def erase(
             if ids and where is None and not label
             else select(taught, ids, where, label)
         )
+        chosen = np.union1d(chosen, whole_pictures(taught, chosen))
         if not len(chosen):
             facts: dict[str, Any] = {"ids": [], "erased": 0, "receipt": None}
             screen.result(facts, lambda: screen.say("No rows match; nothing was changed."))

@@ -69,6 +69,7 @@ def import_(
         }  # fmt: skip
 
         def show() -> None:
+            """Say also how a memory is asked whose encoder is not known here."""
             screen.say(f"Made {memory} with {plural(len(made), 'row')}.")
             if made.encoder is None:
                 screen.note(

@@ -320,6 +320,7 @@ def encode(
             block = inputs.inputs[start : start + _BLOCK]
 
             def report(done: int, _: int, start: int = start) -> None:
+                """Count in all inputs: the encoder only knows its block."""
                 if bar is not None:
                     bar(start + done, len(inputs))
 

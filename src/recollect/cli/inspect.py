@@ -64,6 +64,7 @@ def rows(
         ]  # fmt: skip
 
         def show() -> None:
+            """One line a row; how many were left out is told on stderr."""
             screen.table(
                 ("id", taught.value, "weight", "source", *columns),
                 [
@@ -96,6 +97,7 @@ def verify(
         facts = _checked(memory)
 
         def show() -> None:
+            """All is well in one line, or every problem on a line of its own."""
             if facts["ok"]:
                 screen.say(
                     f"All is well: {plural(facts['states'], 'row state')}, "

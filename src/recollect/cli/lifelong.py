@@ -81,6 +81,7 @@ def what_if(
         facts = {"removed": gone, "queries": len(preview), "flipped": len(flips), "flips": flips}
 
         def show() -> None:
+            """Count all changed answers, and list the first of them; JSON has them all."""
             answers = plural(len(preview), "answer")
             screen.say(f"Without {plural(len(gone), 'row')} {len(flips):,} of {answers} change.")
             if flips:
@@ -126,6 +127,7 @@ def no_return(
         listed = taught.no_return()
 
         def show() -> None:
+            """What may return from now on, then who must not."""
             if allowed:
                 screen.say(f"{plural(len(allowed), 'row')} may return.")
             if not listed:

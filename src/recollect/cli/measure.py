@@ -10,6 +10,7 @@ import typer
 from numpy.typing import NDArray
 
 from recollect.cli import options
+from recollect.cli.dual import refuse_names
 from recollect.cli.inputs import Wanted, encode_inputs, fit_labels, opened
 from recollect.cli.screen import Screen, percent, plural
 from recollect.errors import EmptyMemory, InvalidParameter
@@ -90,6 +91,10 @@ def _check(memory: Memory) -> None:
             "evaluate needs a memory of labels", expected="value='label'",
             got=f"value={memory.value!r}", remedy="Use MemoryRegressor.score from Python.",
         )  # fmt: skip
+    refuse_names(
+        memory, "evaluate",
+        "Use recollect predict, or DualMemoryClassifier(memory=...).score from Python.",
+    )  # fmt: skip
     if len(memory) < 2:
         raise EmptyMemory(
             "the memory holds too few rows to be measured", expected="at least two rows",

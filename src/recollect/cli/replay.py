@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recollect.cli import options
+from recollect.cli import options, reproduction
 from recollect.cli.screen import Screen
 
 
 def lookup(
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Folder that holds mnist/. Default: RECOLLECT_DATA, ../shared/data.",
-            show_default=False,
-        ),
-    ] = None,
+    data: Annotated[Path | None, reproduction.data_option("Folder that holds mnist/.")] = None,
     work: Annotated[
         Path, typer.Option("--work", help="Folder for networks and finished parts.")
     ] = Path("lookup-work"),
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for table and pictures.", show_default=False),
-    ] = None,
+    out: reproduction.Out = None,
     rows: Annotated[
         int | None,
         typer.Option("--rows", help="Training images; all when left out.", show_default=False),
@@ -64,7 +53,7 @@ def lookup(
 
         with screen.progress("Measuring") as bar:
             facts = run(
-                data=data or Path(os.environ.get("RECOLLECT_DATA", "../shared/data")),
+                data=reproduction.data_folder(data),
                 work=work, out=out, rows=rows, queries=queries, epochs=epochs, only=only,
                 progress=bar,
             )  # fmt: skip

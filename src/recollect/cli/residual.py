@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recollect.cli import options
+from recollect.cli import options, reproduction
 from recollect.cli.screen import Screen
 
 
 def residual_memory(
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Folder of the data sets. Default: RECOLLECT_DATA, ../shared/data.",
-            show_default=False,
-        ),
-    ] = None,
+    data: Annotated[Path | None, reproduction.data_option("Folder of the data sets.")] = None,
     models: Annotated[
-        Path | None,
-        typer.Option(
-            "--models",
-            help="Folder of the public networks. Default: RECOLLECT_MODELS, ../shared/models.",
-            show_default=False,
-        ),
+        Path | None, reproduction.models_option("Folder of the public networks.")
     ] = None,
     out: Annotated[
         Path, typer.Option("--out", help="Folder for figures, page and pictures.")
@@ -72,8 +59,8 @@ def residual_memory(
         from recollect.evaluation.reproduce.residual_memory_page import page
 
         facts = run(
-            data=data or Path(os.environ.get("RECOLLECT_DATA", "../shared/data")),
-            models=models or Path(os.environ.get("RECOLLECT_MODELS", "../shared/models")),
+            data=reproduction.data_folder(data),
+            models=reproduction.models_folder(models),
             out=out,
             parts=part or PARTS,
             bases=bases,

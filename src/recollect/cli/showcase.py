@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from recollect.cli import options
+from recollect.cli import options, reproduction
 from recollect.cli.screen import Screen
 from recollect.errors import InvalidParameter
 
@@ -34,6 +33,7 @@ def demo(
         from recollect.evaluation.demo import run_demo
 
         def echo(line: object) -> None:
+            """Keep stdout free for the one JSON object, and for ``--quiet``."""
             if not (as_json or quiet):
                 screen.say(line)
 
@@ -43,27 +43,9 @@ def demo(
 
 def visual_memory(
     *,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data",
-            help="Folder that holds cifar10/. Default: RECOLLECT_DATA, ../shared/data.",
-            show_default=False,
-        ),
-    ] = None,
-    models: Annotated[
-        Path | None,
-        typer.Option(
-            "--models",
-            help="Folder that holds mobilenet_v2_imagenet/. Default: RECOLLECT_MODELS, "
-            "../shared/models.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for table and pictures.", show_default=False),
-    ] = None,
+    data: Annotated[Path | None, reproduction.data_option("Folder that holds cifar10/.")] = None,
+    models: reproduction.MobileNet = None,
+    out: reproduction.Out = None,
     rows: Annotated[
         int | None, typer.Option("--rows", help="Rows of the memory.", min=1, show_default=False)
     ] = None,
@@ -101,8 +83,8 @@ def visual_memory(
         measured = import_module(f"recollect.evaluation.reproduce.visual_memory{part}")
         with screen.progress("Encoding") as bar:
             facts = measured.run(
-                data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
-                models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
+                data=reproduction.data_folder(data),
+                models=reproduction.models_folder(models),
                 out=out, progress=bar, **sizes,
             )  # fmt: skip
         screen.result(facts, lambda: screen.say(measured.page(facts)))
@@ -123,26 +105,12 @@ def dense_memory(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data",
-            help="Folder that holds camvid/, nyuv2_depth/, hippocampus3d/ and qtdb_ecg/. Default: "
-            "RECOLLECT_DATA, ../shared/data.",
-            show_default=False,
+        reproduction.data_option(
+            "Folder that holds camvid/, nyuv2_depth/, hippocampus3d/ and qtdb_ecg/."
         ),
     ] = None,
-    models: Annotated[
-        Path | None,
-        typer.Option(
-            "--models",
-            help="Folder that holds mobilenet_v2_imagenet/. Default: RECOLLECT_MODELS, "
-            "../shared/models.",
-            show_default=False,
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for tables and pictures.", show_default=False),
-    ] = None,
+    models: reproduction.MobileNet = None,
+    out: Annotated[Path | None, reproduction.out_option("Folder for tables and pictures.")] = None,
     part: Annotated[
         str | None,
         typer.Option(
@@ -169,8 +137,8 @@ def dense_memory(
 
         with screen.progress("Measuring") as bar:
             facts = run(
-                data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
-                models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
+                data=reproduction.data_folder(data),
+                models=reproduction.models_folder(models),
                 out=out, part=part, limit=limit, progress=bar,
             )  # fmt: skip
         screen.result(facts, lambda: screen.say(page(facts)))
@@ -180,26 +148,16 @@ def dual_memory(
     *,
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data",
-            help="Folder of caltech101/, cifar10/ and tiny_imagenet100_32/. Default: "
-            "RECOLLECT_DATA, ../shared/data.",
-            show_default=False,
-        ),
+        reproduction.data_option("Folder of caltech101/, cifar10/ and tiny_imagenet100_32/."),
     ] = None,
     models: Annotated[
         Path | None,
-        typer.Option(
-            "--models",
-            help="Folder of mobilenet_v2_imagenet/, minilm_l6_text/, zero_shot_text_map/ and "
-            "clip_text_lvis/. Default: RECOLLECT_MODELS, ../shared/models.",
-            show_default=False,
+        reproduction.models_option(
+            "Folder of mobilenet_v2_imagenet/, minilm_l6_text/, zero_shot_text_map/ and "
+            "clip_text_lvis/."
         ),
     ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", help="Folder for table and pictures.", show_default=False),
-    ] = None,
+    out: reproduction.Out = None,
     queries: Annotated[
         int, typer.Option("--queries", help="At most so many pictures of a stream.", min=10)
     ] = 1000,
@@ -232,15 +190,11 @@ def dual_memory(
 
         with screen.progress("Measuring") as bar:
             facts = run(
-                data=_folder(data, "RECOLLECT_DATA", "../shared/data"),
-                models=_folder(models, "RECOLLECT_MODELS", "../shared/models"),
+                data=reproduction.data_folder(data),
+                models=reproduction.models_folder(models),
                 out=out, queries=queries, seeds=seeds, size=size, seconds=seconds, progress=bar,
             )  # fmt: skip
         if facts is None:
             screen.result({"finished": False}, lambda: screen.say("Time is up; run it again."))
         else:
             screen.result(facts, lambda: screen.say(page(facts)))
-
-
-def _folder(given: Path | None, variable: str, default: str) -> Path:
-    return given if given is not None else Path(os.environ.get(variable, default))

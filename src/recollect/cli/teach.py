@@ -16,7 +16,7 @@ from recollect.cli import options
 from recollect.cli.dual import check_shots, read_names, write_names
 from recollect.cli.inputs import Ready, Wanted, encode_inputs, fit_labels, opened
 from recollect.cli.screen import Screen, plural
-from recollect.errors import RecollectError
+from recollect.errors import InvalidParameter, RecollectError
 from recollect.memory.memory import Memory
 from recollect.memory.sources import ColumnOptions
 
@@ -77,13 +77,14 @@ def init(
     with Screen(as_json=as_json, quiet=quiet) as screen:
         from recollect.encoders import from_name
 
+        named = _names(names, prompts, text_encoder)
         built = from_name(encoder)
         classes: list[Any] = []
         with created(
             memory, dim=built.dim, metric=metric.value, value=value.value, encoder=built
         ) as made:
-            if names:
-                classes = write_names(made, built, read_names(names), prompts, text_encoder)
+            if named:
+                classes = write_names(made, built, named, prompts, text_encoder)
             facts = {
                 "memory": str(memory),
                 "encoder": made.encoder,
@@ -95,12 +96,34 @@ def init(
             }
 
         def show() -> None:
-            named = f"a memory with {plural(len(classes), 'class name')}" if classes else ""
-            screen.say(f"Made {named or 'an empty memory'} at {memory}.")
+            kind = f"a memory with {plural(len(classes), 'class name')}" if classes else ""
+            screen.say(f"Made {kind or 'an empty memory'} at {memory}.")
             screen.facts(list(facts.items())[1:-1])
             screen.say(f"Teach it: recollect add {memory} INPUTS")
 
         screen.result(facts, show)
+
+
+def _names(
+    names: list[str] | None, prompts: list[str] | None, text_encoder: str | None
+) -> list[str]:
+    """Class names as they were given.
+
+    Raises:
+        InvalidParameter: There are none, or there are options that only names have a use for.
+    """
+    if names:
+        found = read_names(names)
+        if found:
+            return found
+    unused = "--prompt" if prompts else "--text-encoder" if text_encoder else None
+    if names or unused:
+        raise InvalidParameter(
+            "there are no class names", expected="--names crow,jay, or a file with one a line",
+            got="nothing but separators" if names else f"{unused} alone",
+            remedy="Name the classes, or leave the option out.",
+        )  # fmt: skip
+    return []
 
 
 @contextmanager

@@ -135,6 +135,7 @@ def prepared_batches(
     cores = available_cores()
 
     def ready(source: Any) -> Any:
+        """Decode and prepare in one go, so that no whole picture waits for its batch."""
         return prepare(decode_image(source))
 
     with closing(ordered(ready, several, workers=cores, window=2 * cores + batch_size)) as stream:
@@ -190,12 +191,14 @@ class _Reader:
         return self.look_up([digest]).get(digest)
 
     def look_up(self, digests: list[bytes]) -> dict[bytes, Floats]:
+        """Keys that the cache holds, by digest; one of another width counts as not there."""
         if self.cache is None:
             return {}
         found = self.cache.get(self.fingerprint, digests)
         return {each: key for each, key in found.items() if key.shape == (self.encoder.dim,)}
 
     def encode(self, values: list[Any]) -> Floats:
+        """Encode what :meth:`read` left to do, and judge what an encoder gives back."""
         encode = self.encoder.encode if self.staged is None else self.staged.encode_prepared
         return checked_keys(
             encode(values), len(values), self.encoder.dim, type(self.encoder).__name__
@@ -218,6 +221,7 @@ class _Run:
         self.waiting_bytes = 0
 
     def take(self, outcome: _Ready | InputError) -> None:
+        """Let an input wait for its batch, or note its error and place; both count as progress."""
         if isinstance(outcome, InputError):
             self._problems.append((self._taken, outcome))
         else:
@@ -228,6 +232,7 @@ class _Run:
         self.waiting += 1
 
     def flush(self) -> None:
+        """Encode what waits, and report how many inputs were taken."""
         if self._batch:
             self._keys.append(_encode_batch(self._reader, self._batch))
         self._batch, self.waiting, self.waiting_bytes = [], 0, 0
@@ -235,6 +240,7 @@ class _Run:
             self._progress(self._taken, self._total)
 
     def encoded(self) -> Encoded:
+        """What was flushed; without any key, no rows of the encoder's width."""
         empty = np.empty((0, self._reader.encoder.dim), np.float32)
         return Encoded(
             keys=np.concatenate(self._keys) if self._keys else empty,

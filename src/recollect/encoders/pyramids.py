@@ -297,6 +297,7 @@ class LocalStatistics:
         from scipy.ndimage import gaussian_filter
 
         def blurred(values: Floats, order: Sequence[int] = ()) -> Floats:
+            """Gaussian derivative, of an order per axis; the Gaussian mean without orders."""
             orders = tuple(order) or (0,) * self.axes
             found: Floats = gaussian_filter(values, scale, orders, mode="nearest", truncate=3.0)
             return found

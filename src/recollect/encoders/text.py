@@ -191,11 +191,13 @@ class _OnnxText:
 
     @property
     def fingerprint(self) -> str:
+        """Of settings and of the files' hash, not of where the folder lies."""
         settings = {name: value for name, value in self.spec.items() if name != "path"}
         return fingerprint("text", settings | {"version": 1})
 
     @property
     def spec(self) -> dict[str, Any]:
+        """What opens it again; the hash is of both the model and the tokenizer."""
         return {
             "type": "text",
             "path": str(self._folder),
@@ -207,6 +209,7 @@ class _OnnxText:
         }
 
     def prepare(self, value: str) -> Floats:
+        """Make the key itself, ``(dim,)``: run alone, a text's bits depend on no other text."""
         ids = np.asarray(self._tokenizer.encode(value).ids, np.int64)[None]
         values = {
             "input_ids": ids,
@@ -223,6 +226,7 @@ class _OnnxText:
         return unit
 
     def encode_prepared(self, batch: Sequence[Floats]) -> Floats:
+        """Put keys together: the model ran in :meth:`prepare`."""
         return np.stack(batch)
 
     def _check_inputs(self) -> None:

@@ -261,7 +261,10 @@ def _hooks(
     caught: dict[str | None, Any] = {}
 
     def catching(name: str) -> Callable[[Module, Any, Any], None]:
+        """Make a hook that knows its layer's name; torch passes only the module."""
+
         def hook(_module: Module, _inputs: Any, output: Any) -> None:
+            """Keep the output; of a layer that runs several times, the last."""
             caught[name] = output
 
         return hook

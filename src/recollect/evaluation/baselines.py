@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recollect.heads.dual_memory.negative import BETA, LENGTH, POSSIBLE, UNSURE, unsureness
 from recollect.readout.attention import SCALE, entropy, softmax
 from recollect.types import Codes, Doubles, Floats
 
@@ -162,9 +163,7 @@ class Cache:
     beta: float
 
 
-POSITIVE, NEGATIVE = Cache(3, 2.0, 5.0), Cache(2, 0.117, 1.0)
-UNSURE = (0.2, 0.5)
-MASK = (0.03, 1.0)
+POSITIVE, NEGATIVE = Cache(3, 2.0, 5.0), Cache(LENGTH, 0.117, BETA)
 
 
 def tda(
@@ -177,9 +176,9 @@ def tda(
     """Logits of TDA (Karmanov et al., CVPR 2024) over a stream, ``(pictures, classes)``.
 
     Each picture enters the positive cache of its pseudo label if it is among the surest, and the
-    negative cache if its entropy (divided by log(classes)) lies between 0.2 and 0.5; then both
-    caches are read: the positive one votes for the pseudo labels, the negative one against every
-    class that had a probability between 0.03 and 1.
+    negative cache if its entropy (in nats, divided by log2(classes) as in the released code) lies
+    between 0.2 and 0.5; then both caches are read: the positive one votes for the pseudo labels,
+    the negative one against every class that had a probability between 0.03 and 1.
 
     Example:
         >>> east = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
@@ -190,11 +189,11 @@ def tda(
     base = SCALE * stream.astype(np.float64) @ text.T
     probability = softmax(base)
     unsure = entropy(probability, 1e-12)
-    share = unsure / np.log(max(classes, 2))
+    share = unsureness(unsure, classes)
     codes = base.argmax(axis=1)
     held: list[dict[int, list[int]]] = [{}, {}]
     logits, labels = np.empty_like(base), np.eye(classes)[codes]
-    masks = ((probability > MASK[0]) & (probability < MASK[1])).astype(np.float64)
+    masks = ((probability > POSSIBLE[0]) & (probability < POSSIBLE[1])).astype(np.float64)
     for place, x in enumerate(stream):
         code = int(codes[place])
         _enter(held[0].setdefault(code, []), place, unsure, positive.capacity)

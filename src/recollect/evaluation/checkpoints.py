@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -60,6 +62,49 @@ def resume(network: Any, teacher: Any, path: Path, recipe: Any) -> int:
         network.load_state_dict(weights)
         teacher.load_state_dict(states)
         return int(kept["done"])
+
+
+def train(
+    network: Any,
+    teacher: Any,
+    path: Path,
+    recipe: Any,
+    epoch: Callable[[int], float],
+    *,
+    minutes: float,
+    progress: Callable[[int, float, float], object] | None,
+) -> Any:
+    """Run the epochs that are still to do, each kept as soon as it is whole.
+
+    Args:
+        network: A torch module.
+        teacher: Its optimizer.
+        path: As for :func:`keep`; training goes on from what it holds.
+        recipe: As for :func:`keep`; its ``epochs`` says how many there are.
+        epoch: Trains for the epoch of that number, from 0, and returns the mean loss.
+        minutes: After which no further epoch is begun, nor one that would end later if it took as
+            long as the longest before it.
+        progress: Called as ``progress(epochs done, mean loss, seconds)`` after every epoch.
+
+    Returns:
+        The network, ready to be asked; None if the time ran out before the last epoch.
+
+    Raises:
+        InvalidParameter: The file is of another recipe.
+    """
+    done = resume(network, teacher, path, recipe)
+    begun, longest = time.monotonic(), 0.0
+    while done < recipe.epochs:
+        start = time.monotonic()
+        if start - begun + longest > 60 * minutes:
+            return None
+        loss = epoch(done)
+        done += 1
+        keep(network, teacher, path, recipe, done)
+        longest = max(longest, time.monotonic() - start)
+        if progress is not None:
+            progress(done, loss, time.monotonic() - start)
+    return network.eval()
 
 
 def import_torch() -> Any:

@@ -85,6 +85,7 @@ def flat_search(samples: Samples, labels: int, cells: int) -> Trained:
     index.add(np.arange(len(features)), unit_rows(features))
 
     def answer(levels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Mean truth of the ``K`` most similar cells, weighed by similarity."""
         ids, similarity = index.search(unit_rows(hypercolumns(levels)), K)
         return weighted_mean(wanted[ids], match_weights(similarity, TEMPERATURE))
 
@@ -108,6 +109,7 @@ def linear_head(
         weights, rounds = np.linalg.solve(gram, features.T @ (wanted - offset)), 1
 
     def answer(levels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Shares of the labels, one row a cell; the numbers themselves without labels."""
         scores = (hypercolumns(levels) - center) / spread @ weights + offset
         return _softmax(scores) if labels else scores
 
@@ -127,6 +129,7 @@ def _softmax_regression(
     )
 
     def loss() -> Any:
+        """Cross-entropy with decay, and its gradients: L-BFGS calls it at every trial step."""
         solver.zero_grad()
         scores = torch.log_softmax(inputs @ weights + offset, dim=1)
         value = -(truth * scores).sum(dim=1).mean() + decay * weights.square().sum()
@@ -173,6 +176,7 @@ def conv_head(
     best, kept, rounds = -np.inf, {}, 0
 
     def answer(levels: Sequence[NDArray[Any]]) -> NDArray[Any]:
+        """Answer with the weights of the moment: it also judges the epochs in between."""
         with torch.inference_mode():
             scores = net(_as_map(levels))[0].reshape(out, -1).T.numpy()
         return _softmax(scores) if labels else scores * 1.0

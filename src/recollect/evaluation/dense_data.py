@@ -188,6 +188,7 @@ def hippocampus(data: Path) -> Task:
     encoder = LocalStatistics(3, levels=3, stride=2, scales=3)
 
     def read(split: str) -> Samples:
+        """Cut the one long row of voxels into volumes, each of its own shape."""
         rows = _npz(data / "hippocampus3d" / f"{split}.npz")
         bounds, shapes = rows["offsets"].tolist(), rows["shapes"].tolist()
         cut = [slice(*pair) for pair in pairwise(bounds)]
@@ -209,6 +210,7 @@ def ecg(data: Path) -> Task:
     encoder = LocalStatistics(1, levels=4, stride=4, scales=4)
 
     def read(split: str) -> Samples:
+        """Cut the one long row into signals, in microvolts and of their own lengths."""
         rows = _npz(data / "qtdb_ecg" / f"{split}.npz")
         bounds = rows["offsets"].tolist()
         cut = [slice(*pair) for pair in pairwise(bounds)]

@@ -199,6 +199,7 @@ def _columns(near: Neighbors, which: Ids) -> Neighbors:
     """Take some places of each query, ``(queries, places)``, with everything known of them."""
 
     def take(column: NDArray[Any]) -> NDArray[Any]:
+        """The same places of every query, so that all columns stay in step."""
         return np.take_along_axis(column, which, axis=1)
 
     return replace(

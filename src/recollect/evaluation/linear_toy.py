@@ -61,6 +61,7 @@ def constrained_fit(x: Doubles, y: Doubles, longest: float) -> Doubles:
     along = vectors.T @ (x.T @ y / len(x))
 
     def length(mu: float) -> float:
+        """Length of the fit for this mu; it falls as mu grows, as bisection needs."""
         return float(np.linalg.norm(along / (values + mu)))
 
     low, high = 0.0, 1.0

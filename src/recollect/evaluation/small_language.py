@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.evaluation.checkpoints import import_torch, keep, resume
+from recollect.evaluation.checkpoints import import_torch, resume, train
 from recollect.types import Floats, Ids
 
 UNKNOWN, END = "<unk>", "<end>"
@@ -74,6 +73,8 @@ def build_language_model(words: int, width: int, dropout: float) -> Any:
     torch = import_torch()
 
     class LanguageModel(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """One LSTM; its output layer is the embedding of the words once more."""
+
         def __init__(self) -> None:
             super().__init__()
             self.embed = torch.nn.Embedding(words, width)
@@ -83,10 +84,12 @@ def build_language_model(words: int, width: int, dropout: float) -> Any:
             self.bias = torch.nn.Parameter(torch.zeros(words))
 
         def forward(self, tokens: Any, state: Any = None) -> tuple[Any, Any]:
+            """States as the LSTM gives them; their dropout comes in :meth:`logits`."""
             states, state = self.recur(self.drop(self.embed(tokens)), state)
             return states, state
 
         def logits(self, states: Any) -> Any:
+            """Score every word as the next one after states."""
             return self.drop(states) @ self.embed.weight.T + self.bias
 
     return LanguageModel()
@@ -113,20 +116,13 @@ def train_language_model(
     torch.manual_seed(recipe.seed)
     model = build_language_model(recipe.words, recipe.width, recipe.dropout)
     teacher = torch.optim.Adam(model.parameters(), recipe.rate)
-    done = resume(model, teacher, checkpoint, recipe)
-    begun, longest = time.monotonic(), 0.0
-    while done < recipe.epochs:
-        start = time.monotonic()
-        if start - begun + longest > 60 * minutes:
-            return None
-        torch.manual_seed((recipe.seed << 16) + done)
-        loss = _epoch(model, teacher, tokens, recipe, done)
-        done += 1
-        keep(model, teacher, checkpoint, recipe, done)
-        longest = max(longest, time.monotonic() - start)
-        if progress is not None:
-            progress(done, loss, time.monotonic() - start)
-    return model.eval()
+
+    def epoch(number: int) -> float:
+        """Seeded by its number, so that what is dropped does not depend on where a run began."""
+        torch.manual_seed((recipe.seed << 16) + number)
+        return _epoch(model, teacher, tokens, recipe, number)
+
+    return train(model, teacher, checkpoint, recipe, epoch, minutes=minutes, progress=progress)
 
 
 def unfinished(recipe: TextRecipe, checkpoint: Path) -> tuple[Any, int]:

@@ -8,9 +8,9 @@ time limit and goes on at the next call, so that a machine without an accelerato
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
-from recollect.evaluation.checkpoints import import_torch, keep, resume
+from recollect.evaluation.checkpoints import import_torch, train
 from recollect.types import Floats
 
 BATCH = 128
@@ -67,6 +67,8 @@ def build_network(depth: int, classes: int) -> Any:
     functional = torch.nn.functional
 
     class Block(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """Two convolutions and a short cut without weights: channels that are new in it are 0."""
+
         def __init__(self, narrow: int, wide: int) -> None:
             super().__init__()
             self.stride, self.extra = (1 if narrow == wide else 2), wide - narrow
@@ -76,6 +78,7 @@ def build_network(depth: int, classes: int) -> Any:
             self.second_norm = torch.nn.BatchNorm2d(wide)
 
         def forward(self, x: Any) -> Any:
+            """Normalize after each convolution; add the short cut before the last ReLU."""
             inner = functional.relu(self.first_norm(self.first(x)))
             if self.extra:
                 x = functional.pad(
@@ -84,6 +87,8 @@ def build_network(depth: int, classes: int) -> Any:
             return functional.relu(self.second_norm(self.second(inner)) + x)
 
     class Network(torch.nn.Module):  # type: ignore[misc, name-defined]
+        """Three stages of 16, 32 and 64 channels; each halves the picture but the first."""
+
         def __init__(self) -> None:
             super().__init__()
             self.stem = torch.nn.Conv2d(3, 16, 3, 1, 1, bias=False)
@@ -98,6 +103,7 @@ def build_network(depth: int, classes: int) -> Any:
             self.classify = torch.nn.Linear(64, classes)
 
         def forward(self, x: Any) -> tuple[Any, Any]:
+            """Embedding, the mean of each channel, and logits."""
             x = functional.relu(self.stem_norm(self.stem(x)))
             for stage in self.stages:
                 x = stage(x)
@@ -135,19 +141,8 @@ def train_network(
     teacher = torch.optim.SGD(
         network.parameters(), recipe.rate, momentum=0.9, weight_decay=recipe.decay, nesterov=True
     )
-    done = resume(network, teacher, checkpoint, recipe)
-    begun, longest = time.monotonic(), 0.0
-    while done < recipe.epochs:
-        start = time.monotonic()
-        if start - begun + longest > 60 * minutes:
-            return None
-        loss = _epoch(network, teacher, images, labels, recipe, done)
-        done += 1
-        keep(network, teacher, checkpoint, recipe, done)
-        longest = max(longest, time.monotonic() - start)
-        if progress is not None:
-            progress(done, loss, time.monotonic() - start)
-    return network.eval()
+    epoch = partial(_epoch, network, teacher, images, labels, recipe)
+    return train(network, teacher, checkpoint, recipe, epoch, minutes=minutes, progress=progress)
 
 
 def ask_network(network: Any, images: NDArray[np.uint8]) -> tuple[Floats, Floats]:

@@ -39,6 +39,7 @@ def too_novel(found: Neighbors, peers: Peers, rate: float) -> Mask:
     metric = peers.memory.metric
 
     def own() -> Doubles:
+        """Novelty of the memory's own rows, each asked with itself left out, ascending."""
         scores = [novelty_scores(block.near, metric) for block in peers.blocks(k)]
         return np.sort(np.concatenate(scores))
 
@@ -60,6 +61,7 @@ def too_unsure(
     """
 
     def threshold() -> float:
+        """Read from the memory's own rows, once for each version of it."""
         rows = own()
         return least_confidence(rows.confidence, rows.right, rate)
 

@@ -165,6 +165,7 @@ def collect_evidence(
     place = np.searchsorted(rows.ids, near.ids)
 
     def one(query: int, rank: int) -> Evidence:
+        """What is known of the row that a query found at a rank."""
         row = place[query, rank]
         return Evidence(
             id=int(near.ids[query, rank]),

@@ -248,9 +248,11 @@ def _unit(keys: NDArray[Any]) -> NDArray[np.float64]:
 
 def _reader(encoder: Encoder, root: Path) -> Fetch:
     def text(rows: Rows, place: int) -> Any:
+        """None for a row that was added without its text."""
         return rows.metadata.get(TEXT_COLUMN, [None] * len(rows))[place]
 
     def picture(rows: Rows, place: int) -> Any:
+        """None for a row that names no file, or one that is gone."""
         source = rows.sources[place]
         if not source:
             return None

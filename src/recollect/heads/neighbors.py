@@ -221,6 +221,7 @@ def joined(parts: Sequence[Neighbors], order: NDArray[np.intp]) -> Neighbors:
     """Put what was found for blocks of queries together, in another order of the queries."""
 
     def column(name: str) -> Any:
+        """All blocks' part of one column, in the order that is wanted."""
         return np.concatenate([getattr(part, name) for part in parts])[order]
 
     codes = None if parts[0].codes is None else column("codes")

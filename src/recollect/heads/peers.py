@@ -88,6 +88,7 @@ class Peers:
         """Compute something once for each version of the memory."""
 
         def ask() -> tuple[_Told, Any]:
+            """May be run twice, so the value is stored only after the version held."""
             version = self.follow().version
             told = self._told
             if told.version != version:
@@ -116,6 +117,7 @@ class Peers:
         """How often each row was retrieved among the first ``counted`` neighbors, and how."""
 
         def compute() -> Tally:
+            """Every row is a question here, and not among its own neighbors."""
             table = self.follow()
             near = table.neighbors(counted)
             return tally(near, self.own(table.ids).codes, share=table.share)

@@ -213,6 +213,7 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
         check_promise(promise)
 
         def ask() -> NDArray[Any]:
+            """Vote and refusal read one version; refused answers are None, so of type object."""
             read = self._read_keys(keys, self.k)
             answers = labels_of(read.near, self._winners(read))
             if rate is None:

@@ -137,6 +137,7 @@ class MemoryRegressor(RegressorMixin, NeighborEstimator):
         keys = self._asked(X)
 
         def ask() -> list[Explanation]:
+            """Cut k to the rows of the very version that is explained."""
             memory = self._with_rows()
             k = within(check_k(self.k), memory)
             return explain_means(memory, keys, self._rule(), self.metric, k)

@@ -148,6 +148,7 @@ def _survivors(memory: Memory, gone: Ids, keys: NDArray[Any], own: Ids | None, k
     first = found[0]
 
     def joined(name: str) -> NDArray[Any]:
+        """One column of all rounds, back in the order of the queries."""
         return np.concatenate([getattr(part, name) for part in found])[places]
 
     return replace(
@@ -166,6 +167,7 @@ def _kept(near: Neighbors, stays: Mask, queries: Codes, k: int) -> Neighbors:
     pad = ((0, 0), (0, k - min(k, width)))
 
     def take(column: NDArray[Any], nothing: Any) -> NDArray[Any]:
+        """Pad with ``nothing`` where fewer than k rows stay."""
         chosen = np.take_along_axis(column[queries], order, axis=1)
         return np.pad(np.where(there, chosen, nothing), pad, constant_values=nothing)
 

@@ -284,6 +284,7 @@ class Search:
         step = max(1, scoring.CHUNK // self._coarse.dim)
 
         def score(part: slice) -> None:
+            """Write one part of the similarities only: parts run side by side."""
             keys, sizes = self._snapshot.gather(slots[part])
             similarity[part] = self._pairs(
                 batch.queries[query[part]], batch.sizes[query[part]], keys, sizes
@@ -372,6 +373,7 @@ def _work_off(shares: Shares, cores: int) -> None:
     """Run everything in ``shares``, each core taking the next one when it is done."""
 
     def work() -> None:
+        """Take shares until none is left; helpers and the caller run the same."""
         while shares:
             try:
                 share = shares.popleft()

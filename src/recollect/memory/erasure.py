@@ -153,6 +153,7 @@ def _describe(
     labels = dict(store.db.execute("SELECT code, label FROM labels"))
 
     def note(content: bytes, kind: str, row: int) -> None:
+        """Content that several rows share is sought once, for the first of them."""
         for piece in _pieces(content) if kind in {"text", "label", "thumbnail"} else [content]:
             needles.setdefault((piece, kind), Needle(piece, kind, row))
 
@@ -367,6 +368,7 @@ def _search(store: Store, wanted: list[Needle], shared: list[str]) -> list[Hit]:
     folder = store.folder
 
     def opener(path: Path) -> AbstractContextManager[int]:
+        """Files of the catalog by the handle that is held: closing another drops SQLite's locks."""
         ours = path.parent == folder and path.name.startswith(CATALOG)
         return nullcontext(hold(folder, path.name)) if ours else opened(path)
 

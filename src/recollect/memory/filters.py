@@ -217,6 +217,7 @@ class _Parser:
         self._values = 0
 
     def filter(self) -> _Piece:
+        """Read the whole filter; anything behind it is refused."""
         if self._tokens[0].kind == "end":
             raise InvalidFilter("`where` is empty", remedy=_EXAMPLE)
         piece = self._any()

@@ -147,6 +147,7 @@ def of_change(
         return
 
     def now(place: int) -> Held:
+        """What the row holds before the change; only looked up when a digest is on the list."""
         return Held(key_now(place), texts=_text(_text_now(store, int(ids[place]))))
 
     for place, row in enumerate(ids.tolist()):

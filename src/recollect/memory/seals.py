@@ -57,6 +57,7 @@ def seal(content: NDArray[np.uint8]) -> Seals:
     seals = np.zeros(-(-len(content) // BLOCK), np.uint64)
 
     def work(start: int) -> None:
+        """Seal the whole blocks of one stretch; threads write to different places."""
         part = slice(start, min(start + AT_ONCE, whole))
         seals[part] = _sums(content[part.start * BLOCK : part.stop * BLOCK])
 

@@ -222,6 +222,7 @@ class Teaching(Asking):
 
     def _refuse_return(self, view: View, ids: Ids, change: writes.Change) -> None:
         def key_now(place: int) -> tuple[bytes, ...]:
+            """The key that stands before this change, in its forms."""
             key = view.keys(view.table.states[view.table.find(ids[place : place + 1])])
             return forms(key.tobytes(), key.dtype)
 

@@ -15,8 +15,10 @@ other (`gram`), which are computed once for a memory instead of once for a query
 vectors of length 1 are rounded to multiples of 2^-24, so that every product is a multiple of 2^-48
 and every sum of them, in whatever order, fits into a float64 without rounding: the order cannot
 matter. The weights are rounded to multiples of 2^-23 of the nearest slot's, the Gram matrix to
-2^-24, and products of both are added 64 at a time, for the same reason. The rounding costs about
-1e-7 of a score. What is left are sums along the last axis of contiguous arrays, one for each query.
+2^-24, and products of both are added 63 at a time, for the same reason. The rounding costs about
+1e-7 of a score. What is left are sums over the slots of a class, which are added one after the
+other: empty slots behind the last one that is filled, of which there are more where another class
+holds more, then change nothing.
 """
 
 from __future__ import annotations
@@ -35,7 +37,8 @@ SCALE = 100.0
 """What CLIP multiplies a cosine with before the softmax."""
 
 _GRID = np.float64(2.0**24)
-_EXACT = 64  # 23 + 24 bits of a product, and 6 more for this many terms, are a float64's 53
+_HALF = np.float64(2.0**12)
+_EXACT = 63  # 23 + 24 bits of a product, and 6 more for this many terms, are a float64's 53
 _ROWS = 2048  # slots turned into float64 at once: 8 MiB at 512 numbers each
 
 
@@ -78,6 +81,30 @@ def cosines(queries: Floats, rows: Floats) -> Doubles:
         part = slice(start, start + _ROWS)
         np.matmul(wide, rows[part].astype(np.float64).T, out=found[:, part])
     return found
+
+
+def mapped(vectors: Floats | Doubles, matrix: Doubles) -> Doubles:
+    """Multiply vectors made by :func:`unit` with a matrix; no order of sums matters.
+
+    The matrix is rounded to 2^-24 of its largest entry, and the vectors are taken in two halves of
+    12 bits, so that every product and every sum of up to 2^15 of them is exact.
+
+    Args:
+        vectors: ``(..., dim)``, made by :func:`unit`.
+        matrix: float64 ``(dim, others)``.
+
+    Returns:
+        float64 ``(..., others)``.
+
+    Example:
+        >>> mapped(unit([[1.0, 0.0]]), np.array([[0.5, 2.0], [0.0, 1.0]])).tolist()
+        [[0.5, 2.0]]
+    """
+    grid = _GRID * np.exp2(-np.ceil(np.log2(max(float(np.abs(matrix).max(initial=0.0)), 1e-290))))
+    rounded = np.rint(matrix * grid) / grid
+    given = np.asarray(vectors, np.float64)
+    upper = np.rint(given * _HALF) / _HALF
+    return np.asarray(upper @ rounded + (given - upper) @ rounded)
 
 
 def gram(values: Floats) -> Floats:
@@ -131,13 +158,13 @@ def attention(
         [[0.7071]]
     """
     weights = slot_weights(similarity, filled, beta=beta, trust=trust)
-    upward = np.add.reduce(weights * toward, axis=-1)
-    length = np.sqrt(np.maximum(np.add.reduce(_through(weights, among) * weights, axis=-1), 0.0))
+    upward = _in_order(weights * toward)
+    length = np.sqrt(np.maximum(_in_order(_through(weights, among) * weights), 0.0))
     score = np.divide(upward, length, out=np.zeros_like(upward), where=length > 0)
     if output is None:
         return np.asarray(score)
     slots_toward, size, own = output
-    along = np.add.reduce(weights * slots_toward[:, None, :], axis=-1)
+    along = _in_order(weights * slots_toward[:, None, :])
     along = np.divide(along, length, out=np.zeros_like(along), where=length > 0)
     longer = np.sqrt(np.maximum((length > 0) + 2.0 * along + size[:, None], 0.0))
     return np.asarray(np.divide(score + own, longer, out=np.zeros_like(score), where=longer > 0))
@@ -259,8 +286,20 @@ def _fall(behind: NDArray[np.float32], beta: float) -> NDArray[np.float32]:
     return np.asarray(np.exp(np.float32(beta) * behind), np.float32)
 
 
+def _in_order(terms: Doubles) -> Doubles:
+    """Add over the slots, one after the other; `np.add.reduce` would group them by their number.
+
+    Example:
+        >>> _in_order(np.array([[0.5, 0.25, 0.0]])).tolist()
+        [0.75]
+    """
+    if not terms.shape[-1]:
+        return np.zeros(terms.shape[:-1])
+    return np.asarray(np.add.accumulate(terms, axis=-1, out=terms)[..., -1])
+
+
 def _through(weights: Doubles, among: Floats) -> Doubles:
-    """Weights times the Gram matrix, exact within 64 slots at a time, which are added in order."""
+    """Weights times the Gram matrix, exact within 63 slots at a time, which are added in order."""
     slots = weights.shape[-1]
     total = weights[..., :_EXACT] @ among[..., :_EXACT, :].astype(np.float64)
     for start in range(_EXACT, slots, _EXACT):

@@ -121,6 +121,7 @@ class _Ballot:
 
     @property
     def rows(self) -> int:
+        """All neighbors that were found, also those behind the first k."""
         return len(self.codes)
 
     def voters(self, removed: Ids) -> Ids:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recollect import DualMemoryClassifier, errors
+from recollect import DualMemoryClassifier, Memory, errors
+from recollect.heads.dual_memory.bank import require_room
+from recollect.heads.dual_memory.training import Training, train_offsets
 
 EAST, NORTH = [1.0, 0.0], [0.0, 1.0]
 
@@ -194,3 +196,141 @@ def test_rows_that_are_not_there_show_nothing(head):
     """Who erases wants to know that it was all."""
     with pytest.raises(errors.UnknownIds):
         head.rows_of([99])
+
+
+# -- nothing is half done ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"position": "bogus"},
+        {"epochs": 2.5},
+        {"epochs": "3"},
+        {"batch": 1.5},
+        {"rate": "fast"},
+        {"rate": float("inf")},
+        {"rate": 1e30},
+        {"rate": None},
+        {"seed": -1},
+        {"seed": "x"},
+        {"epsilon": "a"},
+        {"epsilon": -1.0},
+        {"weight_decay": float("inf")},
+        {"precision": 3},
+        {"affine": "yes"},
+    ],
+)
+def test_settings_of_a_training_are_judged_when_they_are_made(options):
+    """Not when the shots have been written already."""
+    with pytest.raises(errors.InvalidParameter):
+        Training(**options)
+
+
+@pytest.mark.parametrize("verb", ["fit", "partial_fit"])
+def test_a_training_that_fails_has_taught_nothing(monkeypatch, verb):
+    """Whatever happens in it: it runs before the rows are written."""
+
+    def failing(*_args, **_kwargs):
+        raise errors.NonFinite("the key offsets must be finite")
+
+    head = DualMemoryClassifier([EAST, NORTH], ["crow", "owl"]).fit([EAST], ["crow"])
+    head.set_params(offsets=Training())
+    before = head.memory_.version
+    monkeypatch.setattr("recollect.heads.dual_memory.derived.train_offsets", failing)
+
+    with pytest.raises(errors.NonFinite):
+        getattr(head, verb)([NORTH], ["owl"])
+
+    assert head.memory_.version == before
+
+
+def test_what_is_learned_before_the_write_is_what_answers_after_it(monkeypatch):
+    """Once, not twice: the rows that were written are the lesson that was learned."""
+    pytest.importorskip("torch")
+    learned = []
+    monkeypatch.setattr(
+        "recollect.heads.dual_memory.derived.train_offsets",
+        lambda *args, **kwargs: learned.append(1) or train_offsets(*args, **kwargs),
+    )
+    random = np.random.default_rng(0)
+    head = DualMemoryClassifier([EAST, NORTH], ["owl", "crow"], offsets=Training(epochs=1))
+
+    head.fit(random.normal(size=(6, 2)), ["owl", "crow"] * 3, ids=[9, 4, 5, 3, 8, 6])
+    head.predict([EAST])
+    head.partial_fit(random.normal(size=(2, 2)), ["owl", "crow"])
+    head.predict([EAST])
+
+    assert len(learned) == 2
+
+
+@pytest.mark.parametrize("length", [10**12, 10**400, 20_000, np.array([1, 2])])
+def test_slots_that_no_machine_has_room_for_are_refused(length):
+    """Before a memory that was taught is replaced."""
+    memory = Memory.create(":memory:", dim=2)
+    memory.add([EAST], ["old"])
+
+    with pytest.raises(errors.InvalidParameter, match="memory_length"):
+        DualMemoryClassifier(
+            [EAST, NORTH], ["crow", "owl"], memory=memory, memory_length=length
+        ).fit([EAST], ["crow"])
+
+    assert memory.rows().values.tolist() == ["old"]
+
+
+def test_slots_of_many_classes_are_refused_where_the_machine_has_no_room():
+    """Each for itself would fit."""
+    with pytest.raises(errors.InvalidParameter, match="no room"):
+        require_room(10**6, 4096, 10**5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"beta": 10**400},
+        {"weights": (10**400, 1, 1)},
+        {"weights": (1e308, 1e308, 1e308)},
+        {"weights": "123"},
+        {"seed": np.array([1, 2])},
+        {"views": 10**400},
+    ],
+)
+def test_numbers_that_are_no_numbers_are_refused(options):
+    """In our words, whatever they are."""
+    with pytest.raises(errors.InvalidParameter):
+        DualMemoryClassifier([EAST, NORTH], ["crow", "owl"], **options).fit([EAST], ["crow"])
+
+
+@pytest.mark.parametrize("weights", [[10**400], [1e308]])
+def test_weights_to_try_that_overflow_are_refused(weights):
+    """They would be infinite, or no numbers, once multiplied by a count."""
+    head = DualMemoryClassifier([EAST, NORTH], ["crow", "owl"], fusion="count")
+    head.fit([EAST, EAST], ["crow", "crow"])
+
+    with pytest.raises(errors.InvalidParameter, match="to try"):
+        head.tune(weights=weights)
+
+
+def test_a_set_of_names_is_refused():
+    """Its order changes from run to run, and with it which vector is whose."""
+    with pytest.raises(errors.InvalidLabel, match="no order"):
+        DualMemoryClassifier([EAST, NORTH], {"crow", "owl"}).fit()
+
+
+def test_views_of_another_picture_are_refused(head):
+    """The first view is the picture itself; a rounding of the encoder is no matter."""
+    head.observe([EAST], views=[[[1.0, 1e-6], NORTH]])
+    rows = len(head.memory_)
+
+    with pytest.raises(errors.InvalidParameter, match="picture itself"):
+        head.observe([EAST], views=[[NORTH, NORTH]])
+
+    assert len(head.memory_) == rows
+
+
+def test_metadata_that_is_no_mapping_and_a_class_that_is_no_name_are_refused(head):
+    """Not by an error from inside."""
+    with pytest.raises(errors.InvalidMetadata):
+        head.partial_fit([EAST], ["crow"], metadata=[1])
+    with pytest.raises(errors.InvalidLabel):
+        head.remove_class(np.array(["crow", "x"]))

@@ -12,6 +12,7 @@ import pytest
 from recollect import DualMemoryClassifier, Memory, MemoryClassifier, errors
 from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.training import Training
+from recollect.readout.attention import mapped, unit
 
 EAST, NORTH, WEST = [1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]
 THIRD = 1 / 3
@@ -255,7 +256,7 @@ def test_a_write_between_our_own_and_its_stamp_is_seen(monkeypatch):
     monkeypatch.undo()
 
     fresh = DualMemoryClassifier(memory=memory, mode="robust")
-    assert len(head.ids_) == 1
+    assert len(head.ids_) == 2
     assert np.array_equal(head.predict_proba([[1.0, 1.0]]), fresh.predict_proba([[1.0, 1.0]]))
 
 
@@ -309,3 +310,85 @@ def test_a_copy_has_a_lock_of_its_own():
     head.predict([EAST])
 
     assert copy.deepcopy(head).predict([EAST]).tolist() == ["crow"]
+
+
+# -- findings of a fresh reading -----------------------------------------------------------------
+
+
+def stream_of(seed, classes, dim, pictures):
+    """Text vectors, and pictures that scatter about them."""
+    random = np.random.default_rng(seed)
+    text = random.normal(size=(classes, dim))
+    return text, text[random.integers(classes, size=pictures)] + random.normal(size=(pictures, dim))
+
+
+@pytest.mark.parametrize(("classes", "dim", "pictures"), [(3, 8, 60), (4, 24, 120), (10, 64, 100)])
+@pytest.mark.parametrize("options", [{}, {"trust": 1.0}, {"fusion": "logits"}])
+def test_a_long_batch_is_observed_as_one_by_one_while_classes_grow_apart(
+    classes, dim, pictures, options
+):
+    """Empty slots behind the last, of which a fuller class brings more, change no sum."""
+    text, stream = stream_of(0, classes, dim, pictures)
+    one_by_one = DualMemoryClassifier(text, **options).fit()
+
+    at_once = DualMemoryClassifier(text, **options).fit().observe(stream).probability
+
+    alone = [one_by_one.observe(picture[None]).probability for picture in stream]
+    assert np.array_equal(at_once, np.concatenate(alone))
+
+
+def test_two_estimators_over_one_memory_never_mix_their_pictures(monkeypatch):
+    """One observes while the other is between its label and its write."""
+    ours = named().fit()
+    memory, add = ours.memory_, ours.memory_.add
+    theirs = DualMemoryClassifier(memory=memory)
+    views = np.random.default_rng(1).normal(size=(2, 1, 3, 2))
+
+    def slow(*args, **kwargs):
+        monkeypatch.undo()
+        theirs.observe(views[1][:, 0], views=views[1])
+        return add(*args, **kwargs)
+
+    monkeypatch.setattr(memory, "add", slow)
+    said = ours.observe(views[0][:, 0], views=views[0])
+
+    serials = memory.rows(where="part = 'seen'").metadata["serial"]
+    assert serials == memory.rows(where="part = 'seen'").ids.tolist()
+    own = memory.rows(ours.rows_of(said.ids)).keys
+    assert np.array_equal(own[1:], views[0][0].astype(np.float32))
+    ours.forget(said.ids)
+    assert memory.rows().metadata["part"] == ["text", "text", "seen", "view", "view", "view"]
+
+
+def test_a_linear_map_gives_a_vector_the_same_bits_alone_and_in_a_batch():
+    """A matrix product of one row adds in another order than that of many."""
+    random = np.random.default_rng(0)
+    vectors, matrix = unit(random.normal(size=(500, 64))), random.normal(size=(64, 64))
+
+    together = mapped(vectors, matrix)
+
+    alone = np.concatenate([mapped(each[None], matrix) for each in vectors])
+    assert np.array_equal(together, alone)
+    np.testing.assert_allclose(together, vectors.astype(float) @ matrix, atol=1e-5)
+
+
+def test_a_view_is_not_forgotten_without_its_picture():
+    """Otherwise the picture would be labelled by the views that happen to be left."""
+    head = named().fit()
+    views = np.random.default_rng(1).normal(size=(1, 3, 2))
+    said = head.observe(views[:, 0], views=views)
+    view = head.rows_of(said.ids)[1:2]
+
+    with pytest.raises(errors.InvalidParameter, match="a view"):
+        head.forget(view)
+
+    assert len(head.rows_of(said.ids)) == 4
+
+
+def test_shots_that_others_taught_are_listed_behind_our_own():
+    """Whoever wants to forget them needs to know them."""
+    head = named().fit([EAST], ["crow"])
+
+    other = head.memory_.add([NORTH], ["owl"])
+
+    assert head.ids_.tolist() == [2, *other.tolist()]

@@ -319,7 +319,7 @@ def test_views_of_a_picture_are_encoded_and_kept_with_it(photo):
     said = head.observe([photo])
 
     assert said.labels.tolist() == ["it"]
-    assert head.memory_.rows(where="part = 'view'").metadata["serial"] == [0] * 6
+    assert head.memory_.rows(where="part = 'view'").metadata["serial"] == [said.ids[0]] * 6
 
 
 # -- CLIP --------------------------------------------------------------------------------------

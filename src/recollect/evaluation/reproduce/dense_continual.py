@@ -96,6 +96,7 @@ def _taught(task: Task) -> tuple[Callable[[Any], NDArray[Any]], float]:
     spent = time.perf_counter() - begun
 
     def answer(levels: Any) -> NDArray[Any]:
+        """Shares over all labels of the task, 0 for those never taught; numbers in one column."""
         [found] = head.answer([levels])
         if not task.labels:
             values: NDArray[Any] = np.nan_to_num(found.prediction).reshape(-1, 1)
@@ -206,6 +207,7 @@ def _memory(task: Task, stages: list[Stage]) -> _Course:
         course.seconds.append(time.perf_counter() - begun)
 
         def answer(levels: Any, head: Any = head) -> NDArray[Any]:
+            """Shares over the classes taught so far, one row a cell."""
             shares = head.answer([levels])[0].shares
             flat: NDArray[Any] = shares.reshape(-1, shares.shape[-1])
             return flat
@@ -260,6 +262,7 @@ def _linear(task: Task, stages: list[Stage], *, replay: float, joint: bool) -> _
         matrix, offset = (each.detach().numpy() for each in weights)
 
         def answer(levels: Any, matrix: Any = matrix, offset: Any = offset) -> NDArray[Any]:
+            """Shares that are not divided by their sum, as only the largest of a cell counts."""
             scores: NDArray[Any] = baselines.hypercolumns(levels) * 10.0 @ matrix + offset
             shares: NDArray[Any] = np.exp(scores - scores.max(axis=1, keepdims=True))
             return shares
@@ -286,6 +289,7 @@ def _descend(torch: Any, inputs: Any, truth: Any, weights: Any) -> Any:
     solver = torch.optim.LBFGS(list(weights), max_iter=ROUNDS, line_search_fn="strong_wolfe")
 
     def loss() -> Any:
+        """Cross-entropy with decay, and its gradients: L-BFGS calls it at every trial step."""
         solver.zero_grad()
         scores = torch.log_softmax(inputs @ weights[0] + weights[1], dim=1)
         value = -(truth * scores).sum(dim=1).mean() + 1e-5 * weights[0].square().sum()

@@ -142,6 +142,7 @@ def shortened(task: Task, limit: int | None) -> Task:
         return task
 
     def some(samples: Samples) -> Samples:
+        """Samples from all over the split, not its first ones."""
         return samples.take(spread(len(samples), limit))
 
     train = some(task.train)
@@ -346,6 +347,7 @@ def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained
     few = held.take(spread(len(held), MOST_TO_CHOOSE))
 
     def score(head: baselines.Head, samples: Samples) -> float:
+        """Larger is better; of numbers, whose measure is an error, the negative."""
         answers = Answers(task)
         _ask(head, samples, answers)
         return answers.main() if labels else -answers.main()

@@ -118,6 +118,7 @@ def run(
     book.until = time.monotonic() + (float("inf") if seconds is None else seconds)
 
     def load(each: str, text: Any) -> NamedSet:
+        """One set by one text model; its stream is longer where ``LONGER`` says so."""
         return load_named(
             data,
             models,
@@ -130,6 +131,7 @@ def run(
         )
 
     def views(cell: Cell) -> Floats:
+        """Views of the first ``PICTURES`` questions of a cell."""
         places = cell.places()[:PICTURES]
         return views_of(data, models, cell.named, places, size=size, cache=cache)
 
@@ -286,6 +288,7 @@ def _viewed(
             places = cell.places()[:PICTURES]
 
             def measured(cell: Cell = cell, places: Codes = places) -> dict[str, Any]:
+                """The cell of this turn of the loop, encoded only if it was not measured before."""
                 return viewed(cell, places, views(cell), COUNTS)
 
             table.setdefault(name, {})[str(count)] = book.note(f"views {name} {count}", measured)

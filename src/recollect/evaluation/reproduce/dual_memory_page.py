@@ -16,7 +16,7 @@ from recollect.evaluation.reproduce.dual_memory_figures import (
     values,
 )
 from recollect.evaluation.reproduce.dual_memory_sections import best_member, missing_draws
-from recollect.evaluation.reproduce.visual_memory_page import joined, table
+from recollect.evaluation.reproduce.markdown import joined, table
 
 # What stands in the tables -> where it stands in the results.
 ROWS = (

@@ -15,7 +15,7 @@ from recollect.evaluation.reproduce.dual_memory_figures import (
     title,
     values,
 )
-from recollect.evaluation.reproduce.visual_memory_page import table
+from recollect.evaluation.reproduce.markdown import table
 
 MARGIN = 0.003
 """How far below the text alone a stream may fall, as a share of the pictures."""

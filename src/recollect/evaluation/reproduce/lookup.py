@@ -253,6 +253,7 @@ class Lab:
         held, truth = digits.images[digits.choosing], digits.labels[digits.choosing]
 
         def score(weights: tuple[float, float, float]) -> float:
+            """Accuracy on images held out of the table: the questions choose nothing."""
             return accuracy(replace(plain, weights=weights), held, truth)
 
         report = search_weights(score, seed=self.seed)

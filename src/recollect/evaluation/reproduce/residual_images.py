@@ -64,6 +64,7 @@ def pictures(data: Path, bases: Path, end: float, lines: Lines) -> list[dict[str
     """Base, ResMem and the paper's constants for every network that is ready."""
 
     def line(job: Job) -> dict[str, Any]:
+        """One network and its figures; a TimeoutError leaves it out until it is trained."""
         asked = _asked(data, bases, job, end, lines.say)
         facts = dict(zip(("data", "depth", "rows", "seed"), job, strict=True))
         return facts | {"epochs": EPOCHS} | measure(asked)
@@ -93,11 +94,13 @@ def layers(data: Path, bases: Path, end: float, lines: Lines) -> list[dict[str, 
 
     @cache
     def given() -> tuple[list[dict[str, Floats]], list[NDArray[np.int64]]]:
+        """Read once, and only if a layer is still to be measured."""
         network = _trained(data, bases, JOBS[0], end, lines.say)
         parts = _split(data, JOBS[0][0], JOBS[0][2])
         return [_layers(network, images) for images, _ in parts], [labels for _, labels in parts]
 
     def line(name: str) -> dict[str, Any]:
+        """One layer as the embedding, with the same logits for all of them."""
         asked, labels = given()
         train, held, test = ((each[name], each["logits"]) for each in asked)
         facts = {"embedding": name, "width": int(train[0].shape[1])}

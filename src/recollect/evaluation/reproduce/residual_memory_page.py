@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from recollect.evaluation.reproduce.markdown import table
 
 TITLE = """# Reproduction: residual memory
 
@@ -59,6 +61,7 @@ def draw(report: Mapping[str, Any], out: Path, stem: str) -> None:
     )
 
     def figures(name: str) -> Any:
+        """None where a part was not measured."""
         return report.get(name, {}).get("figures")
 
     if figures("images") and _has_curves(figures("images")):
@@ -136,7 +139,7 @@ settings on; the memory holds the rows the network was trained on. Embedding: po
 the last stage, 64 numbers. CIFAR-10 and Tiny-ImageNet (100 classes at 32 x 32) are copies
 written as JPEG.
 
-{_table(head, rows, texts=1)}
+{table(head, rows, texts=1)}
 
 *Defaults*: k 50, sigma the median distance, temperature 1, without tuning. *Paper's constants*:
 k 53, sigma 0.7, temperature 1.4, recalled of its CIFAR-100 experiments; there ResNet-8 rose
@@ -162,7 +165,7 @@ def _gates(lines: Sequence[Mapping[str, Any]]) -> str:
 The gate: how sure the base must be for the memory not to be searched, the smallest at which no
 right answer was lost on balance on the rows set aside.
 
-{_table(head, rows, texts=1)}
+{table(head, rows, texts=1)}
 """
 
 
@@ -177,7 +180,7 @@ def _layers(lines: Sequence[Mapping[str, Any]]) -> str:
 The first network of the table above (base {_percent(lines[0]["base"])} %), with rows compared
 in other places.
 
-{_table(["embedding", "width", "ResMem", "gain", "chosen"], rows, texts=1)}
+{table(["embedding", "width", "ResMem", "gain", "chosen"], rows, texts=1)}
 """
 
 
@@ -204,7 +207,7 @@ scikit-learn: digits and breast cancer (accuracy), diabetes (coefficient of dete
 the model named; rows are compared in what the model sees, of a perceptron in its last hidden
 layer.
 
-{_table(head, rows, texts=3)}
+{table(head, rows, texts=3)}
 """
 
 
@@ -241,7 +244,7 @@ were chosen on {facts["chosen_on"]:,} tokens of the validation part; the table i
 one word. ResMem keeps the 16 largest logits of a row, kNN-LM the next token alone;
 probabilities are the clipped scores.
 
-{_table(head, rows, texts=2)}
+{table(head, rows, texts=2)}
 """
 
 
@@ -274,7 +277,7 @@ regression on the pooled features, its strength chosen in three folds). The netw
 lossless originals of these rows. Seconds are those of teaching and choosing; the largest
 searches ask 10,000 rows about themselves.
 
-{_table(head, rows, texts=3)}
+{table(head, rows, texts=3)}
 
 ![Accuracy by rows of the new domain](residual-memory-shift.png)
 """
@@ -294,7 +297,7 @@ x uniform in a ball, y = theta x with a theta of length 1; the base may only use
 Its risk tends to (1 - L)², ResMem's is (1 - L)² times that of 1-NN and tends to 0. Mean over 5
 draws, 1,000 questions each.
 
-{_table(head, rows, texts=1)}
+{table(head, rows, texts=1)}
 
 ![Risks by training rows](residual-memory-theory.png)
 """
@@ -317,8 +320,3 @@ def _setting(chosen: Mapping[str, Any]) -> str:
         f"k {chosen['k']}, sigma {chosen['sigma']:.3g}, T {chosen['temperature']:g}, "
         f"strength {chosen['strength']:g}"
     )
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[Any]], *, texts: int) -> str:
-    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return "\n".join(f"| {' | '.join(map(str, cells))} |" for cells in (head, rule, *lines))

@@ -60,6 +60,7 @@ def tables(data: Path, models: Path, lines: Lines) -> list[dict[str, Any]]:
 
     @cache
     def texts() -> tuple[Any, Any]:
+        """Encoded once, and only if a model of texts is still to be measured."""
         encoder = minilm(models)
         read = (read_texts(data, "banking77", part, label="category") for part in ("train", "test"))
         train, test = (
@@ -69,6 +70,7 @@ def tables(data: Path, models: Path, lines: Lines) -> list[dict[str, Any]]:
         return train, test
 
     def split(name: str, seed: int) -> tuple[Any, Any, Any]:
+        """Rows, held-out rows, questions; texts keep their test file, tables are shuffled."""
         if name in loads:
             table, truth = loads[name](return_X_y=True)
             return _shuffled(table, truth, seed)
@@ -157,6 +159,7 @@ def language(data: Path, bases: Path, end: float, lines: Lines) -> dict[str, Any
 
     @cache
     def tokens() -> dict[str, Ids]:
+        """Read once, and only if needed; all parts use the words of the training part."""
         paths = {
             part: data / "lm_text" / f"brown.{part}.txt.gz" for part in ("train", "valid", "test")
         }
@@ -168,6 +171,7 @@ def language(data: Path, bases: Path, end: float, lines: Lines) -> dict[str, Any
 
     @cache
     def base() -> tuple[Any, int]:
+        """The network and its epochs, trained once and only if a method still needs it."""
         return _language_base(tokens()["train"], recipe, bases / "brown-lstm.npz", end, lines.say)
 
     found = [
@@ -216,6 +220,7 @@ def _foretold(
     network, epochs = base()
 
     def model(part: Ids) -> tuple[Floats, Floats]:
+        """State and logits after every token, as a memory of tokens wants both."""
         states = read_contexts(network, part)
         return states, read_logits(network, states)
 
@@ -406,6 +411,7 @@ def theory(lines: Lines) -> list[dict[str, Any]]:
     """The stylized linear problem: risks of base, ResMem and 1-NN."""
 
     def line(width: int, longest: float, rows: int) -> dict[str, Any]:
+        """Risks of one setting, rounded to six decimals."""
         risks = asdict(toy_risks(width, longest, rows))
         return {"d": width, "L": longest, **{key: round(risk, 6) for key, risk in risks.items()}}
 

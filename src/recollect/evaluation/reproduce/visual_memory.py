@@ -165,6 +165,7 @@ class _Answers:
     ready_seconds: float | None = None
 
     def line(self, truth: NDArray[Any]) -> dict[str, Any]:
+        """The method's line of the report, shares rounded to five decimals."""
         right = metrics.accuracy(truth, self.predicted)
         line = {
             "name": self.name,
@@ -234,6 +235,7 @@ def _probe(split: Split) -> _Answers:
     from sklearn.preprocessing import Normalizer
 
     def fitted(keys: Floats, labels: NDArray[Any], strength: float) -> Any:
+        """Keys are brought to length 1 first; a larger ``strength`` means less decay."""
         regression = LogisticRegression(C=strength, max_iter=PROBE_ITERATIONS)
         return make_pipeline(Normalizer(), regression).fit(keys, labels)
 

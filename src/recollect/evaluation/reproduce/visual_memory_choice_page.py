@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from recollect.evaluation.reproduce.markdown import joined, table
 
 NAMES = {
     "caltech101": "Caltech-101",
@@ -113,7 +115,7 @@ def page(report: Mapping[str, Any]) -> str:
         "class_means": _class_means(_having(sets, "class_means"), _having(sets, "linear_probe")),
         "beside": _beside(_having(sets, "reliability")),
     }
-    paragraphs = [_joined(part) for part in _PAGE.strip().split("\n\n")]
+    paragraphs = [joined(part) for part in _PAGE.strip().split("\n\n")]
     return "\n\n".join(paragraphs).format_map(facts) + "\n"
 
 
@@ -131,7 +133,7 @@ def _protocols(sets: Sets) -> str:
         facts = one["protocol"]
         counts = [f"{facts[key]:,}" for key in ("rows", "classes", "queries")]
         lines.append([NAMES[name], *counts, facts["encoder"]])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _tuning(sets: Mapping[str, Any]) -> str:
@@ -152,7 +154,7 @@ def _tuning(sets: Mapping[str, Any]) -> str:
                 f"{100 * oracle['standard_error'] + 0.3:.2f}",
             ]
         )
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _reliability(sets: Mapping[str, Any]) -> str:
@@ -177,7 +179,7 @@ def _reliability(sets: Mapping[str, Any]) -> str:
                     f"{min(line['gain'] for line in drawn):+.2f}",
                 ]
             )
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _mean_gains(sets: Mapping[str, Any]) -> str:
@@ -220,7 +222,7 @@ def _beside(sets: Mapping[str, Any]) -> str:
             "the paper gives no figures",
         ],
     ]
-    return _table(head, lines, texts=4)
+    return table(head, lines, texts=4)
 
 
 FINDERS = ("ours", "confident learning", "cleanlab")
@@ -239,7 +241,7 @@ def _label_noise(sets: Mapping[str, Any]) -> str:
                 ]
                 accused = f"{_mean(line['accused'] for line in drawn):,.0f}"
                 lines.append([name, finder, accused, *shares])
-    return _table(head, lines, texts=2)
+    return table(head, lines, texts=2)
 
 
 def _repaired(sets: Mapping[str, Any]) -> str:
@@ -256,7 +258,7 @@ def _repaired(sets: Mapping[str, Any]) -> str:
             [line["clean"] for line in drawn],
         ]
         lines.append([name, *(f"{_mean(cell):.1f}" if cell else "" for cell in cells)])
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _novelty(sets: Mapping[str, Any]) -> str:
@@ -273,7 +275,7 @@ def _novelty(sets: Mapping[str, Any]) -> str:
         ]
         for name, one in sets.items()
     ]
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _promises(sets: Mapping[str, Any]) -> str:
@@ -295,7 +297,7 @@ def _promises(sets: Mapping[str, Any]) -> str:
                     f"{100 * line['answered']:.1f} %",
                 ]
             )
-    return _table(head, lines)
+    return table(head, lines)
 
 
 def _class_means(sets: Mapping[str, Any], probes: Mapping[str, Any]) -> str:
@@ -314,7 +316,7 @@ def _class_means(sets: Mapping[str, Any], probes: Mapping[str, Any]) -> str:
     lines.append(["seconds to choose vote and means", *ready, ""])
     trained = [f"{probes[key]['seconds_to_train']:.0f}" if key in probes else "" for key in sets]
     lines.append(["seconds to train the probe", *trained, ""])
-    return _table(["", *sets, "mean"], lines)
+    return table(["", *sets, "mean"], lines)
 
 
 def _mean(values: Iterable[float]) -> float:
@@ -324,19 +326,3 @@ def _mean(values: Iterable[float]) -> float:
 
 def _figure(line: Mapping[str, Any]) -> str:
     return f"{100 * line['accuracy']:.1f} ± {100 * line['standard_error']:.1f}"
-
-
-def _table(head: Sequence[str], lines: Iterable[Sequence[str]], *, texts: int = 1) -> str:
-    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))
-
-
-def _joined(paragraph: str) -> str:
-    """One line a paragraph, whatever the line breaks in the source; tables and code stay."""
-    lines: list[str] = []
-    for line in paragraph.splitlines():
-        if lines and not line.startswith(("- ", "    ", "|")):
-            lines[-1] += " " + line.strip()
-        else:
-            lines.append(line)
-    return "\n".join(lines)

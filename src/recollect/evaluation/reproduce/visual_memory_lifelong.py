@@ -67,10 +67,12 @@ def run(
     book = Notebook(None if out is None else cache_file().parent / name)
 
     def images(name: str, split: str, count: int | None = None) -> Keys:
+        """Keys and labels of the first ``count`` pictures of a split, or of all."""
         found = read_images(data, name, split).first(count)
         return encoded(encoder, found.inputs, cache=cache, progress=progress), found.labels
 
     def both(name: str, rows: int | None = None) -> tuple[Keys, Keys]:
+        """So many rows to teach, and always all questions."""
         return images(name, "train", rows), images(name, "test")
 
     note, tiny = book.note, "tiny_imagenet100_32"
@@ -117,16 +119,21 @@ def incremental(name: str, taught: Keys, asked: Keys, *, steps: int = STEPS) -> 
     memory, shaped = MemoryClassifier(), MemoryClassifier(class_means=1.0)
 
     def teacher(head: MemoryClassifier) -> Callable[..., Callable[..., NDArray[Any]]]:
+        """Let a memory take part that sees each class only when it comes."""
+
         def teach(fresh: NDArray[np.bool_], _: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
+            """Teach the fresh rows alone; what was seen before is in the memory."""
             head.partial_fit(taught[0][fresh], taught[1][fresh])
             return head.predict
 
         return teach
 
     def mean(_: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
+        """Made anew from all rows seen so far."""
         return class_means(taught[0][seen], taught[1][seen])
 
     def probe(_: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Callable[..., NDArray[Any]]:
+        """Trained anew on all rows seen so far."""
         return _probe(taught[0][seen], taught[1][seen], strength)
 
     methods = {
@@ -331,6 +338,7 @@ def migration(inputs: Labelled, models: Path, cache: Any) -> list[dict[str, Any]
             for gone in (0, 2):
 
                 def fetch(_: Any, place: int, gone: int = gone) -> Any:
+                    """The input, or None as if it were lost: all but one of every ``gone`` are."""
                     return None if gone and place % gone else inputs.inputs[place]
 
                 report = plan_migration(memory, large, fetch=fetch, cache=known).report
@@ -393,6 +401,7 @@ def reranking(
     head = MemoryClassifier(k=50).fit(*taught)
 
     def opinions(keys: Floats, scale: float, trust: float) -> list[Any]:
+        """Both mixed by ``trust``: at 0 the vote alone, at 1 the texts alone."""
         scores = TextScores(texts, names, scale=scale, center=center)
         return rerank(head, keys, scores, trust=trust, images=False)
 
@@ -406,6 +415,7 @@ def reranking(
     scale, trust = max(tried, key=lambda setting: tried[setting])
 
     def right(setting: float) -> NDArray[Any]:
+        """Which questions are answered right at this trust, with the chosen scale."""
         found = [one.prediction for one in opinions(asked[0], scale, setting)]
         return np.asarray(np.array(found, object) == asked[1])
 

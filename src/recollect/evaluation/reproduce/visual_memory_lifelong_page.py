@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from recollect.evaluation.reproduce.visual_memory_page import figure, joined, table
+from recollect.evaluation.reproduce.markdown import joined, table
+from recollect.evaluation.reproduce.visual_memory_page import figure
 
 
 def page(report: Mapping[str, Any]) -> str:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+from recollect.evaluation.reproduce.markdown import joined, table
 from recollect.evaluation.reproduce.visual_memory_capabilities import HEAD, lines_of
 
 # Top-1 accuracy on ImageNet, DINOv2 ViT-L/14, in percent: table 4 (k = 10, 50, 100) and table 9
@@ -115,17 +116,6 @@ written into the same folder; each page tells its command. Accuracy in percent.
 """
 
 
-def joined(paragraph: str) -> str:
-    """One line a paragraph or list item, whatever the line breaks in the source."""
-    lines: list[str] = []
-    for line in paragraph.splitlines():
-        if lines and not line.startswith(("- ", "    ", "|")):
-            lines[-1] += " " + line.strip()
-        else:
-            lines.append(line)
-    return "\n".join(lines)
-
-
 def _votes(report: Mapping[str, Any]) -> str:
     ks = report["votes"][0]["k"]
     head = ["vote", *[f"k = {k}" for k in ks], "oracle k"]
@@ -206,9 +196,3 @@ def _figure_of(line: Mapping[str, Any]) -> str:
 def figure(share: float, error: float) -> str:
     """A share and its standard error in percent."""
     return f"{100 * share:.1f} ± {100 * error:.1f}"
-
-
-def table(head: Sequence[str], lines: Iterable[Sequence[str]], *, texts: int = 1) -> str:
-    """Write a Markdown table; columns after the first ``texts`` are numbers."""
-    rule = ["---"] * texts + ["---:"] * (len(head) - texts)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *lines))

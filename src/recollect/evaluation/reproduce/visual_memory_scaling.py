@@ -68,6 +68,7 @@ def run(
     book = Notebook(None if out is None else cache_file().parent / name)
 
     def ask(encoder: Any, rows: int, measure: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        """Encode rows and questions only when a measurement is really made."""
         taught = pictures.first(rows)
         keys = encoded(encoder, taught.inputs, cache=cache, progress=progress)
         queries = encoded(encoder, questions.inputs, cache=cache, progress=progress)

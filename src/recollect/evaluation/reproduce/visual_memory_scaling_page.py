@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-from recollect.evaluation.reproduce.visual_memory_page import figure, joined, table
+from recollect.evaluation.reproduce.markdown import joined, table
+from recollect.evaluation.reproduce.visual_memory_page import figure
 
 # Appendix F: error = 10^b (log10 N)^a on ImageNet.
 PAPER_FITS = {"DINOv2 ViT-L/14": (-0.9434, 2.0704), "DINOv2 ViT-S/14": (-1.0942, 2.3187)}

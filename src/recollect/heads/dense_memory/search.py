@@ -149,6 +149,7 @@ def path_vectors(
     own = _stacked(vectors, [chain(shapes, last, level) for level in range(last + 1)], plan)
 
     def known(places: Ids) -> Floats:
+        """Vectors of finest cells of the memory, joined from those of their ancestors."""
         ancestors = [np.maximum(places, 0)]
         for level in range(len(cells.levels) - 1, 0, -1):
             ancestors.insert(0, cells.levels[level].parent[ancestors[0]])

@@ -8,6 +8,7 @@ simple operations of the lowest severity (Hendrycks et al., "AugMix", ICLR 2020)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,8 +55,6 @@ def augmented(
 
 
 def _digest(content: NDArray[np.uint8]) -> list[int]:
-    from hashlib import sha256
-
     return list(np.frombuffer(sha256(content.tobytes()).digest(), "<u4").tolist())
 
 

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recollect.errors import InvalidParameter
 from recollect.heads.dual_memory.offsets import Offsets
 from recollect.readout.attention import (
     attention,
     cosines,
     gram,
+    mapped,
     on_grid,
     slot_weights,
     softmax,
@@ -218,7 +220,7 @@ class Bank:
             return xs
         assert self.offsets.maps is not None
         maps = self.offsets.maps
-        along = xs.astype(np.float64) @ maps[role] if role in maps else 0.0
+        along = mapped(xs, maps[role]) if role in maps else 0.0
         return unit(xs + along + getattr(self.offsets, role)[codes])
 
     def _new_group(
@@ -370,6 +372,24 @@ class Bank:
         for row, vector in enumerate(offset):
             own[row] = np.add.reduce(queries.x * vector, axis=-1)
         return slots, size, own
+
+
+def require_room(classes: int, length: int, dim: int) -> None:
+    """Refuse dynamic slots for which the machine has no memory.
+
+    Raises:
+        InvalidParameter: There is none.
+    """
+    size = 4 * classes * length * (dim + (length + 1) // 2)
+    try:
+        np.empty(size, np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise InvalidParameter(
+            "there is no room for so many slots",
+            expected="a memory_length that fits into the machine's memory",
+            got=f"{length} slots for each of {classes} classes, {size / 1e9:,.0f} GB",
+            remedy="Pass a smaller memory_length.",
+        ) from error
 
 
 def _pairs(slots: int) -> Ids:

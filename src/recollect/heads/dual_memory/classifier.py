@@ -337,9 +337,10 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
 
     @property
     def ids_(self) -> Ids:
-        """int64: rows of the shots, in the order given."""
+        """int64: rows of the shots, in the order given; behind them those that others taught."""
         shots, taught = self._current().parts.shot_ids, np.concatenate(self._taught)
-        return taught[np.isin(taught, shots)]
+        known = taught[np.isin(taught, shots)]
+        return np.concatenate([known, np.setdiff1d(shots, known, assume_unique=True)])
 
     @property
     def observed_ids_(self) -> Ids:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Self
 
@@ -12,13 +12,20 @@ from numpy.typing import ArrayLike, NDArray
 from recollect.encoders.batching import encode_all
 from recollect.errors import (
     DimensionMismatch,
+    DuplicateIds,
     InvalidLabel,
-    InvalidMetadata,
     InvalidParameter,
     LengthMismatch,
     UnknownIds,
 )
 from recollect.heads.dual_memory.augmentation import augmented
+from recollect.heads.dual_memory.columns import (
+    check_first_views,
+    counted_up,
+    shot_columns,
+    under_names,
+    with_names,
+)
 from recollect.heads.dual_memory.derived import Derived, one_at_a_time
 from recollect.heads.dual_memory.evidence import explain_one
 from recollect.heads.dual_memory.fusion import Members, fuse, member_weights
@@ -34,25 +41,24 @@ from recollect.heads.dual_memory.parts import (
     PART,
     SEEN,
     SERIAL,
-    SHOT,
     TEXT,
     VIEW,
     Names,
+    parts_with,
     read_parts,
 )
-from recollect.heads.dual_memory.settings import check_weights
+from recollect.heads.dual_memory.settings import check_options, check_weights
 from recollect.heads.dual_memory.state import Plan, State
+from recollect.heads.dual_memory.training import Training
 from recollect.heads.dual_memory.tuning import Counts, codes_of, leave_out
 from recollect.heads.inputs import NotFitted
 from recollect.memory import checks
-from recollect.memory.memory import Memory
 from recollect.memory.schema import Configuration
 from recollect.readout.attention import unit
 from recollect.types import Codes, Doubles, Explanation, Floats, Ids, Label
 
 # Pictures answered at once, so that what is held stays small.
 _BLOCK = 2048
-_RESERVED = (PART, SERIAL)
 
 
 class DualMemory(Derived):
@@ -87,19 +93,30 @@ class DualMemory(Derived):
             self._check_classes(labels, names, state, keys.shape[1])
             if names is not None:
                 check_width(names, keys.shape[1])
-            columns = _shot_columns(first, len(keys), sources, metadata)
-            both, values = _under_names(first, keys, labels)
+            columns = shot_columns(first, len(keys), sources, metadata)
+            both, values = under_names(first, keys, labels)
             checked = {**columns, "ids": None if ids is None else checks.check_ids(ids, len(keys))}
             before = {**checked, "ids": None}  # how many there are with names is known below
+            self._rehearse(state, names, keys, labels, checked["ids"])
             with self._memory_to_teach(both, values, before, anew=anew) as memory:
                 self._check_fits(memory)
-                columns["ids"] = _with_names(checked["ids"], first, memory)
+                columns["ids"] = with_names(checked["ids"], first, memory)
                 taught = (memory.replace if anew else memory.add)(both, values, **columns)
                 self._adopt(memory)
         self._taught = [*earlier, taught[len(taught) - len(keys) :]]
         if anew:
             self._current()  # learns offsets now, where there are any to learn
         return self
+
+    def _rehearse(
+        self, state: State | None, names: Names | None, keys: Any, labels: Any, ids: Ids | None
+    ) -> None:
+        """Learn the offsets that these shots will teach: if that fails, nothing was written."""
+        if isinstance(self.offsets, Training) and len(keys):
+            parts = None if state is None else state.parts
+            stored = self._checked(keys)
+            future = parts_with(parts, names, stored, labels.tolist(), ids)
+            self._learned(future, check_options(self))
 
     def _check_classes(
         self, labels: NDArray[Any], names: Names | None, state: State | None, dim: int
@@ -170,7 +187,8 @@ class DualMemory(Derived):
     @one_at_a_time
     def _remove_class(self, name: Any) -> None:
         parts = self._current().parts
-        if name not in parts.classes or len(parts.classes) == 1:
+        named = isinstance(name, str | int | np.integer) and name in parts.classes
+        if not named or len(parts.classes) == 1:
             raise InvalidLabel(
                 "this class cannot be taken out",
                 expected="one of at least two classes",
@@ -193,6 +211,7 @@ class DualMemory(Derived):
                 "names are not forgotten row by row", expected="shots or observed pictures",
                 got="the row of a name", remedy="Use remove_class(name).",
             )  # fmt: skip
+        self._refuse_views(state, wanted)
         if parts.text is None:
             left = np.unique(parts.codes[~np.isin(parts.shot_ids, wanted)])
             self._require_offsets(len(left), self.memory_.dim)
@@ -203,6 +222,18 @@ class DualMemory(Derived):
             with suppress(UnknownIds):  # another process has taken a row out since: built anew
                 state.drop(wanted, memory)
                 self._stamp(state)
+
+    def _refuse_views(self, state: State, wanted: Ids) -> None:
+        known = np.concatenate([state.parts.shot_ids, state.offers.ids])
+        others = np.setdiff1d(wanted, known)
+        views = others[np.isin(others, self.memory_.ids)]
+        if len(views):
+            raise InvalidParameter(
+                "a view is not forgotten without its picture",
+                expected="shots or observed pictures, as in ids_ and observed_ids_",
+                got=f"row {views[0]}, a view",
+                remedy="Forget the picture: its views go with it.",
+            )
 
     @one_at_a_time
     def rows_of(self, ids: ArrayLike) -> Ids:
@@ -267,19 +298,29 @@ class DualMemory(Derived):
 
         Also views that do not count today: with other names or shots they might.
         """
-        serials = state.next_serial + np.arange(len(keys))
         labels = np.array(state.parts.classes, object)[plan.guesses.codes]
         rows, each = keys, 1
         if views is not None:
             each = 1 + views.shape[1]
             rows = np.concatenate([keys[:, None], views], axis=1).reshape(-1, keys.shape[1])
-        metadata = {
-            PART: ([SEEN] + [VIEW] * (each - 1)) * len(keys),
-            SERIAL: np.repeat(serials, each).tolist(),
-        }
-        taught = self._writable().add(rows, np.repeat(labels, each).tolist(), metadata=metadata)
-        table = taught.reshape(-1, each)
+        values = np.repeat(labels, each).tolist()
+        part = ([SEEN] + [VIEW] * (each - 1)) * len(keys)
+        table = self._add_pictures(rows, values, part).reshape(-1, each)
         return table[:, 0], list(table if views is None else table[:, 1:])
+
+    def _add_pictures(self, rows: Floats, values: list[Any], part: list[str]) -> Ids:
+        """Write rows of pictures under ids of our choice, which tell the pictures apart.
+
+        Whoever else writes into this memory meanwhile may take these ids first: then the memory
+        refuses them, nothing was written, and others are chosen.
+        """
+        memory = self._writable()
+        while True:
+            ids = counted_up(memory.next_id, len(rows))
+            first = np.maximum.accumulate(np.where(np.array(part, object) == SEEN, ids, -1))
+            with suppress(DuplicateIds):
+                metadata = {PART: part, SERIAL: first.tolist()}
+                return memory.add(rows, values, ids=ids, metadata=metadata)
 
     def _views(self, X: Any, keys: Floats, given: Any) -> Floats | None:
         if given is not None:
@@ -295,6 +336,7 @@ class DualMemory(Derived):
                     "there must be views of every picture", expected=len(keys), got=views.shape[:2]
                 )
             flat = self._checked(views.reshape(-1, views.shape[2]))
+            check_first_views(flat.reshape(views.shape)[:, 0], keys)
             if views.shape[1] == 1 and np.array_equal(flat, keys):
                 return None
             return flat.reshape(views.shape)
@@ -416,54 +458,3 @@ class DualMemory(Derived):
                 expected=self.memory_.dim, got=keys.shape[1],
                 remedy="Use the encoder that the memory was taught with.",
             )  # fmt: skip
-
-
-def _under_names(
-    names: Names | None, keys: NDArray[Any], labels: NDArray[Any]
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Text vectors first, then shots."""
-    if names is None:
-        return keys, labels
-    both = np.array([*names.labels, *labels.tolist()], object)
-    return np.concatenate([names.vectors, keys]), both
-
-
-def _shot_columns(
-    names: Names | None, shots: int, sources: Any, metadata: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    """Columns of text rows, if there are any, and shots."""
-    before = 0 if names is None else len(names.labels)
-    columns: dict[str, Any] = {PART: [TEXT] * before + [SHOT] * shots}
-    for name, given in dict(metadata or {}).items():
-        if name in _RESERVED:
-            raise InvalidMetadata(
-                f"the column name {name!r} is taken", expected=f"none of {', '.join(_RESERVED)}",
-                got=repr(name), remedy="Choose another name.",
-            )  # fmt: skip
-        columns[name] = [None] * before + list(_each(name, given, shots))
-    if sources is not None:
-        sources = [None] * before + list(_each("sources", sources, shots))
-    return {"ids": None, "sources": sources, "metadata": columns, "weights": None}
-
-
-def _with_names(ids: Ids | None, names: Names | None, memory: Memory) -> Ids | None:
-    """Ids of text rows, which no row ever had or is given, and those of the shots."""
-    if ids is None or names is None:
-        return ids
-    first = max(memory.next_id, 1 + int(ids.max(initial=-1)))
-    if first + len(names.labels) - 1 > checks.INT64.max:
-        raise InvalidParameter(
-            "there are no ids left for the names",
-            expected=f"ids of at most {checks.INT64.max - len(names.labels)}",
-            got=first - 1,
-            remedy="Leave `ids` out to have them counted for you.",
-        )
-    return np.concatenate([first + np.arange(len(names.labels)), ids])
-
-
-def _each(name: str, given: Any, rows: int) -> Iterator[Any]:
-    if given is None or isinstance(given, str | bytes) or not hasattr(given, "__len__"):
-        given = [given] * rows
-    if len(given) != rows:
-        raise LengthMismatch(f"{name} must have one value per row", expected=rows, got=len(given))
-    return iter(given)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import DimensionMismatch, InvalidLabel, InvalidParameter
 from recollect.heads.base import MemoryEstimator
+from recollect.heads.dual_memory.bank import require_room
 from recollect.heads.dual_memory.names import (
     check_class_names,
     check_names,
@@ -91,6 +92,7 @@ class Derived(MemoryEstimator):
             return state
         parts = read_parts(memory, self._given_names(), memory.dim)
         self._check_agreement(parts)
+        require_room(len(parts.classes), options.length, memory.dim)
         state = State(parts, options, self._learned(parts, options))
         self._kept = (moment, state)
         return state
@@ -131,7 +133,8 @@ class Derived(MemoryEstimator):
         return offsets
 
     def _require_offsets(self, classes: int, dim: int) -> None:
-        """Refuse classes that the given offsets were not learned for, before they are written."""
+        """Refuse, before they are written, classes that offsets or slots have no place for."""
+        require_room(classes, check_options(self).length, dim)
         if isinstance(self.offsets, Training):
             require_torch()
         if isinstance(self.offsets, Offsets) and self.offsets.shape != (classes, dim):

@@ -182,6 +182,11 @@ def check_class_names(names: Any) -> list[Label]:
     Raises:
         InvalidLabel: None at all, one twice, or mixed types.
     """
+    if isinstance(names, set | frozenset):
+        raise InvalidLabel(
+            "a set of class names has no order", expected="a sequence, in the order of the vectors",
+            got=f"{names!r:.80}", remedy="Pass a list such as sorted(names).",
+        )  # fmt: skip
     if isinstance(names, str | bytes) or not hasattr(names, "__len__") or not len(names):
         raise InvalidLabel(
             "these are no class names", expected="a sequence of at least one",

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from recollect.heads.dual_memory.competition import Slots
 from recollect.readout.attention import cosines
-from recollect.types import Codes, Doubles, Floats, Ids
+from recollect.types import Codes, Doubles, Floats
 
-# TDA's settings for ImageNet: items of a class, their entropy as a share of log(classes), the
+# TDA's settings for ImageNet: items of a class, their entropy in units of `unsureness`, the
 # probabilities that count as not ruled out, and how fast the evidence falls with distance.
 LENGTH = 2
 UNSURE = (0.2, 0.5)
@@ -42,9 +42,21 @@ class Doubts:
     enters: NDArray[np.bool_]
 
 
+def unsureness(entropy: Doubles, classes: int) -> Doubles:
+    """Entropy, in nats, divided by log2(classes), as TDA's released code does.
+
+    So the thresholds mean what they mean there, and a picture that may be anything has 0.69.
+
+    Example:
+        >>> unsureness(np.array([np.log(4.0)]), 4).round(4).tolist()
+        [0.6931]
+    """
+    return np.asarray(entropy / np.log2(max(classes, 2)))
+
+
 def doubts(probability: Doubles, codes: Codes, entropy: Doubles) -> Doubts:
     """Judge how unsure pictures are."""
-    share = entropy / np.log(max(probability.shape[1], 2))
+    share = unsureness(entropy, probability.shape[1])
     return Doubts(
         codes,
         entropy,
@@ -95,11 +107,6 @@ class Negative:
         if not len(held):
             return np.zeros((len(x), self._masks.shape[1]))
         return np.asarray(_evidence(x, self._x[held]) @ self._masks[held])
-
-    @property
-    def held(self) -> Ids:
-        """How many unsure pictures each class keeps."""
-        return self._slots.count
 
 
 def _evidence(x: Floats, items: Floats) -> Doubles:

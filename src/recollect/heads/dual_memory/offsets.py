@@ -18,7 +18,7 @@ from recollect.errors import (
     InvalidParameter,
     NonFinite,
 )
-from recollect.readout.attention import POSITIONS, Position
+from recollect.readout.attention import POSITIONS, Position, mapped
 from recollect.types import Doubles
 
 ROLES = ("query", "key", "value", "output", "text")
@@ -115,7 +115,7 @@ class Offsets:
         if not self.acts(role):
             return given
         assert self.maps is not None
-        along = given @ self.maps[role] if role in self.maps else 0.0
+        along = mapped(given, self.maps[role]) if role in self.maps else 0.0
         offset = getattr(self, role)
         if role == "query":
             return np.asarray(given + along + np.add.reduce(offset, axis=0) / len(offset))

@@ -14,7 +14,7 @@ from recollect.readout.attention import unit
 from recollect.types import Codes, Floats, Ids, Label, Rows
 
 PART, SERIAL = "part", "serial"
-"""Metadata columns: what a row is, and which picture it belongs to."""
+"""Metadata columns: what a row is, and which picture it belongs to: the id of its first row."""
 
 TEXT, SHOT, SEEN, VIEW = "text", "shot", "seen", "view"
 
@@ -50,7 +50,6 @@ class Parts:
             comes from depends on names and shots.
         view_ids: int64 ``(views,)``: their rows; a picture without rows of views is its own view.
         counts: int64 ``(pictures,)``: how many views each has, at least 1.
-        next_serial: A number that no picture has yet.
     """
 
     classes: list[Label]
@@ -64,7 +63,6 @@ class Parts:
     views: Floats
     view_ids: Ids
     counts: Codes
-    next_serial: int
 
     def taught(self) -> Parts:
         """Return names and shots without what was observed."""
@@ -113,9 +111,46 @@ def read_parts(memory: Memory | None, names: Names | None, dim: int) -> Parts:
         views=unit(rows.keys[views]),
         view_ids=rows.ids[views],
         counts=counts,
-        next_serial=1
-        + max((each for each in _column(rows, SERIAL) if each is not None), default=-1),
     )
+
+
+def parts_with(
+    earlier: Parts | None, names: Names | None, keys: Floats, labels: list[Label], ids: Ids | None
+) -> Parts:
+    """Return the names and shots that a memory will hold once these are written.
+
+    Args:
+        earlier: What it holds; None if it is empty or is taught anew.
+        names: Used where it holds none.
+        keys: ``(shots, dim)``, as they will be stored.
+        labels: Their labels.
+        ids: Their rows; None if they are counted up.
+    """
+    before = _nothing(keys.shape[1]) if earlier is None else earlier.taught()
+    first = 1 + int(max(before.shot_ids.max(initial=-1), before.text_ids.max(initial=-1)))
+    rows = np.concatenate([before.shot_ids, first + np.arange(len(keys)) if ids is None else ids])
+    order = np.argsort(rows, kind="stable")
+    every = [*(before.classes[code] for code in before.codes.tolist()), *map(_plain, labels)]
+    vectors, known = before.text, before.classes
+    if vectors is None and names is not None:
+        by_label = np.array(sorted(range(len(names.labels)), key=names.labels.__getitem__), int)
+        vectors, known = unit(names.vectors[by_label]), [names.labels[at] for at in by_label]
+    classes = sorted({*every} if vectors is None else {*known})
+    code = {label: number for number, label in enumerate(classes)}
+    return replace(
+        before,
+        classes=classes,
+        text=vectors,
+        text_ids=np.full(len(classes), -1, np.int64),
+        shots=np.concatenate([before.shots, unit(keys)])[order],
+        codes=np.array([code[every[at]] for at in order.tolist()], np.int64),
+        shot_ids=rows[order],
+    )
+
+
+def _nothing(dim: int) -> Parts:
+    none, empty = np.empty(0, np.int64), np.empty((0, dim), np.float32)
+    return Parts([], None, none, empty, none, none, empty, none, empty, none, none)
 
 
 def _observed(rows: Rows, part: NDArray[Any]) -> tuple[Ids, Ids, Codes]:

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, Literal, TypeAlias, get_args
+
+import numpy as np
 
 from recollect.errors import InvalidParameter
 from recollect.heads.dual_memory.fusion import FUSIONS
 from recollect.heads.dual_memory.offsets import Offsets
+from recollect.heads.dual_memory.ranges import (
+    INT64,
+    require_choice,
+    require_number,
+    require_whole,
+)
 from recollect.heads.dual_memory.state import Options
 from recollect.heads.dual_memory.stream import LABELS, ORDERS, Labels, Order
 from recollect.heads.dual_memory.training import Training
 
 Mode: TypeAlias = Literal["published", "robust"]
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+LONGEST, MOST_VIEWS = 4096, 2**20
+"""Slots of a class, whose products with each other are kept; and views of a picture."""
+
+HEAVIEST = 1e100
+"""Largest weight: what it is multiplied with does not leave the finite numbers."""
 
 _MODES: dict[str, tuple[Order, Labels]] = {
     "published": ("write-read", "text"),
@@ -27,26 +40,26 @@ def check_options(head: Any) -> Options:
     Raises:
         InvalidParameter: One of them is out of range.
     """
-    _choice("mode", head.mode, MODES)
+    require_choice("mode", head.mode, MODES)
     order, labels = _MODES[head.mode]
     order = order if head.order is None else head.order
     labels = labels if head.labels is None else head.labels
-    _choice("order", order, ORDERS)
-    _choice("labels", labels, LABELS)
-    _choice("fusion", head.fusion, FUSIONS)
-    _choice("augmentation", head.augmentation, ("augmix", "crop"))
-    _whole("memory_length", head.memory_length, 1)
-    _whole("views", head.views, 1)
-    _whole("seed", head.seed, 0)
-    _number("beta", head.beta, 0.0, math.inf)
-    _number("scale", head.scale, 1e-6, 1e6)
-    _number("view_fraction", head.view_fraction, 1e-9, 1.0)
-    _number("anchor", head.anchor, 1e-9, 1e9)
-    _number("trust", head.trust, 0.0, 100.0)
-    _number("negative", head.negative, 0.0, 1e6)
-    _number("decay", head.decay, 0.0, 1e9)
+    require_choice("order", order, ORDERS)
+    require_choice("labels", labels, LABELS)
+    require_choice("fusion", head.fusion, FUSIONS)
+    require_choice("augmentation", head.augmentation, ("augmix", "crop"))
+    require_whole("memory_length", head.memory_length, 1, LONGEST)
+    require_whole("views", head.views, 1, MOST_VIEWS)
+    require_whole("seed", head.seed, 0, INT64.max)
+    require_number("beta", head.beta, 0.0, np.inf)
+    require_number("scale", head.scale, 1e-6, 1e6)
+    require_number("view_fraction", head.view_fraction, 1e-9, 1.0)
+    require_number("anchor", head.anchor, 1e-9, 1e9)
+    require_number("trust", head.trust, 0.0, 100.0)
+    require_number("negative", head.negative, 0.0, 1e6)
+    require_number("decay", head.decay, 0.0, 1e9)
     if head.threshold is not None:
-        _number("threshold", head.threshold, 0.0, 1.0)
+        require_number("threshold", head.threshold, 0.0, 1.0)
     check_weights(head.weights)
     if not isinstance(head.offsets, Offsets | Training | None):
         raise InvalidParameter(
@@ -67,45 +80,15 @@ def check_weights(weights: Any) -> tuple[float, float, float]:
     """Return three weights of 0 or more, at least one above 0."""
     try:
         text, dynamic, static = (float(each) for each in weights)
-        good = all(math.isfinite(each) and each >= 0 for each in (text, dynamic, static))
-    except (TypeError, ValueError):
+        good = all(0 <= each <= HEAVIEST for each in (text, dynamic, static))
+    except (TypeError, ValueError, OverflowError):
         good, text, dynamic, static = False, 0.0, 0.0, 0.0
+    good = good and not isinstance(weights, str | bytes)
     if not good or not text + dynamic + static > 0:
         raise InvalidParameter(
             "the weights of text, dynamic and static memory are out of range",
-            expected="three finite numbers of 0 or more, not all 0",
+            expected=f"three numbers from 0 to {HEAVIEST:g}, not all 0",
             got=f"{weights!r:.80}",
             remedy="(1.0, 1.0, 1.0) weighs all alike; tune() chooses.",
         )
     return text, dynamic, static
-
-
-def _choice(name: str, value: Any, known: tuple[str, ...]) -> None:
-    if not isinstance(value, str) or value not in known:
-        raise InvalidParameter(
-            f"{name} is not known",
-            expected=f"one of {', '.join(known)}",
-            got=f"{value!r:.80}",
-            remedy=f"Leave {name} at its default if unsure.",
-        )
-
-
-def _whole(name: str, value: Any, least: int) -> None:
-    good = not isinstance(value, bool) and hasattr(value, "__index__") and int(value) >= least
-    if not good:
-        raise InvalidParameter(
-            f"{name} is out of range", expected=f"an integer of at least {least}",
-            got=f"{value!r:.80}", remedy=f"Leave {name} at its default if unsure.",
-        )  # fmt: skip
-
-
-def _number(name: str, value: Any, low: float, high: float) -> None:
-    try:
-        good = not isinstance(value, bool | str) and low <= float(value) <= high
-    except (TypeError, ValueError):
-        good = False
-    if not good:
-        raise InvalidParameter(
-            f"{name} is out of range", expected=f"a number from {low:g} to {high:g}",
-            got=f"{value!r:.80}", remedy=f"Leave {name} at its default if unsure.",
-        )  # fmt: skip

@@ -92,7 +92,6 @@ class State:
         self.slots = Slots(self.bank.classes, options.length)
         self.offers = no_offers()
         self.negative = Negative(self.bank.classes, self.bank.dim)
-        self.next_serial = parts.next_serial
         self._view_ids = dict(zip(parts.seen_ids.tolist(), _split(parts), strict=True))
         if not self.bank.classes:
             # Their shots are gone and they have no name: pictures wait until there are classes.
@@ -141,7 +140,6 @@ class State:
         offers = self._offers(ids, plan.guesses, first=len(self.offers))
         self.offers = self.offers.then(offers)
         self._view_ids.update(zip(ids.tolist(), view_ids, strict=True))
-        self.next_serial += len(ids)
         at = np.arange(len(self.offers) - len(ids), len(self.offers))
         return against, *follow(
             self.bank, self.slots, plan.x, offers, order=self.order,

@@ -9,7 +9,7 @@ import numpy as np
 
 from recollect.heads.dual_memory.bank import QUERIES, Bank
 from recollect.heads.dual_memory.competition import Offers, Slots
-from recollect.readout.attention import entropy, select_views
+from recollect.readout.attention import entropy, select_views, softmax
 from recollect.types import Codes, Doubles, Floats, Ids
 
 Order: TypeAlias = Literal["auto", "write-read", "read-write", "read-others"]
@@ -62,8 +62,6 @@ def label_probability(bank: Bank, x: Floats, labels: Labels, beta: float, scale:
 
 def static_probability(bank: Bank, x: Floats, beta: float, scale: float) -> Doubles:
     """Probabilities of the static memory, ``(pictures, classes)``."""
-    from recollect.readout.attention import softmax
-
     score, _ = bank.scores(bank.queries(x), beta, dynamic=False)
     assert score is not None
     return softmax(scale * score)

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from recollect.errors import InvalidParameter, MissingExtra
 from recollect.heads.dual_memory.offsets import MAPPED, ROLES, Offsets
 from recollect.heads.dual_memory.parts import Parts
-from recollect.readout.attention import SCALE, Position
+from recollect.heads.dual_memory.ranges import (
+    INT64,
+    require_choice,
+    require_number,
+    require_whole,
+)
+from recollect.readout.attention import POSITIONS, SCALE, Position
 from recollect.types import Codes, Mask
 
 if TYPE_CHECKING:
@@ -29,10 +35,10 @@ class Training:
     Args:
         position: Which offsets act and are trained.
         epochs: Passes over the shots.
-        rate: Learning rate of AdamW, falling by a cosine to 1e-7.
+        rate: Learning rate of AdamW, at most 1, falling by a cosine to 1e-7.
         batch: Shots in a step.
-        weight_decay: Of AdamW.
-        epsilon: Of AdamW.
+        weight_decay: Of AdamW, at most 1.
+        epsilon: Of AdamW, from 1e-15 to 1.
         leave_one_out: Mask each shot's own slot while it is the query. The released code does not,
             so that a query always finds itself.
         affine: Learn a residual linear map for query, key and value too, as the paper writes.
@@ -41,7 +47,7 @@ class Training:
         seed: Of the order of the shots.
 
     Raises:
-        InvalidParameter: A number out of range.
+        InvalidParameter: One of them is out of range.
     """
 
     position: Position = "all"
@@ -57,21 +63,26 @@ class Training:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 1), ("batch", 1), ("rate", 0.0), ("weight_decay", 0.0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not value >= least:
-                raise InvalidParameter(
-                    f"{name} is out of range", expected=f">= {least}", got=repr(value)
-                )
+        require_choice("position", self.position, POSITIONS)
+        require_choice("precision", self.precision, ("float64", "float32"))
         if self.position == "none":
             raise InvalidParameter(
                 "there is nothing to train", expected="a position other than 'none'", got="none",
                 remedy="Leave offsets at None to have none.",
             )  # fmt: skip
-        if self.precision not in ("float64", "float32"):
-            raise InvalidParameter(
-                "precision is not known", expected="float64 or float32", got=repr(self.precision)
-            )
+        require_whole("epochs", self.epochs, 1)
+        require_whole("batch", self.batch, 1)
+        require_whole("seed", self.seed, 0, INT64.max)
+        # Within these bounds no step of AdamW, nor the decay of a step, leaves the finite numbers.
+        require_number("rate", self.rate, 0.0, 1.0)
+        require_number("weight_decay", self.weight_decay, 0.0, 1.0)
+        require_number("epsilon", self.epsilon, 1e-15, 1.0)
+        for name in ("leave_one_out", "affine", "tied"):
+            if not isinstance(getattr(self, name), bool | np.bool_):
+                raise InvalidParameter(
+                    f"{name} is not known", expected="True or False",
+                    got=f"{getattr(self, name)!r:.80}", remedy=f"Leave {name} at its default.",
+                )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from recollect.errors import InvalidLabel, InvalidParameter
 from recollect.heads.dual_memory.fusion import GRID, Fusion, Members, fuse, member_weights
 from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.parts import Parts
+from recollect.heads.dual_memory.settings import HEAVIEST
 from recollect.heads.dual_memory.state import Options, State
 from recollect.types import Codes, Doubles, Mask
 
@@ -236,11 +237,14 @@ def _tried(weights: Sequence[float] | None) -> tuple[float, ...]:
         return GRID
     try:
         tried = tuple(float(each) for each in weights)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         tried = ()
-    if not tried or not all(0 < each < np.inf for each in tried):
+    if not tried or not all(0 < each <= HEAVIEST for each in tried):
         raise InvalidParameter(
-            "the weights to try are out of range", expected="numbers above 0", got=repr(weights)
+            "the weights to try are out of range",
+            expected=f"numbers above 0, up to {HEAVIEST:g}",
+            got=f"{weights!r:.80}",
+            remedy="Leave them out to try those of the released code.",
         )
     return tried
 

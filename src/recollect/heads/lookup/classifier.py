@@ -416,6 +416,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         truth: NDArray[Any],
     ) -> Callable[[tuple[float, float, float]], float]:  # fmt: skip
         def score(weights: tuple[float, float, float]) -> float:
+            """Share of the given images answered right by the same table under other weights."""
             made = LookupPredictor(layout, table, classes, weights, self.k, vote=self.vote)
             return float((made.predict(pixels) == truth).mean())
 

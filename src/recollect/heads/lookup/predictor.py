@@ -114,6 +114,7 @@ class LookupPredictor:
             return self._compiled.trail(pixels, k)
 
         def sense(sums: Any, state: NDArray[Any], step: int) -> NDArray[Any]:
+            """Look where the state says: its last two numbers are the place."""
             del step
             return glimpse(sums, state[:, -2:], self.layout)
 

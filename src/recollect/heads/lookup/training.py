@@ -118,6 +118,7 @@ class _Lesson:
     corners: Tensor
 
     def loss(self, chosen: Tensor, bank: Bank | None, generator: torch.Generator) -> Tensor:
+        """Naming and the reward of looking; scanning and a bank of rows where there are any."""
         recipe, truth = self.recipe, self.classes[chosen]
         noise = Noise(
             recipe.spread,

@@ -188,6 +188,7 @@ class VisionLanguageEndpoint:
         connection, too_late = self._connection(), threading.Event()
 
         def ask() -> None:
+            """Run in a thread that is left behind when the time is up."""
             try:
                 connection.connect()
                 if not too_late.is_set():  # nothing is sent that nobody waits for

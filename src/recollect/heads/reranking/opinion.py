@@ -226,6 +226,7 @@ def _questions(
     memory = classifier.memory_
 
     def ask() -> list[tuple[Question, Label]]:
+        """Neighbors and the rows shown with them come from one version."""
         near, weights = classifier.votes_by_key(keys)
         return [
             _question(memory, near, weights, place, query, keys[place], images=images)

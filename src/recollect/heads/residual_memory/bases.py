@@ -269,6 +269,7 @@ def _wrap_sklearn(base: Any, embedding: Embedding, task: Task) -> Base:
 
 def _in_words(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def asked(X: Any) -> Any:
+        """Raise errors of this library where scikit-learn raises its own."""
         with in_our_words():
             return function(X)
 
@@ -288,6 +289,7 @@ def _logits_of(base: Any) -> Callable[[Any], Any]:
         )
 
     def decide(X: Any) -> NDArray[Any]:
+        """Two columns for two classes, where scikit-learn gives one: the first class has 0."""
         decided = np.asarray(base.decision_function(X))
         return np.stack([np.zeros(len(decided)), decided], 1) if decided.ndim == 1 else decided
 
@@ -361,6 +363,7 @@ def _no_layer(base: Any, name: str) -> InvalidParameter:
 
 def _wrap_torch(module: Module, embedding: Embedding, task: Task) -> Base:
     def outputs(X: Any) -> Any:
+        """Logits without catching any layer."""
         return _run(module, None, X, before=False)[1]
 
     if callable(embedding):
@@ -368,6 +371,7 @@ def _wrap_torch(module: Module, embedding: Embedding, task: Task) -> Base:
     layer, before = _find(module, embedding)
 
     def both(X: Any) -> tuple[Any, Any]:
+        """Embedding and logits of a single pass."""
         return _run(module, layer, X, before=before)
 
     return Base(None, TORCH_BLOCK, outputs, lambda X: both(X)[0], task, both)
@@ -397,6 +401,7 @@ def _run(module: Module, layer: Module | None, X: Any, *, before: bool) -> tuple
     caught: list[Any] = []
 
     def hook(_layer: Any, inputs: Any, output: Any) -> None:
+        """Keep what goes into the layer or what comes out of it, once a pass."""
         caught.append(inputs[0] if before else output)
 
     handle = None if layer is None else layer.register_forward_hook(hook)

@@ -246,6 +246,7 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
         asked = self._queries(X, embedding, outputs)
 
         def bound() -> Doubles:
+            """Weigh by its share what each neighbor's row left out of its probabilities."""
             near = self._find(asked.embedding)
             left_out = self._table(near.rows).left_out[near.places]
             return np.asarray((left_out * self._shares(near)).sum(axis=1))

@@ -250,6 +250,7 @@ def read_causal(model: Any, *, layer: int = -1) -> Reader:
     torch = load_torch()
 
     def read(tokens: Ids) -> tuple[Any, Any]:
+        """One text in one pass; float32 on the CPU, whatever the model computes in."""
         with evaluating(model):
             given = torch.from_numpy(np.ascontiguousarray(tokens))[None].to(device_of(model))
             out = model(input_ids=given, output_hidden_states=True)

@@ -223,6 +223,7 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
             return None
 
         def find() -> Behind:
+            """Neighbors, shares and residuals of one version of the rows."""
             near = self._find(asked.embedding)
             return Behind(near, self._shares(near), self._table(near.rows), None, self.memory_)
 

@@ -365,6 +365,7 @@ def by_log_loss(truth: NDArray[np.int64]) -> Judge:
     """Logarithm of the true class's clipped score; of a class nobody knows, that of 1e-6."""
 
     def judge(scores: Doubles, part: slice) -> Doubles:
+        """The negative loss of each query, so that larger is better."""
         shares = clip_to_probabilities(scores)
         known = truth[part]
         at = shares[np.arange(len(known)), np.maximum(known, 0)]
