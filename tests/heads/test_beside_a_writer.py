@@ -164,7 +164,10 @@ QUESTIONS = {
     "what if of rows": lambda head: head.what_if(where="id < 3").score_after.tolist(),
     "hierarchy": lambda head: Hierarchy(dict.fromkeys("abcdxyz", "all")).calibrate(head),
     "rerank": lambda head: [
-        one.prediction for one in rerank(head, QUERIES, Function(lambda asked: asked.shares))
+        one.prediction
+        for one in rerank(
+            head.set_params(class_means=0), QUERIES, Function(lambda asked: asked.shares)
+        )
     ],
     "tune": lambda head: head.tune(grid={"k": [1, 5], "vote": ["rank"]}, means=True).best,
     "curate": lambda head: repr(inspect_rows(head.peers_.memory).harmful),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from recollect import MemoryClassifier
+from recollect import MemoryClassifier, MemoryRegressor
 from recollect.errors import InputError, InvalidLabel, InvalidParameter
 from recollect.heads.hierarchy import Hierarchy
 from recollect.heads.inputs import NotFitted
@@ -131,3 +131,96 @@ def test_an_emptied_memory_cannot_be_calibrated_on(reliability):
 
     with pytest.raises(NotFitted):
         Hierarchy({"cat": "mammal"}).calibrate(pets)
+
+
+@pytest.fixture
+def blended():
+    """Three classes that overlap; the class means have half of the answer."""
+    rng = np.random.default_rng(0)
+    keys, labels = rng.normal(size=(200, 6)), np.repeat(["cat", "dog", "carp", "dog"], 50)
+    return MemoryClassifier(k=5, class_means=0.5).fit(keys + np.eye(6)[:4].repeat(50, 0), labels)
+
+
+def test_class_means_have_their_part_at_every_level(blended):
+    """The finest level is what `predict` answers; before, only the vote was counted."""
+    queries = np.random.default_rng(1).normal(size=(100, 6))
+
+    found = KINDS.answer(blended, queries, confidence=0)
+
+    carp, cat, dog = blended.predict_proba(queries).T
+    assert found.labels[:, 1].tolist() == blended.predict(queries).tolist()
+    assert found.confidence[:, 1].tolist() == np.max([carp, cat, dog], axis=0).tolist()
+    assert found.confidence[:, 0] == pytest.approx(np.maximum(carp, cat + dog))
+    assert (found.labels[:, 0] == np.where(carp > cat + dog, "fish", "mammal")).all()
+
+
+def test_thresholds_are_chosen_on_shares_with_the_class_means(blended):
+    """At the threshold answers are right as often as asked, of the very shares that are given."""
+    blended.set_params(class_means=1.0)
+    own = KINDS.answer(blended, None, confidence=0)
+    truth = blended.memory_.rows(blended.ids_).values
+
+    _, finest = KINDS.calibrate(blended, accuracy=0.6)
+
+    sure = own.confidence[:, 1] >= finest
+    assert sure.any()
+    assert np.mean(own.labels[sure, 1] == truth[sure]) >= 0.6
+
+
+def test_labels_may_be_integers_of_numpy():
+    """Before, an ancestor that was one ended in an error of Python's."""
+    labels = np.array([1, 2, 3])
+    pets = MemoryClassifier(k=2).fit([[1, 0], [1, 0.1], [0, 1]], labels)
+
+    found = Hierarchy(dict(zip(labels, np.array([10, 10, 20]), strict=True))).answer(pets, [[1, 0]])
+
+    assert found.labels.tolist() == [[10, 1]]
+
+
+@pytest.mark.parametrize(
+    "ancestors",
+    [
+        None,
+        ["a"],
+        5,
+        {"a": 5.0},
+        {"a": None},
+        {"a": b"x"},
+        {"a": {"b"}},
+        {"a": [["x"]]},
+        {1.5: "a"},
+    ],
+    ids=repr,
+)
+def test_what_is_no_hierarchy_is_refused(ancestors):
+    """Before, these ended in errors of Python's."""
+    with pytest.raises(InvalidParameter, match="this is no hierarchy"):
+        Hierarchy(ancestors)
+
+
+@pytest.mark.parametrize("levels", [5, "ab", [1, 2], ["x", ["y"]], ["x"]], ids=repr)
+def test_levels_are_named_by_a_list_of_texts(levels):
+    """Before, a number ended in an error of Python's."""
+    with pytest.raises(InvalidParameter, match="not named one by one"):
+        Hierarchy({"a": "x"}, levels=levels)
+
+
+@pytest.mark.parametrize("confidence", ["x", None, {"a": 1}, [None, 1], "0.5"], ids=repr)
+def test_a_confidence_is_a_number(pets, confidence):
+    """Before, a word ended in an error of numpy's."""
+    with pytest.raises(InvalidParameter, match="confidence is out of range"):
+        KINDS.answer(pets, [[1, 0]], confidence=confidence)
+    with pytest.raises(InvalidParameter, match="confidence is out of range"):
+        KINDS.calibrate(pets, accuracy=confidence)
+
+
+def test_what_cannot_be_asked_is_refused():
+    """A list is no label, a regressor has none, and None is no file."""
+    with pytest.raises(InvalidLabel):
+        KINDS.path(["cat"])
+    with pytest.raises(InvalidParameter, match="MemoryClassifier"):
+        KINDS.answer(MemoryRegressor().fit([[1.0], [2.0]], [1.0, 2.0]), [[1.0]])
+    with pytest.raises(InvalidParameter, match="MemoryClassifier"):
+        KINDS.calibrate(None)
+    with pytest.raises(InputError):
+        Hierarchy.from_csv(None)

@@ -366,6 +366,7 @@ def test_headers_that_come_for_ever_are_waited_for_only_so_long(pets, dripping):
         {"timeout": float("nan")}, {"timeout": float("inf")}, {"retries": 1.5}, {"pause": None},
         {"most_images": "all"}, {"model": None}, {"prompt": "{labels} {score}"},
         {"prompt": "{labels} {"}, {"prompt": "{{labels}}"}, {"prompt": None},
+        {"prompt": "{labels[0]}"}, {"key": 5}, {"sleep": 5}, {"retries": True},
     ],
     ids=repr,
 )  # fmt: skip
@@ -438,3 +439,38 @@ def test_a_key_that_cannot_be_sent_is_refused_and_never_shown(key):
     with pytest.raises(InvalidParameter) as refused:
         VisionLanguageEndpoint("http://localhost", "m", key=key)
     assert "CRET" not in str(refused.value)
+
+
+def test_a_classifier_with_class_means_is_refused(pets):
+    """They are no rows to look at; before, they were silently left out of the vote's answer."""
+    pets.set_params(class_means=0.5)
+
+    with pytest.raises(InvalidParameter, match="class means are none"):
+        rerank(pets, [WHITE], Function(lambda _: {"dog": 1.0}))
+
+
+def test_what_cannot_be_asked_or_cannot_ask_is_refused(pets):
+    """Before, these ended in errors of Python's."""
+    with pytest.raises(InvalidParameter, match="cannot be called"):
+        Function(5)
+    with pytest.raises(InvalidParameter, match="MemoryClassifier"):
+        rerank(None, [WHITE], Function(lambda _: {"dog": 1.0}))
+    with pytest.raises(InvalidParameter):
+        rerank(pets, [WHITE], Function(lambda _: {"dog": 1.0}), on_error=["vote"])
+
+
+def test_huge_scores_are_scores():
+    """Before, their sum was infinite and every label scored 0."""
+    pets = MemoryClassifier(k=2).fit([[1, 0], [0.9, 0.3]], ["cat", "dog"])
+
+    [found] = rerank(pets, [[1, 0.1]], Function(lambda _: {"cat": 1e308, "dog": 1e308}))
+
+    assert found.scores == {"cat": 0.5, "dog": 0.5}
+
+
+def test_half_a_character_in_a_reply_becomes_a_question_mark(pets, serve):
+    """JSON may hold one; before, the problem that quoted it could not be printed."""
+    [found] = rerank(pets, [WHITE], endpoint(serve(reply("\ud800 no idea")))[0])
+
+    assert found.problem.encode()
+    assert "? no idea" in found.problem

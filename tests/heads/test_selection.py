@@ -196,3 +196,29 @@ def test_a_head_that_was_never_taught_cannot_be_tuned():
     """There is nothing to choose on."""
     with pytest.raises(EmptyMemory):
         MemoryClassifier().tune()
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [
+        5,
+        [("k", 1)],
+        {"k": 5},
+        {"k": None},
+        {"k": iter([1])},
+        {"vote": [["rank"]]},
+        {"vote": [None]},
+    ],
+)
+def test_a_grid_of_another_shape_is_refused(noisy, grid):
+    """Before, these ended in errors of Python's."""
+    with pytest.raises(InvalidParameter) as told:
+        noisy.tune(grid=grid)
+
+    assert told.value.remedy
+
+
+def test_labels_without_queries_are_refused(noisy):
+    """Before, they were silently not read."""
+    with pytest.raises(InvalidParameter, match="labels without queries"):
+        noisy.tune(None, ["n"] * 6)

@@ -504,3 +504,20 @@ def test_the_only_row_answers_whatever_the_reliability(reliability):
 
     assert head.predict([[1, 1]]).tolist() == ["b"]
     assert head.predict_proba([[1, 1]]).tolist() == [[1.0]]
+
+
+@pytest.mark.parametrize("ks", [5, "12", [], [0]], ids=repr)
+def test_neighborhood_sizes_are_a_sequence(ks):
+    """Before, a number ended in an error of Python's."""
+    head = MemoryClassifier(k=1).fit([[1, 0], [0, 1]], ["a", "b"])
+
+    with pytest.raises(InvalidParameter):
+        head.predict_all_k([[1, 0]], ks)
+
+
+def test_a_promise_that_is_not_known_is_refused_even_where_none_is_asked_for():
+    """A typo must not wait for `abstain` to be found."""
+    head = MemoryClassifier(k=1).fit([[1, 0], [0, 1]], ["a", "b"])
+
+    with pytest.raises(InvalidParameter, match="promise is not known"):
+        head.predict([[1, 0]], promise="bogus")

@@ -244,3 +244,16 @@ def test_new_keys_can_be_undone_beside_a_twin(twins):
     twins.restore(version - 1)
 
     assert twins.keys([1]).tolist() == [[1, 2]]
+
+
+def test_a_link_to_the_file_of_an_erased_row_is_refused(tmp_path):
+    """An encoder would read the same bytes; before, a link passed for a stranger."""
+    picture, link = tmp_path / "p.png", tmp_path / "l.png"
+    picture.write_bytes(b"x" * 500)
+    link.symlink_to(picture)
+    memory = Memory.create(":memory:", dim=2)
+    memory.add([[1, 0], [0, 1]], ["a", "b"], sources=[str(picture), None])
+    memory.erase([0], no_return=True)
+
+    with pytest.raises(ErasedBefore, match="the file of row 0"):
+        memory.add([[1, 1]], ["a"], sources=[str(link)])

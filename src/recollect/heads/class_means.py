@@ -171,7 +171,8 @@ def class_shares(scores: Doubles, temperature: float) -> Doubles:
     """
     best = scores.max(axis=1, keepdims=True, initial=-np.inf)
     some = best > -np.inf
-    shares = np.exp((scores - np.where(some, best, 0.0)) / temperature)
+    with np.errstate(over="ignore"):  # infinitely far behind weighs 0, as it should
+        shares = np.exp((scores - np.where(some, best, 0.0)) / temperature)
     total = np.cumsum(shares, axis=1)[:, -1:]
     return np.asarray(np.divide(shares, total, out=np.zeros(scores.shape), where=some))
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InputError, InvalidLabel, InvalidParameter
+from recollect.memory.checks import UNREADABLE, as_doubles
 from recollect.readout.voting import label_shares, vote, vote_shares
 from recollect.types import Codes, Doubles, Label, Neighbors
 
@@ -69,10 +70,9 @@ class Hierarchy:
         *,
         levels: Sequence[str] | None = None,
     ) -> None:
-        paths = {
-            label: (*((up,) if isinstance(up, str | int) else tuple(up)), label)
-            for label, up in ancestors.items()
-        }
+        if not isinstance(ancestors, Mapping):
+            raise _no_hierarchy(ancestors)
+        paths = {_name(label): (*_up(up), _name(label)) for label, up in ancestors.items()}
         depths = {len(path) for path in paths.values()}
         if len(depths) != 1 or depths == {1}:
             raise InvalidParameter(
@@ -82,16 +82,7 @@ class Hierarchy:
                 remedy="Repeat an ancestor where a level is missing.",
             )
         depth = depths.pop()
-        names = tuple(levels) if levels is not None else (
-            *(f"level {level}" for level in range(1, depth)), "label",
-        )  # fmt: skip
-        if len(names) != depth or len(set(names)) != depth:
-            raise InvalidParameter(
-                "the levels are not named one by one",
-                expected=f"{depth} different names",
-                got=", ".join(names),
-                remedy="Name the level of the labels too, as the last one.",
-            )
+        names = _level_names(levels, depth)
         self.levels: tuple[str, ...] = names
         self._paths: dict[Label, tuple[Label, ...]] = paths
         self._written = False  # labels are text because a file holds nothing else
@@ -117,14 +108,14 @@ class Hierarchy:
             ...     Hierarchy.from_csv(file.name).path(7)
             ('mammal', 7)
         """
-        place = Path(path)
         try:
+            place = Path(path)
             with place.open(encoding="utf-8-sig", newline="") as lines:
                 read = [[cell.strip() for cell in line] for line in csv.reader(lines)]
                 head, *rows = [line for line in read if any(line)]
-        except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
             raise InputError(
-                f"{place} holds no hierarchy", expected="a CSV file with a line of names",
+                f"{path} holds no hierarchy", expected="a CSV file with a line of names",
                 got=str(error)[:100], remedy="Write one column for each level, labels last.",
             ) from error  # fmt: skip
         ancestors: dict[Label, Label | Sequence[Label]] = {}
@@ -148,17 +139,22 @@ class Hierarchy:
         Raises:
             InvalidLabel: The hierarchy does not know it.
         """
+        if not isinstance(label, str | int | np.integer):
+            raise self._unknown(label)
         written = str(label)
         if self._written and isinstance(label, int | np.integer) and written in self._paths:
             return (*self._paths[written][:-1], int(label))
         if label not in self._paths:
-            raise InvalidLabel(
-                "the hierarchy does not know a label",
-                expected=f"one of its {len(self._paths)} labels",
-                got=repr(label),
-                remedy="Add its ancestors to the hierarchy.",
-            )
+            raise self._unknown(label)
         return self._paths[label]
+
+    def _unknown(self, label: object) -> InvalidLabel:
+        return InvalidLabel(
+            "the hierarchy does not know a label",
+            expected=f"one of its {len(self._paths)} labels",
+            got=repr(label)[:80],
+            remedy="Add its ancestors to the hierarchy.",
+        )
 
     def answer(
         self, classifier: MemoryClassifier, X: Any, *, confidence: float | Sequence[float] = 0.5
@@ -166,17 +162,21 @@ class Hierarchy:
         """Answer at every level, and back off to the most specific one that is sure enough.
 
         Args:
-            classifier: A classifier that was taught; its vote and k are used.
+            classifier: A classifier that was taught; its vote and k are used, and its class means
+                if they have a part in its answers.
             X: Queries, as for its ``predict``; None asks each row of the memory without itself.
-            confidence: Share of the vote that an answer needs; one for all levels, or one for each.
+            confidence: Share that an answer needs; one for all levels, or one for each.
 
         Raises:
             InvalidLabel: The memory holds a label that the hierarchy does not know.
-            InvalidParameter: A confidence outside of [0, 1].
+            InvalidParameter: A confidence outside of [0, 1], or this is no classifier.
         """
         wanted = _thresholds(confidence, len(self.levels))
-        near, weights = classifier.votes(X)
-        labels, shares = self.vote(near, weights)
+        _check_classifier(classifier)
+        if classifier.class_means == 0:
+            labels, shares = self.vote(*classifier.votes(X))
+        else:
+            labels, shares = self.add_up(*classifier.shares(X))
         passes = shares >= wanted
         levels = np.arange(len(self.levels))
         level = np.where(passes, levels, -1).max(axis=1)
@@ -202,14 +202,36 @@ class Hierarchy:
         winners = np.empty((len(near), len(self.levels)), object)
         confidence = np.empty(winners.shape)
         for level in range(len(self.levels)):
-            names = sorted({path[level] for path in paths}, key=str)
-            place = {name: code for code, name in enumerate(names)}
-            codes_of = np.array([place[path[level]] for path in paths] + [-1], np.int64)
-            codes = codes_of[near.codes]  # -1 where empty takes the last
+            names, codes_of = _coded([path[level] for path in paths])
+            codes = np.append(codes_of, -1)[near.codes]  # -1 where empty takes the last
             best = vote(codes, weights)
             winners[:, level] = np.array([*names, None], object)[best]
             totals = label_shares(codes, shares, len(names))
             confidence[:, level] = totals[np.arange(len(best)), best]
+        return winners, confidence
+
+    def add_up(self, classes: NDArray[Any], shares: Doubles) -> tuple[NDArray[Any], Doubles]:
+        """Add the shares of the labels below each name, at every level.
+
+        Args:
+            classes: ``(classes,)``. Labels.
+            shares: float64 ``(queries, classes)``, as ``predict_proba`` gives them.
+
+        Returns:
+            Winners and their shares, as ``vote`` gives them. Of equal shares the name that has the
+            first label wins, as in ``predict`` with class means.
+        """
+        paths = [self.path(label) for label in classes.tolist()]
+        winners = np.empty((len(shares), len(self.levels)), object)
+        confidence = np.empty(winners.shape)
+        for level in range(len(self.levels)):
+            names, codes = _coded([path[level] for path in paths])
+            totals = np.zeros((len(shares), len(names)))
+            for code, column in zip(codes.tolist(), shares.T, strict=True):
+                totals[:, code] += column
+            best = np.where(totals.any(axis=1), totals.argmax(axis=1), -1)
+            winners[:, level] = np.array([*names, None], object)[best]
+            confidence[:, level] = totals.max(axis=1)
         return winners, confidence
 
     def calibrate(
@@ -228,8 +250,13 @@ class Hierarchy:
             level is never answered.
         """
         wanted = _thresholds(accuracy, len(self.levels))
-        near, weights, own = classifier.own_votes()
-        labels, shares = self.vote(near, weights)
+        _check_classifier(classifier)
+        if classifier.class_means == 0:
+            near, weights, own = classifier.own_votes()
+            labels, shares = self.vote(near, weights)
+        else:
+            classes, of_classes, own = classifier.own_shares()
+            labels, shares = self.add_up(classes, of_classes)
         truth = [self.path(label) for label in own]
         right = labels == np.array([*truth, None], object)[:-1].tolist()
         chosen = [0.0] * len(self.levels)
@@ -242,6 +269,66 @@ class Hierarchy:
         return tuple(chosen)
 
 
+def _coded(names: Sequence[Label]) -> tuple[list[Label], Codes]:
+    """Different names in order of first appearance, and the place of each one given."""
+    different = list(dict.fromkeys(names))
+    place = {name: code for code, name in enumerate(different)}
+    return different, np.array([place[name] for name in names], np.int64)
+
+
+def _name(given: object) -> Label:
+    """A label as a memory gives it: text or a plain integer."""
+    if isinstance(given, str):
+        return str(given)
+    if isinstance(given, int | np.integer) and not isinstance(given, bool):
+        return int(given)
+    raise _no_hierarchy(given)
+
+
+def _up(given: object) -> tuple[Label, ...]:
+    """The ancestors of a label, however they were given."""
+    if isinstance(given, list | tuple | np.ndarray) and np.ndim(given) == 1:
+        return tuple(_name(one) for one in given)
+    return (_name(given),)
+
+
+def _no_hierarchy(got: object) -> InvalidParameter:
+    return InvalidParameter(
+        "this is no hierarchy",
+        expected="a mapping of labels to an ancestor or a list of them, all text or integers",
+        got=repr(got)[:80],
+        remedy="Write {'cat': 'mammal'}, or {'cat': ['animal', 'mammal']}.",
+    )
+
+
+def _level_names(given: object, depth: int) -> tuple[str, ...]:
+    if given is None:
+        return (*(f"level {level}" for level in range(1, depth)), "label")
+    names = tuple(given) if isinstance(given, list | tuple) else ()
+    if len(names) != depth or not all(isinstance(name, str) for name in names) or (
+        len(set(names)) != depth
+    ):  # fmt: skip
+        raise InvalidParameter(
+            "the levels are not named one by one",
+            expected=f"{depth} different names in a list",
+            got=repr(given)[:80],
+            remedy="Name the level of the labels too, as the last one.",
+        )
+    return names
+
+
+def _check_classifier(given: object) -> None:
+    from recollect.heads.voting_classifier import VotingClassifier
+
+    if not isinstance(given, VotingClassifier):
+        raise InvalidParameter(
+            "only a vote over labels has levels",
+            expected="a MemoryClassifier",
+            got=type(given).__name__,
+            remedy="Teach a MemoryClassifier the labels of the most specific level.",
+        )
+
+
 def _least(shares: Doubles, right: NDArray[np.bool_], wanted: float) -> float:
     """The smallest share such that answers of at least this share are right often enough."""
     order = np.argsort(-shares, kind="stable")
@@ -252,7 +339,10 @@ def _least(shares: Doubles, right: NDArray[np.bool_], wanted: float) -> float:
 
 
 def _thresholds(given: float | Sequence[float], levels: int) -> Doubles:
-    wanted = np.atleast_1d(np.asarray(given, np.float64))
+    try:
+        wanted = np.atleast_1d(as_doubles(given))
+    except UNREADABLE:
+        wanted = np.array([np.nan])
     if wanted.shape not in {(1,), (levels,)} or not ((wanted >= 0) & (wanted <= 1.001)).all():
         raise InvalidParameter(
             "a confidence is out of range",

@@ -142,6 +142,13 @@ class NeighborEstimator(MemoryEstimator):
                 got=repr(scoring),
                 remedy=f"Leave it out for {allowed[0]!r}.",
             )
+        if X is None and y is not None:
+            raise InvalidParameter(
+                "labels without queries have nothing to say",
+                expected="both X and y, or neither",
+                got="y alone",
+                remedy="Leave both out to ask the memory's own rows.",
+            )
         self._recall()
         if X is None:
             report = self._at_once(

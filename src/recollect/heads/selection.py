@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -139,8 +139,16 @@ def make_grid(
     del chosen["rule"]
     if len(reliabilities) > 1:
         chosen["reliability"] = tuple(reliabilities)
+    if not (given is None or isinstance(given, Mapping)):
+        raise InvalidParameter(
+            "the grid is no mapping",
+            expected="None or a mapping of names to values to try",
+            got=repr(given)[:80],
+            remedy="Write {'k': [1, 10]}, or leave it out.",
+        )
     for name, values in (given or {}).items():
-        if name not in chosen or isinstance(values, str) or not len(values):
+        several = isinstance(values, Collection) and not isinstance(values, str | bytes)
+        if name not in chosen or not several or not len(values):
             raise InvalidParameter(
                 f"the grid has no use for {name!r}",
                 expected=f"a sequence of values for one of {', '.join(sorted(chosen))}",
@@ -151,7 +159,7 @@ def make_grid(
     rules = [
         _rule(rule, value, least_alpha)
         for rule in chosen[rule_name]
-        for value in (chosen[PARAMETER[rule]] if rule in PARAMETER else (None,))
+        for value in _values(rule, chosen)
     ]
     judged = tuple(dict.fromkeys(as_reliability(one) for one in chosen.get("reliability", (None,))))
     return Grid(tuple(rules), tuple(sorted({check_k(k) for k in chosen["k"]})), judged)
@@ -264,8 +272,14 @@ def _log_shares(codes: Codes, weights: Doubles, truth: Codes, least: float) -> D
     return np.asarray(np.log(np.clip(share, least, 1.0)))
 
 
+def _values(rule: object, chosen: Mapping[str, tuple[Any, ...]]) -> tuple[Any, ...]:
+    """What to try for the parameter of a rule; of one that is not known nothing."""
+    name = PARAMETER.get(rule) if isinstance(rule, str) else None  # type: ignore[call-overload]
+    return (None,) if name is None else chosen[name]
+
+
 def _rule(name: Any, value: Any, least_alpha: float) -> VoteRule:
-    parameter = {PARAMETER[name]: value} if name in PARAMETER else {}
+    parameter = {PARAMETER[name]: value} if value is not None else {}
     return VoteRule(name, least_alpha=least_alpha, **parameter)
 
 

@@ -6,7 +6,7 @@ trained, so rows, labels and whole classes come, change and go with the next ans
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -17,7 +17,7 @@ from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
-from recollect.heads.abstention import Promise
+from recollect.heads.abstention import Promise, check_promise
 from recollect.heads.explanation import Reading, answers_of, explain_votes
 from recollect.heads.inputs import in_our_words
 from recollect.heads.members import choose_means
@@ -210,6 +210,7 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
         """
         keys = self._asked(X)
         rate = None if abstain is None else check_rate(abstain)
+        check_promise(promise)
 
         def ask() -> NDArray[Any]:
             """Vote and refusal read one version; refused answers are None, so of type object."""
@@ -270,7 +271,9 @@ class MemoryClassifier(ClassifierMixin, VotingClassifier):
             >>> head.predict_all_k([[1, 0.5]], ks=[1, 3]).tolist()
             [['a', 'b']]
         """
-        sizes = [check_k(k) for k in (range(1, check_k(self.k) + 1) if ks is None else ks)]
+        given = range(1, check_k(self.k) + 1) if ks is None else ks
+        several = isinstance(given, Iterable) and not isinstance(given, str | bytes)
+        sizes = [check_k(k) for k in given] if several else []
         if not sizes:
             raise InvalidParameter(
                 "there is no neighborhood size to answer for",

@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.heads.abstention import check_promise, too_novel, too_unsure
+from recollect.heads.abstention import too_novel, too_unsure
 from recollect.heads.class_statistics import ClassStatistics
 from recollect.heads.copies import without_rows
 from recollect.heads.explanation import added_shares, answers_of
@@ -71,6 +71,34 @@ class VotingClassifier(NeighborEstimator):
         """The same for queries of which the keys are known, ``(queries, dim)``."""
         read = self._at_once(lambda: self._read_keys(keys, self.k))
         return read.near, read.weights
+
+    def shares(self, X: Any = None) -> tuple[NDArray[Any], Doubles]:
+        """Return all labels and each one's share of the answer, of one version of the rows.
+
+        Args:
+            X: Queries; None asks about every row in ``ids_``, itself excluded, and of the class
+                means its fold.
+
+        Returns:
+            Labels ``(classes,)``, sorted, and float64 shares ``(queries, classes)``.
+        """
+        if X is None:
+            return self.own_shares()[:2]
+        keys = self._asked(X)
+        return self._at_once(
+            lambda: (self._with_rows().labels, self._shares(self._read_keys(keys, self.k)))
+        )
+
+    def own_shares(self) -> tuple[NDArray[Any], Doubles, NDArray[Any]]:
+        """The same for every row in ``ids_``, and the labels that the rows have."""
+        self._check_options()
+        return self._at_once(self._every_rows_shares)
+
+    def _every_rows_shares(self) -> tuple[NDArray[Any], Doubles, NDArray[Any]]:
+        memory, ids = self._with_rows(), self.ids_
+        own = self._own_shares(np.sort(ids))
+        shares = own.shares[np.searchsorted(own.ids, ids)]
+        return memory.labels, shares, memory.rows(ids).values
 
     def own_votes(self) -> tuple[Neighbors, Doubles, NDArray[Any]]:
         """Return who votes on every row in ``ids_``, itself excluded, with what weight.
@@ -209,7 +237,6 @@ class VotingClassifier(NeighborEstimator):
 
     def _refused(self, read: _Read, rate: float, promise: str) -> Mask:
         """Which queries stay unanswered."""
-        check_promise(promise)
         k = read.found.ids.shape[1]
         peers = self._peers(k)
         if promise == "coverage":

@@ -309,7 +309,8 @@ def _hasher(secret: bytes, kind: str, content: bytes = b"") -> blake2b:
 
 def _file_digest(secret: bytes, source: str) -> bytes | None:
     """Digest of the file that a source names; None if there is none that can be read."""
-    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    # A link is followed: the bytes it leads to are what an encoder would read.
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK
     with suppress(OSError, ValueError):
         handle = os.open(source, flags)
         with os.fdopen(handle, "rb") as file:

@@ -61,7 +61,7 @@ class VoteRule:
     least_alpha: float = LEAST_ALPHA
 
     def __post_init__(self) -> None:
-        if self.name not in RULES:
+        if not (isinstance(self.name, str) and self.name in RULES):
             raise InvalidParameter(
                 "unknown vote rule",
                 expected=f"one of {', '.join(RULES)}",

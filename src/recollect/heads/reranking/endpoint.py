@@ -101,8 +101,9 @@ class VisionLanguageEndpoint:
             )
         counts = (self.retries, self.most_images)
         good = all(_is_number(each) and each >= 0 for each in (self.timeout, self.pause)) and all(
-            isinstance(each, int) and each >= 0 for each in counts
+            isinstance(each, int) and not isinstance(each, bool) and each >= 0 for each in counts
         )
+        good = good and callable(self.sleep)
         if not good or not 0 < self.timeout <= MOST_SECONDS or not isinstance(self.model, str):
             raise InvalidParameter(
                 "an option of the endpoint is out of range",
@@ -110,7 +111,9 @@ class VisionLanguageEndpoint:
                 got=repr((self.timeout, self.retries, self.pause, self.most_images, self.model)),
                 remedy="Leave them out.",
             )
-        if self.key is not None and not re.fullmatch(r"[!-~]([ -~]*[!-~])?", self.key):
+        if self.key is not None and not (
+            isinstance(self.key, str) and re.fullmatch(r"[!-~]([ -~]*[!-~])?", self.key)
+        ):
             # Said here, where nothing of it is shown: the header's own error would quote it.
             raise InvalidParameter(
                 "the key cannot be sent",
@@ -252,7 +255,7 @@ def _is_number(value: object) -> bool:
 
 def _names_candidates(prompt: object) -> bool:
     with suppress(LookupError, ValueError, AttributeError):
-        return isinstance(prompt, str) and "\0" in prompt.format(labels="\0")
+        return isinstance(prompt, str) and "\0\0" in prompt.format(labels="\0\0")
     return False
 
 
@@ -289,13 +292,18 @@ def _content(reply: dict[str, Any]) -> str:
         raise NoOpinion("the reply holds no message")
     refusal = message.get("refusal")
     if isinstance(refusal, str) and refusal:
-        raise NoOpinion(f"the model refused: {refusal:.200}")
+        raise NoOpinion(f"the model refused: {_readable(refusal):.200}")
     if isinstance(choice, dict) and choice.get("finish_reason") == "content_filter":
         raise NoOpinion("the model refused: its filter stopped the answer")
     content = message.get("content")
     if not isinstance(content, str):
         raise NoOpinion("the message holds no text")
-    return content
+    return _readable(content)
+
+
+def _readable(text: str) -> str:
+    """Text that can be printed and stored: JSON may hold halves of a character."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _scores(content: str) -> dict[str, float]:

@@ -7,6 +7,7 @@ it is only ever asked by calling `rerank`: no classifier does so by itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -87,9 +88,21 @@ class Function:
 
     Args:
         call: Takes a `Question` and returns scores, label -> number of 0 or more.
+
+    Raises:
+        InvalidParameter: It cannot be called.
     """
 
     call: Callable[[Question], Mapping[Label, float]]
+
+    def __post_init__(self) -> None:
+        if not callable(self.call):
+            raise InvalidParameter(
+                "this cannot be called",
+                expected="a function of a Question",
+                got=repr(self.call)[:80],
+                remedy="Function(lambda question: {...}) returns a score for each label.",
+            )
 
     def score(self, question: Question) -> Mapping[Label, float]:
         """Call it."""
@@ -125,7 +138,8 @@ def rerank(
     """Ask for a second opinion on each query.
 
     Args:
-        classifier: Finds the rows, as many as its ``k``; the paper shows 50.
+        classifier: Finds the rows, as many as its ``k``; the paper shows 50. Its vote is what the
+            second opinion is mixed with, so ``class_means`` has to be 0.
         X: Queries, as for its ``predict``.
         reranker: Scores labels.
         trust: Share of the second opinion in the score, in [0, 1]; the rest is the vote's.
@@ -134,7 +148,8 @@ def rerank(
         images: Whether the rows' thumbnails are read for the re-ranker.
 
     Raises:
-        InvalidParameter: An option out of range, or a re-ranker that returned no usable scores.
+        InvalidParameter: An option out of range, a classifier with class means, or a re-ranker
+            that returned no usable scores.
 
     Example:
         >>> from recollect import MemoryClassifier
@@ -143,21 +158,26 @@ def rerank(
         >>> found.first, found.prediction
         ('cat', 'dog')
     """
-    if not isinstance(reranker, Reranker) or on_error not in {"vote", "raise"}:
+    _check_classifier(classifier)
+    if not isinstance(reranker, Reranker) or on_error not in ("vote", "raise"):
         raise InvalidParameter(
             "this cannot be asked for a second opinion",
             expected="an object with score(question), and on_error 'vote' or 'raise'",
             got=f"{type(reranker).__name__}, {on_error!r}",
             remedy="Wrap a function: Function(call).",
         )
-    if not (isinstance(trust, int | float) and 0 <= trust <= 1):
+    if not (isinstance(trust, int | float | np.integer | np.floating) and 0 <= trust <= 1):
         raise InvalidParameter(
-            "trust is out of range", expected="a number in [0, 1]", got=repr(trust)[:80]
-        )
+            "trust is out of range", expected="a number in [0, 1]", got=repr(trust)[:80],
+            remedy="1 takes the second opinion alone, 0 the vote alone.",
+        )  # fmt: skip
     queries = _several(X)
     keys = classifier.keys(queries)
     if len(keys) != len(queries):
-        raise LengthMismatch("queries and answers differ in number", got=len(queries))
+        raise LengthMismatch(
+            "queries and keys differ in number", expected=len(keys), got=len(queries),
+            remedy="Pass one query for each row of X.",
+        )  # fmt: skip
 
     answers = []
     for start in range(0, len(keys), _BLOCK):
@@ -165,6 +185,25 @@ def rerank(
         asked = _questions(classifier, queries[part], keys[part], images=images)
         answers += [_ask(reranker, question, first, trust, on_error) for question, first in asked]
     return answers
+
+
+def _check_classifier(given: object) -> None:
+    from recollect.heads.voting_classifier import VotingClassifier
+
+    if not isinstance(given, VotingClassifier):
+        raise InvalidParameter(
+            "only a classifier's answers can be re-ranked",
+            expected="a MemoryClassifier",
+            got=type(given).__name__,
+            remedy="Teach a MemoryClassifier, or give it the memory.",
+        )
+    if given.class_means != 0:
+        raise InvalidParameter(
+            "re-ranking looks at rows, and class means are none",
+            expected="a classifier with class_means=0",
+            got=f"class_means={given.class_means!r}",
+            remedy="Set class_means=0, or ask a MemoryClassifier over the same memory_.",
+        )
 
 
 def _several(X: Any) -> Any:
@@ -236,7 +275,9 @@ def _judged(given: Any, question: Question) -> dict[Label, float]:
         )  # fmt: skip
     if not any(scores.values()):
         raise NoOpinion("it scored none of the labels that were found")
-    return scores
+    # A power of two changes no ratio; without it huge scores would add up to infinity.
+    down = -math.frexp(max(scores.values()))[1]
+    return {label: math.ldexp(score, down) for label, score in scores.items()}
 
 
 def _question(
