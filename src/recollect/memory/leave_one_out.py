@@ -218,7 +218,9 @@ class _Draft:
             self._merge(begun[part][row[sure]], ids[sure], similarity[sure])
 
     def _merge(self, row: Ids, new: Ids, similarity: Floats) -> None:
-        rows, line, count = np.unique(row, return_inverse=True, return_counts=True)
+        first = np.diff(row, prepend=-1) > 0  # rows come in ascending order
+        rows, line = row[first], np.cumsum(first) - 1
+        count = np.bincount(line, minlength=len(rows))
         self._near[rows], self._similarity[rows] = inserted(
             self._near[rows], self._similarity[rows], (line, new, similarity)
         )

@@ -253,8 +253,12 @@ class View:
         """Keys of rows, ``(rows, dim)``, copied."""
         self._check_keys(states)
         config = self.config
+        numbers = np.unique(states["segment"])
+        if len(numbers) == 1:  # most often; what was read is not copied a second time
+            copied: NDArray[Any] = self._segment_keys(int(numbers[0]))[states["record"]]
+            return copied
         keys = np.empty((len(states), config.dim), config.key_dtype)
-        for number in np.unique(states["segment"]):
+        for number in numbers:
             here = states["segment"] == number
             keys[here] = self._segment_keys(int(number))[states["record"][here]]
         return keys
