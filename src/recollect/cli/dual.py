@@ -252,6 +252,7 @@ def observe(
         }
 
         def show() -> None:
+            """How many got a slot, and the classes seen most often."""
             kept = int((said.slots >= 0).sum())
             screen.say(f"Observed {plural(len(said), 'picture')}; {kept} got a slot.")
             most = Counter(said.labels.tolist()).most_common(_SHOWN)

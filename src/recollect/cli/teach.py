@@ -96,6 +96,7 @@ def init(
             }
 
         def show() -> None:
+            """What was made, and the next command."""
             kind = f"a memory with {plural(len(classes), 'class name')}" if classes else ""
             screen.say(f"Made {kind or 'an empty memory'} at {memory}.")
             screen.facts(list(facts.items())[1:-1])

@@ -159,6 +159,7 @@ class Teaching(Asking):
             )
 
             def then() -> None:
+                """Bring the view on, once the version is committed."""
                 view.changed(wanted, states, labels)
                 if len(gone):
                     view.removed(gone)

@@ -350,6 +350,7 @@ class Bank:
         """
 
         def shaped(x: Floats, slots: Floats) -> Floats:
+            """Cosines with the slots of the chosen classes, one block a class."""
             flat = slots[chosen, :used].reshape(-1, self.dim)
             near = cosines(x, flat).reshape(len(x), len(chosen), used)
             return np.ascontiguousarray(near.transpose(1, 0, 2), np.float32)

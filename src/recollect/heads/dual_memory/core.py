@@ -407,6 +407,7 @@ class DualMemory(Derived):
     @one_at_a_time
     def _explain(self, X: Any) -> list[Explanation]:
         def ask() -> list[Explanation]:
+            """One explanation a picture, all of one state."""
             state, x = self._asked_about(X)
             return [self._explain_one(x[row : row + 1], state) for row in range(len(x))]
 

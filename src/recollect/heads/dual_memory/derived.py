@@ -42,6 +42,7 @@ def one_at_a_time(
 
     @wraps(verb)
     def alone(self: Self_, /, *args: P.args, **kwargs: P.kwargs) -> Result:
+        """Call it while the estimator is held."""
         with self._alone():
             return verb(self, *args, **kwargs)
 

@@ -204,6 +204,7 @@ class _Model:
         return total
 
     def offsets(self) -> Offsets:
+        """What was learned so far, copied out of torch."""
         arrays = {role: self._roles[role].detach().numpy().copy() for role in ROLES}
         maps = {role: each.detach().numpy().copy() for role, each in self._maps.items()}
         return Offsets(**arrays, position=self._how.position, maps=maps)

@@ -205,6 +205,7 @@ def _without(parts: Parts, out: NDArray[np.bool_]) -> Parts:
 
 def _joined(members: list[Members]) -> Members:
     def together(parts: list[Doubles | None]) -> Doubles | None:
+        """None unless every part has this member."""
         given = [each for each in parts if each is not None]
         return np.concatenate(given) if len(given) == len(parts) else None
 
