@@ -61,6 +61,7 @@ OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, CACHE, LOCK)
 JOURNAL = f"{CATALOG}-journal"
 
 VERSION_TYPES = (int, float, str, int, int)
+NOWHERE = Path(":memory:")
 ALIVE = "died IS NULL"
 ALIVE_AT = "born <= :v AND (died IS NULL OR died > :v)"
 
@@ -254,7 +255,7 @@ class Store:
 
     def guarded(self) -> AbstractContextManager[None]:
         """Turn what SQLite says of damaged bytes into one error of the tree."""
-        return guarded_catalog(self.folder or Path(":memory:"))
+        return guarded_catalog(self.folder or NOWHERE)
 
     # -- reading -------------------------------------------------------------------------------
 
