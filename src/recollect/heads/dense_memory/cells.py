@@ -85,6 +85,16 @@ class Level:
         """Place of each cell's parent on the level above; -1 on the coarsest level."""
         return self._parent.values
 
+    @property
+    def children(self) -> Ids:
+        """Places of each cell's children on the level below, padded with -1."""
+        return self._children.values
+
+    @property
+    def around(self) -> Ids:
+        """Places of the cells around each cell, -1 beyond the border; empty without overlap."""
+        return self._around.values
+
     def gather(self, places: Ids) -> Floats:
         """Vectors of cells, float32; those of -1 are zero."""
         found = self._vectors.values[np.maximum(places, 0)].astype(np.float32, copy=False)
