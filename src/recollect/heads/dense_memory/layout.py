@@ -179,7 +179,15 @@ class Layout(ABC):
             rows = frozen.rows(new[start : start + READ_AT_ONCE])
             for at, (id_, arrays) in enumerate(zip(rows.ids.tolist(), rows.values, strict=True)):
                 self._append(id_, arrays, float(rows.weights[at]))
+                if len(self._at) == 1:
+                    self._reserve(len(new))
                 self._take_whole(rows.keys[at], rows.sources[at])
+
+    def _reserve(self, rows: int) -> None:
+        """Make room for rows like the first."""
+        assert self.cells is not None
+        for level in self.cells.levels:
+            level.reserve(rows)
 
     def _take_whole(self, key: Floats, source: str | None) -> None:
         if self._whole is None:
