@@ -35,7 +35,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
         {'mask': array([ True, False])}
     """
     header: list[list[Any]] = []
-    parts: list[NDArray[np.uint8]] = []
+    parts: list[memoryview] = []
     for name, given in arrays.items():
         try:
             array = np.asarray(given)
@@ -45,7 +45,7 @@ def pack_arrays(arrays: Mapping[str, NDArray[Any]]) -> bytes:
         if not isinstance(name, str) or not DTYPE.fullmatch(plain.dtype.str):
             raise _unstorable(name, f"dtype {array.dtype}")
         header.append([name, plain.dtype.str, list(array.shape)])
-        parts.append(plain.reshape(-1).view(np.uint8))  # joined without a copy in between
+        parts.append(plain.reshape(-1).view(np.uint8).data)  # joined without a copy in between
     text = json.dumps(header).encode()
     if len(text) > HEADER_LIMIT:
         raise InputError(
