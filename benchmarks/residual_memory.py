@@ -135,14 +135,10 @@ def agreement(engines: dict[str, Callable[[], Any]], *, whole: bool) -> dict[str
 
 
 def bytes_without_key(memory: Memory) -> float:
-    stats = memory.stats()
-    folder = Path(str(stats["uri"]))
-    if not folder.is_dir():
-        return float("nan")
-    # The log of the catalog is folded into it when the memory is closed.
-    log = sum(each.stat().st_size for each in folder.glob("catalog.sqlite-*"))
-    size = int(stats["bytes_on_disk"]) - log - int(stats["key_bytes"])
-    return round(size / int(stats["rows"]), 1)
+    """Catalog and values; not the keys, what a search keeps of them, and the catalog's open log."""
+    folder = Path(str(memory.stats()["uri"]))
+    parts = [folder / "catalog.sqlite", *folder.glob("segments/values-*")]
+    return round(sum(each.stat().st_size for each in parts) / len(memory), 1)
 
 
 def speed(rows: int, dim: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -161,7 +157,7 @@ def speed(rows: int, dim: int, options: argparse.Namespace) -> dict[str, Any]:
         "rows": rows,
         "dim": dim,
         **agreement(engines, whole=4 * rows * options.classes <= DENSE_LIMIT),
-        "bytes without key": bytes_without_key(head.memory_),
+        **({} if place is None else {"bytes without key": bytes_without_key(head.memory_)}),
         "seconds to teach": round(taught, 1),
         "seconds to the first answer": round(first, 1),
         **summarize(measure(engines, options.rounds, options.pause)),

@@ -19,8 +19,8 @@ from recollect.heads.residual_memory.tuning import ResidualTuning
 PAPER: dict[str, Any] = {"k": 53, "sigma": 0.7, "temperature": 1.4}
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
-# Counts up when what is measured changes: older notes are not those of this program.
-NOTES = 2
+# Counts up when what a part measures changes: older notes are not those of this program.
+NOTES = {"images": 2}
 
 
 class Lines:
@@ -51,7 +51,7 @@ class Lines:
 
         ``measure`` raises TimeoutError itself where something it needs is not ready.
         """
-        key = f"{NOTES}/{self._part}/{name}"
+        key = f"{NOTES.get(self._part, 1)}/{self._part}/{name}"
         try:
             result = self._book.note(key, measure)
         except TimeoutError:

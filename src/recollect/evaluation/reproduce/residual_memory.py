@@ -85,11 +85,13 @@ def run(
     report["paper"] = "ResMem, arXiv 2302.01576"
     for part in parts:
         lines = Lines(folder / f"{STEM}.notes", part, end, say)
-        figures, seconds = studies[part](lines), round(lines.seconds, 1)
+        figures = studies[part](lines)
         before = report.get(part, {}).get("figures")
-        if lines.missing and before:
-            figures, seconds = kept(part, before, figures), None  # of two runs, perhaps
-        report[part] = {"figures": figures, "seconds": seconds}
+        mixed = bool(lines.missing and before)
+        report[part] = {
+            "figures": kept(part, before, figures) if mixed else figures,
+            "seconds": None if mixed else round(lines.seconds, 1),
+        }
         report["versions"] = _versions()
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")

@@ -137,11 +137,11 @@ def _by_known_rows(axes: Axes, lines: Sequence[Mapping[str, Any]], methods: Sequ
         here = [line for line in lines if line["method"] == method]
         if method in memories:
             place = memories.index(method) % len(_COLORS)
-            style = {"color": _COLORS[place], "marker": _MARKERS[place], "ls": "-"}
+            color, marker, ls = _COLORS[place], _MARKERS[place], "-"
         else:
-            style = {"color": INK, "marker": "x", "ls": "--"}
+            color, marker, ls = INK, "x", "--"
         axes.plot([line["rows"] for line in here], [100 * line["resmem"] for line in here],
-                  label=method, **style)  # fmt: skip
+                  label=method, color=color, marker=marker, ls=ls)  # fmt: skip
     axes.axhline(100 * lines[0]["base"], color=QUIET, ls=":", lw=1.3, label="base, no row known")
     axes.set_xscale("log")
     ticks = sorted({line["rows"] for line in lines})

@@ -346,7 +346,8 @@ def _maps(
             }
             bases.mkdir(parents=True, exist_ok=True)
             whole = path.with_suffix(".part.npz")
-            np.savez(whole, **kept)
+            arrays: dict[str, Any] = dict(kept)
+            np.savez(whole, **arrays)
             whole.replace(path)
             say(f"{name}, {split}: asked about {part.stop:,} pictures")
     return {key: each[:most] for key, each in kept.items()}
