@@ -159,14 +159,28 @@ def _larger(lines: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _few(lines: Sequence[Mapping[str, Any]]) -> str:
+    """What rows of few logits change, by data set."""
     if not lines:
         return ""
-    apart = [100 * (line["few_logits"] - line["all_logits"]) for line in lines]
+    rows = []
+    for data in dict.fromkeys(line["data"] for line in lines):
+        apart = [
+            100 * (line["few_logits"] - line["all_logits"])
+            for line in lines
+            if line["data"] == data
+        ]
+        told = (
+            f"{round(each, 2) + 0.0:+.2f}"
+            for each in (sum(apart) / len(apart), min(apart), max(apart))
+        )
+        rows.append([data, len(apart), *told])
+    head = ["data", "networks", "mean", "least", "largest"]
     return f"""
-Rows that keep their 16 largest logits in place of all of them, at the settings chosen above:
-accuracy changes by {sum(apart) / len(apart):+.3f} points on average over these {len(apart)}
-networks, by {min(apart):+.2f} to {max(apart):+.2f} in a single one. (Of 10 or 100 classes all are
-kept unless `entries=` says otherwise.)
+What it changes, in points of accuracy, if rows keep their 16 largest logits in place of all of
+them, at the settings chosen above; where there are no more classes than that, all are kept. (Up
+to 256 classes all are, unless `entries=` says otherwise.)
+
+{table(head, rows, texts=1)}
 """
 
 
