@@ -106,12 +106,13 @@ def test_bits_and_columns_agree(keys, asked, k):
     asked=st.tuples(st.integers(0, 1), st.integers(0, 28), st.integers(0, 3)),
     k=st.integers(1, 4),
     how=st.sampled_from([{}, {"beam": 2}, {"beam": 50}, {"beam": 3, "slack": 150}]),
+    centers=st.sampled_from(["rows", "medians"]),
 )
-@settings(max_examples=80, deadline=None)
-def test_the_compiled_search_finds_what_numpy_finds(keys, asked, k, how):
+@settings(max_examples=120, deadline=None)
+def test_the_compiled_search_finds_what_numpy_finds(keys, asked, k, how, centers):
     """Flat and by tree: rows, distances and comparisons."""
     table, costs = table_of(keys), whole_costs([1.0, 0.5, 2.0], MOST)
-    trees = grow_trees(table, costs, Growth(branches=3, leaf=2))
+    trees = grow_trees(table, costs, Growth(branches=3, leaf=2, centers=centers))
     query = np.array([asked], np.uint8)
     for search in (
         lambda compiled: FlatSearch(table, costs, compiled=compiled),
@@ -140,19 +141,21 @@ def test_float_keys_are_compared_as_floats():
     ]
 
 
-def tree_search(keys, *, beam=1, branches=2, leaf=1):
+def tree_search(keys, *, beam=1, branches=2, leaf=1, centers="rows"):
     table, costs = table_of(keys), whole_costs([1, 1, 1], MOST)
-    trees = grow_trees(table, costs, Growth(branches=branches, leaf=leaf))
+    trees = grow_trees(table, costs, Growth(branches=branches, leaf=leaf, centers=centers))
     return TreeSearch(table.keys, table.parts, trees, costs, beam=beam)
 
 
 def test_a_tree_of_two_clusters_finds_the_near_one():
-    """Two far groups of two: one center of two, then one of two rows or centers."""
+    """Two centers, which are rows, then the other row of the near one; medians: two, two, one."""
     keys = [[0, 0, 0], [0, 2, 0], [0, 20, 0], [0, 22, 0]]
     found = tree_search(keys).nearest(np.array([[0, 20, 1], [0, 0, 1]], np.uint8), 0)
 
     assert found.rows[:, 0].tolist() == [2, 0]
-    assert found.comparisons.tolist() == [5, 5]
+    assert found.comparisons.tolist() == [3, 3]
+    medians = tree_search(keys, centers="medians").nearest(np.array([[0, 20, 1]], np.uint8), 0)
+    assert medians.comparisons.tolist() == [5]
 
 
 def test_every_row_lies_in_one_leaf():
@@ -184,6 +187,17 @@ def test_a_beam_that_keeps_everything_is_exact():
 
     assert np.array_equal(found.rows, flat.rows)
     assert np.array_equal(found.distances, flat.distances)
+
+
+def test_a_beam_wide_enough_compares_every_row_once():
+    """Centers that are rows: as many comparisons as there are rows, and every row is found."""
+    random = np.random.default_rng(1)
+    keys = np.unique(random.integers(0, [2, 29, 4], (60, 3)).astype(np.uint8), axis=0)
+
+    found = tree_search(keys, beam=64, branches=3).nearest(keys[:5], 0, len(keys))
+
+    assert found.comparisons.tolist() == [len(keys)] * 5
+    assert np.sort(found.rows, axis=1).tolist() == [list(range(len(keys)))] * 5
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -219,7 +233,9 @@ def test_keys_of_another_width_are_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"branches": 1}, {"leaf": 0}, {"starts": 0}, {"iterations": 0}], ids=str
+    "wrong",
+    [{"branches": 1}, {"leaf": 0}, {"starts": 0}, {"iterations": 0}, {"centers": "means"}],
+    ids=str,
 )
 def test_a_tree_that_cannot_grow_is_refused(wrong):
     """One branch would never split anything."""

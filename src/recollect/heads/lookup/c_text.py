@@ -143,28 +143,43 @@ static int lookup_open(lookup_near *kept, int count, int64_t distance, int32_t c
     return count < LOOKUP_KEPT ? count + 1 : count;
 }
 
+static int64_t lookup_to_row(const unsigned char *query, int32_t row)
+{
+    return lookup_distance(query, lookup_keys + (int64_t)row * LOOKUP_KEY_BYTES);
+}
+
 static int lookup_nearest(const unsigned char *query, int part, lookup_near *kept, int most)
 {
     lookup_near ways[LOOKUP_KEPT] = {{0, 0}}, next[LOOKUP_KEPT] = {{0, 0}};
-    int count = 0, more, i, found = 0;
+    int count = 1, more, i, found = 0;
     int32_t at;
-    for (at = lookup_node_start[lookup_roots[part]];
-            at < lookup_node_start[lookup_roots[part] + 1]; at++)
-        count = lookup_open(ways, count,
-            lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
+    ways[0].row = -1;
     do {
         int total = 0;
         more = 0;
         for (i = 0; i < count; i++)
-            if (lookup_child[ways[i].row] < 0)
+            if (ways[i].row >= 0 && lookup_child[ways[i].row] < 0)
                 total = lookup_open(next, total, ways[i].distance, ways[i].row);
         for (i = 0; i < count; i++) {
-            const int32_t node = lookup_child[ways[i].row];
+            const int32_t above = ways[i].row;
+            const int32_t node = above < 0 ? lookup_roots[part] : lookup_child[above];
             if (node < 0) continue;
             more = 1;
-            for (at = lookup_node_start[node]; at < lookup_node_start[node + 1]; at++)
-                total = lookup_open(next, total,
-                    lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
+            for (at = lookup_node_start[node]; at < lookup_node_start[node + 1]; at++) {
+#if LOOKUP_PIVOTS
+                /* A center is a row; one that is the center above, too, is known. */
+                const int32_t row = lookup_pivots[at];
+                int64_t distance = ways[i].distance;
+                if (above < 0 || row != lookup_pivots[above]) {
+                    distance = lookup_to_row(query, row);
+                    found = lookup_keep(kept, found, most, distance, row);
+                }
+#else
+                const int64_t distance
+                    = lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES);
+#endif
+                total = lookup_open(next, total, distance, at);
+            }
         }
         while (LOOKUP_SLACK && total > 1
                 && next[total - 1].distance * 100 > next[0].distance * LOOKUP_SLACK)
@@ -177,8 +192,10 @@ static int lookup_nearest(const unsigned char *query, int part, lookup_near *kep
     for (i = 0; i < count; i++)
         for (at = lookup_leaf_start[ways[i].row]; at < lookup_leaf_start[ways[i].row + 1]; at++) {
             const int32_t row = lookup_leaf_rows[at];
-            found = lookup_keep(kept, found, most,
-                lookup_distance(query, lookup_keys + (int64_t)row * LOOKUP_KEY_BYTES), row);
+#if LOOKUP_PIVOTS
+            if (row == lookup_pivots[ways[i].row]) continue;
+#endif
+            found = lookup_keep(kept, found, most, lookup_to_row(query, row), row);
         }
     return found;
 }

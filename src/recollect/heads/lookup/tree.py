@@ -30,6 +30,9 @@ class Tree:
         leaf_start: int64 ``(centers + 1,)``: rows of leaf c are
             ``leaf_rows[leaf_start[c]:leaf_start[c + 1]]``.
         leaf_rows: int64 ``(rows,)``: rows of the table, counted from the start of its part.
+        pivots: int64 ``(centers,)``: the row, counted in the same way, whose key a center is; None
+            where centers are medians. A row is the center of at most one cluster of each level,
+            and of one cluster below each whose center it is, down to the leaf that holds it.
     """
 
     centers: NDArray[Any]
@@ -37,6 +40,7 @@ class Tree:
     child: Codes
     leaf_start: Codes
     leaf_rows: Codes
+    pivots: Codes | None = None
 
     @property
     def depth(self) -> int:
@@ -52,6 +56,8 @@ class Tree:
 
 class TreeSearch:
     """Goes down to the nearest centers and scans their leaves; an exact key may be missed.
+
+    Where centers are rows, every comparison is one with a row, and every row compared is found.
 
     Args:
         keys: ``(rows, key width)``, all rows of the table.
@@ -95,7 +101,7 @@ class TreeSearch:
         return point(
             Part, words=len(self.coder), rows=len(tree.leaf_rows), prices=self.coder.prices,
             keys=self._keys[part], centers=self._centers[part], beam=self.beam,
-            slack=self.slack, **links,
+            slack=self.slack, pivots=tree.pivots, **links,
         )  # fmt: skip
 
     def nearest(self, queries: NDArray[Any], step: int, k: int = 1) -> Found:
@@ -120,44 +126,58 @@ class TreeSearch:
         self, query: NDArray[Any], toward: NDArray[Any], part: int, k: int
     ) -> tuple[Codes, Codes, int]:
         """Find the rows of one query in NumPy; ``toward`` is compared with centers."""
-        leaves, compared = self._descend(toward, part)
+        leaves, met = self._descend(toward, part)
         tree = self.trees[part]
         places = np.concatenate(
             [np.arange(tree.leaf_start[leaf], tree.leaf_start[leaf + 1]) for leaf in leaves]
         )
+        if tree.pivots is not None:  # the center of a leaf is one of its rows, and known already
+            own = np.repeat(tree.pivots[leaves], np.diff(tree.leaf_start)[leaves])
+            places = places[tree.leaf_rows[places] != own]
         distances = self.coder.between(self._keys[part][places], query)
-        rows = tree.leaf_rows[places]
+        rows, compared = tree.leaf_rows[places], len(met) + len(places)
+        if tree.pivots is not None:
+            rows = np.concatenate([rows, tree.pivots[[center for _, center in met]]])
+            distances = np.concatenate([distances, [apart for apart, _ in met]])
         order = np.lexsort((rows, distances))[:k]
         short = (0, k - len(order))
         return (
             np.pad(rows[order], short, constant_values=-1),
             np.pad(distances[order], short, constant_values=-1),
-            compared + len(places),
+            compared,
         )
 
-    def _descend(self, query: NDArray[Any], part: int) -> tuple[list[int], int]:
-        """Return the leaf centers of the ways that are kept, and how many were compared."""
+    def _descend(self, query: NDArray[Any], part: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the leaf centers of the ways that are kept, and what was compared on the way."""
         tree = self.trees[part]
         ways: list[tuple[int, int]] = [(0, -1)]  # distance and center; the root has none above it
-        compared = 0
+        met: list[tuple[int, int]] = []
         while True:
             nodes = [0 if center < 0 else int(tree.child[center]) for _, center in ways]
             if max(nodes) < 0:
-                return [center for _, center in ways], compared
+                return [center for _, center in ways], met
             # Leaves that were reached compete with what lies below the others.
             following = [way for way, node in zip(ways, nodes, strict=True) if node < 0]
-            for node in nodes:
+            for way, node in zip(ways, nodes, strict=True):
                 if node >= 0:
-                    following.extend(self._below(query, part, node))
-                    compared += int(tree.node_start[node + 1] - tree.node_start[node])
+                    below, new = self._below(query, part, node, way)
+                    following.extend(below)
+                    met.extend(new)
             ways = sorted(following, key=lambda way: way[0])[: self.beam]
             if self.slack:
                 limit = self.slack * ways[0][0]
                 ways = [ways[0], *(way for way in ways[1:] if 100 * way[0] <= limit)]
 
-    def _below(self, query: NDArray[Any], part: int, node: int) -> list[tuple[int, int]]:
-        """Return distance and number of each center of a node."""
+    def _below(
+        self, query: NDArray[Any], part: int, node: int, above: tuple[int, int]
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Return distance and number of each center of a node, and those that were compared."""
         tree = self.trees[part]
         begin, end = int(tree.node_start[node]), int(tree.node_start[node + 1])
         apart = self._middle.between(self._centers[part][begin:end], query)
-        return list(zip(apart.tolist(), range(begin, end), strict=True))
+        every = list(zip(apart.tolist(), range(begin, end), strict=True))
+        if tree.pivots is None or above[1] < 0:
+            return every, every
+        # The center above is one of these: how far it is, is known.
+        same = int(tree.pivots[above[1]])
+        return every, [way for way in every if tree.pivots[way[1]] != same]

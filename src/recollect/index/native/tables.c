@@ -30,6 +30,7 @@ typedef struct {
     const int64_t *child;              /* [centers]: node below, or -1 for a leaf */
     const int64_t *leaf_start;         /* [centers + 1] */
     const int64_t *leaf_rows;          /* [rows], or NULL: compare with every row */
+    const int64_t *pivots;             /* [centers]: row whose key a center is, or NULL */
     int64_t beam;                      /* ways down that are kept at every level */
     int64_t slack;                     /* > 0: hundredths of the nearest; farther ways are left */
 } Part;
@@ -76,10 +77,11 @@ INLINE int64_t keep(Way *kept, int64_t count, int64_t most, Way one)
 }
 
 INLINE int64_t scan(const Part *part, const uint64_t *query, int64_t begin, int64_t end,
-                    Way *kept, int64_t count, int64_t k, int64_t words)
+                    int64_t known, Way *kept, int64_t count, int64_t k, int64_t words)
 {
     for (int64_t at = begin; at < end; at++) {
         int64_t row = part->leaf_rows ? part->leaf_rows[at] : at;
+        if (row == known) continue;
         Way one = {apart(part->prices, query, part->keys + at * words, words), row};
         count = keep(kept, count, k, one);
     }
@@ -87,7 +89,9 @@ INLINE int64_t scan(const Part *part, const uint64_t *query, int64_t begin, int6
 }
 
 /* Keep so many ways at every level, then scan the leaves that were reached. Ties go to the way
-   that came first: leaves reached before, then centers in the order of the ways above them. */
+   that came first: leaves reached before, then centers in the order of the ways above them.
+   Centers that are rows are found like rows; one that is the center above, too, is not compared
+   again. */
 INLINE int64_t by_beam(const Part *part, const uint64_t *query, Way *kept, int64_t k,
                        int64_t *compared, Scratch *scratch, int64_t words)
 {
@@ -109,8 +113,15 @@ INLINE int64_t by_beam(const Part *part, const uint64_t *query, Way *kept, int64
             int64_t node = ways[i].number < 0 ? 0 : part->child[ways[i].number];
             if (node < 0) continue;
             more = 1;
+            int64_t known = part->pivots && ways[i].number >= 0 ? part->pivots[ways[i].number] : -1;
             for (int64_t at = part->node_start[node]; at < part->node_start[node + 1]; at++) {
-                Way one = {apart(part->prices, query, part->centers + at * words, words), at};
+                Way one = {ways[i].distance, at};
+                if (!part->pivots || part->pivots[at] != known) {
+                    one.distance = apart(part->prices, query, part->centers + at * words, words);
+                    ++*compared;
+                    if (part->pivots)
+                        count = keep(kept, count, k, (Way){one.distance, part->pivots[at]});
+                }
                 int64_t place = total < beam ? total : beam - 1;
                 if (total == beam && one.distance >= next[place].distance) continue;
                 for (; place > 0 && next[place - 1].distance > one.distance; place--)
@@ -118,7 +129,6 @@ INLINE int64_t by_beam(const Part *part, const uint64_t *query, Way *kept, int64
                 next[place] = one;
                 if (total < beam) total++;
             }
-            *compared += part->node_start[node + 1] - part->node_start[node];
         }
         while (part->slack && total > 1
                 && next[total - 1].distance * 100 > next[0].distance * part->slack) total--;
@@ -129,8 +139,9 @@ INLINE int64_t by_beam(const Part *part, const uint64_t *query, Way *kept, int64
     }
     for (int64_t i = 0; i < held; i++) {
         int64_t begin = part->leaf_start[ways[i].number], end = part->leaf_start[ways[i].number + 1];
-        count = scan(part, query, begin, end, kept, count, k, words);
-        *compared += end - begin;
+        int64_t known = part->pivots ? part->pivots[ways[i].number] : -1;
+        count = scan(part, query, begin, end, known, kept, count, k, words);
+        *compared += end - begin - (part->pivots != NULL);
     }
     return count;
 }
@@ -140,7 +151,7 @@ INLINE int64_t search_wide(const Part *part, const uint64_t *query, Way *kept, i
 {
     if (!part->leaf_rows) {
         *compared += part->rows;
-        return scan(part, query, 0, part->rows, kept, 0, k, words);
+        return scan(part, query, 0, part->rows, -1, kept, 0, k, words);
     }
     return by_beam(part, query, kept, k, compared, scratch, words);
 }
