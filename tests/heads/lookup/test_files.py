@@ -289,6 +289,21 @@ def test_pixels_that_are_no_bytes_are_not_exported(tmp_path):
         made.export_c(tmp_path / "x.h")
 
 
+@pytest.mark.parametrize("per_step", [True, False])
+@pytest.mark.parametrize("tree", [None, 2])
+@pytest.mark.parametrize("vote", ["last", "all", "distance"])
+def test_votes_without_a_trail_are_those_of_the_trail(vote, tree, per_step):
+    """Answers are added up in C; what was found on the way is not written down for it."""
+    images, _ = noisy(200)
+    made = taught(tree=tree, k=9, vote=vote, per_step=per_step).predictor()
+
+    votes = made.tally(images)
+
+    assert votes.tolist() == made.votes(made.trail(images)).tolist()
+    assert made.tally(images[::2]).tolist() == votes[::2].tolist()
+    assert made.tally(images[:1]).tolist() == votes[:1].tolist()
+
+
 @needs_compiler
 def test_a_compiled_table_reads_bytes_only():
     """Floats would be read as if they were bytes."""

@@ -209,6 +209,8 @@ class Network:
             names = json.loads(about.get("names", "null"))
             grid = json.loads(about.get("grid", str(_GRID)))
             network = cls(layout, weights, grid, None if names is None else tuple(names))
+        except UnsupportedFormat:  # a ValueError too, but it has a name of its own
+            raise
         except (SafetensorError, InputError, TypeError, ValueError, RecursionError) as error:
             raise CorruptMemory(f"{path} holds no usable network: {error}") from error
         old = about["format"] == "1"

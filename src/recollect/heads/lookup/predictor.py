@@ -92,7 +92,19 @@ class LookupPredictor:
 
     @cached_property
     def _compiled(self) -> Replayer | None:
-        return replayer(self.layout, self.table, self.search, self.start)
+        return replayer(
+            self.layout, self.table, self.search, self.start, classes=len(self.classes),
+            vote=self.vote,
+        )  # fmt: skip
+
+    @cached_property
+    def _labels(self) -> NDArray[Any]:
+        return np.asarray(self.classes)
+
+    @cached_property
+    def _voters(self) -> int:
+        # No step has more rows than that, however many may vote.
+        return min(self.k, int(np.diff(self.table.parts).max()))
 
     @property
     def start(self) -> NDArray[Any]:
@@ -108,14 +120,11 @@ class LookupPredictor:
             images: ``(n, side, side)``.
         """
         pixels = check_images(images, self.layout.side)
-        # No step has more rows than that, however many may vote.
-        k = min(self.k, int(np.diff(self.table.parts).max()))
-        size = max(1, _BLOCK // k)
-        return _joined(
-            [self._some(pixels[at : at + size], k) for at in range(0, len(pixels), size)]
-        )
+        size = max(1, _BLOCK // self._voters)
+        return _joined([self._some(pixels[at : at + size]) for at in range(0, len(pixels), size)])
 
-    def _some(self, pixels: NDArray[Any], k: int) -> Trail:
+    def _some(self, pixels: NDArray[Any]) -> Trail:
+        k = self._voters
         if self._compiled is not None and pixels.dtype == np.uint8:
             return self._compiled.trail(pixels, k)
 
@@ -140,7 +149,18 @@ class LookupPredictor:
 
     def predict(self, images: Any) -> NDArray[Any]:
         """Return the label of each image: object array of str, or int64."""
-        return np.asarray(np.asarray(self.classes)[self.votes(self.trail(images)).argmax(axis=1)])
+        return np.asarray(self._labels[self.tally(images).argmax(axis=1)])
+
+    def tally(self, images: Any) -> Codes:
+        """Return the votes of images by class, int64 ``(n, classes)``, as of their trail.
+
+        Args:
+            images: ``(n, side, side)``.
+        """
+        pixels = check_images(images, self.layout.side)
+        if self._compiled is not None and pixels.dtype == np.uint8:
+            return self._compiled.votes(pixels, self._voters)
+        return self.votes(self.trail(pixels))
 
     # -- files ---------------------------------------------------------------------------------
 

@@ -46,7 +46,12 @@ typedef struct {
     const uint8_t *places;             /* [rows][2]: next column and row */
     const uint64_t *begin;             /* [front]: state of the first step */
     int64_t column, row;               /* place of the first step */
+    const int64_t *answers;            /* [rows]: class of each row */
+    int64_t classes, vote;             /* how many there are; how rows vote, of Vote below */
 } Replay;
+
+/* Rows of the last step by rank, those of every step, or of every step by distance. */
+enum Vote { LAST, ALL, BY_DISTANCE };
 
 typedef struct { int64_t distance, number; } Way;
 
@@ -227,28 +232,71 @@ INLINE void add_up(const uint8_t *image, int64_t side, int32_t *sums)
     }
 }
 
-INLINE int replay(const Replay *all, const uint8_t *images, int64_t count, int64_t k,
-                  int64_t *rows, int64_t *distances, int64_t *compared, Way *kept,
-                  Scratch *scratch, uint64_t *key, int32_t *sums)
+/* What whole answers need besides the table. */
+typedef struct { Way *kept; Scratch *scratch; uint64_t *key; int32_t *sums; } Room;
+
+/* Look one image up step by step: rows and distances [steps][k], compared [steps]. */
+INLINE int replay_one(const Replay *all, const uint8_t *image, int64_t k, int64_t *rows,
+                      int64_t *distances, int64_t *compared, Room room)
 {
-    int64_t front = all->front, side = all->side;
+    int64_t front = all->front, column = all->column, row = all->row;
+    add_up(image, all->side, room.sums);
+    memcpy(room.key, all->begin, (size_t)front * sizeof *room.key);
+    for (int64_t step = 0; step < all->steps; step++) {
+        int64_t number = all->per_step ? step : 0;
+        const Part *part = all->parts + number;
+        compared[step] = 0;
+        glimpse(all, room.sums, column, row, room.key + front);
+        int64_t found = search(part, room.key, room.kept, k, compared + step, room.scratch);
+        if (write_found(room.kept, found, k, all->starts[number], rows + step * k,
+                        distances + step * k)) return -1;
+        int64_t taken = rows[step * k];
+        memcpy(room.key, all->states + taken * front, (size_t)front * sizeof *room.key);
+        column = all->places[2 * taken];
+        row = all->places[2 * taken + 1];
+    }
+    return 0;
+}
+
+INLINE int replay(const Replay *all, const uint8_t *images, int64_t count, int64_t k,
+                  int64_t *rows, int64_t *distances, int64_t *compared, Room room)
+{
     for (int64_t image = 0; image < count; image++) {
-        int64_t column = all->column, row = all->row;
-        add_up(images + image * side * side, side, sums);
-        memcpy(key, all->begin, (size_t)front * sizeof *key);
-        for (int64_t step = 0; step < all->steps; step++) {
-            int64_t number = all->per_step ? step : 0, place = image * all->steps + step;
-            const Part *part = all->parts + number;
-            compared[place] = 0;
-            glimpse(all, sums, column, row, key + front);
-            int64_t found = search(part, key, kept, k, compared + place, scratch);
-            if (write_found(kept, found, k, all->starts[number], rows + place * k,
-                            distances + place * k)) return -1;
-            int64_t taken = rows[place * k];
-            memcpy(key, all->states + taken * front, (size_t)front * sizeof *key);
-            column = all->places[2 * taken];
-            row = all->places[2 * taken + 1];
-        }
+        int64_t place = image * all->steps;
+        if (replay_one(all, images + image * all->side * all->side, k, rows + place * k,
+                       distances + place * k, compared + place, room)) return -1;
+    }
+    return 0;
+}
+
+/* Add the votes of the rows of one step; seen[class] is the last step that heard the class. */
+INLINE void add_votes(const Replay *all, const int64_t *rows, const int64_t *distances, int64_t k,
+                      int64_t mark, int64_t *seen, int64_t *votes)
+{
+    int64_t count = k;
+    while (count > 0 && rows[count - 1] < 0) count--;
+    for (int64_t i = 0; i < count; i++) {
+        int64_t named = all->answers[rows[i]];
+        if (all->vote != BY_DISTANCE) votes[named] += ((int64_t)1 << 20) / (2 + i);
+        else if (seen[named] != mark) votes[named] += distances[count - 1] + 1 - distances[i];
+        seen[named] = mark;
+    }
+}
+
+/* Answer images: votes [count][classes]. */
+INLINE int answer(const Replay *all, const uint8_t *images, int64_t count, int64_t k,
+                  int64_t *rows, int64_t *distances, int64_t *compared, int64_t *seen,
+                  int64_t *votes, Room room)
+{
+    int64_t first = all->vote == LAST ? all->steps - 1 : 0;
+    for (int64_t image = 0; image < count; image++) {
+        int64_t *own = votes + image * all->classes;
+        memset(own, 0, (size_t)all->classes * sizeof *own);
+        if (replay_one(all, images + image * all->side * all->side, k, rows, distances, compared,
+                       room)) return -1;
+        for (int64_t step = first; step < all->steps; step++)
+            add_votes(all, rows + step * k, distances + step * k, k,
+                      image * all->steps + step + 1, seen, own);
     }
     return 0;
 }
@@ -256,16 +304,20 @@ INLINE int replay(const Replay *all, const uint8_t *images, int64_t count, int64
 #define NEAREST (const Part *part, const uint64_t *queries, int64_t count, int64_t k, \
     int64_t *rows, int64_t *distances, int64_t *compared, Way *kept, Scratch *scratch)
 #define REPLAY (const Replay *all, const uint8_t *images, int64_t count, int64_t k, \
-    int64_t *rows, int64_t *distances, int64_t *compared, Way *kept, Scratch *scratch, \
-    uint64_t *key, int32_t *sums)
+    int64_t *rows, int64_t *distances, int64_t *compared, Room room)
+#define ANSWER (const Replay *all, const uint8_t *images, int64_t count, int64_t k, \
+    int64_t *rows, int64_t *distances, int64_t *compared, int64_t *seen, int64_t *votes, Room room)
 #define PASS_NEAREST (part, queries, count, k, rows, distances, compared, kept, scratch)
-#define PASS_REPLAY (all, images, count, k, rows, distances, compared, kept, scratch, key, sums)
+#define PASS_REPLAY (all, images, count, k, rows, distances, compared, room)
+#define PASS_ANSWER (all, images, count, k, rows, distances, compared, seen, votes, room)
 
 static int nearest_plain NEAREST { return nearest PASS_NEAREST; }
 static int replay_plain REPLAY { return replay PASS_REPLAY; }
+static int answer_plain ANSWER { return answer PASS_ANSWER; }
 #if HAVE_POPCNT
 POPCNT static int nearest_counting NEAREST { return nearest PASS_NEAREST; }
 POPCNT static int replay_counting REPLAY { return replay PASS_REPLAY; }
+POPCNT static int answer_counting ANSWER { return answer PASS_ANSWER; }
 #define CHOOSE(name) (__builtin_cpu_supports("popcnt") ? name##_counting : name##_plain)
 #else
 #define CHOOSE(name) name##_plain
@@ -284,21 +336,49 @@ PUBLIC int tables_nearest(const Part *part, const uint64_t *queries, int64_t cou
     return failed ? -1 : 0;
 }
 
+static void empty_room(Room room)
+{
+    free(room.sums);
+    free(room.key);
+    free(room.scratch->ways);
+    free(room.kept);
+}
+
+static int make_room(const Replay *all, int64_t k, Scratch *scratch, Room *room)
+{
+    *room = (Room){
+        malloc((size_t)k * sizeof *room->kept), scratch,
+        malloc((size_t)all->words * sizeof *room->key),
+        malloc((size_t)((all->side + 1) * (all->side + 1)) * sizeof *room->sums),
+    };
+    return room->kept && room->key && room->sums ? 0 : -1;
+}
+
 /* Look images up step by step: rows and distances [count][steps][k], compared [count][steps]. */
 PUBLIC int tables_replay(const Replay *all, const uint8_t *images, int64_t count, int64_t k,
                          int64_t *rows, int64_t *distances, int64_t *compared)
 {
     Scratch scratch = {NULL, 0};
-    Way *kept = malloc((size_t)k * sizeof *kept);
-    uint64_t *key = malloc((size_t)all->words * sizeof *key);
-    int32_t *sums = malloc((size_t)((all->side + 1) * (all->side + 1)) * sizeof *sums);
-    int failed = !kept || !key || !sums
-        || CHOOSE(replay)(all, images, count, k, rows, distances, compared, kept, &scratch, key,
-                          sums);
-    free(sums);
-    free(key);
-    free(scratch.ways);
-    free(kept);
+    Room room;
+    int failed = make_room(all, k, &scratch, &room)
+        || CHOOSE(replay)(all, images, count, k, rows, distances, compared, room);
+    empty_room(room);
+    return failed ? -1 : 0;
+}
+
+/* Answer images: votes [count][classes], without what was found on the way. */
+PUBLIC int tables_votes(const Replay *all, const uint8_t *images, int64_t count, int64_t k,
+                        int64_t *votes)
+{
+    Scratch scratch = {NULL, 0};
+    Room room;
+    int64_t found = all->steps * k;
+    int64_t *own = calloc((size_t)(2 * found + all->steps + all->classes), sizeof *own);
+    int failed = make_room(all, k, &scratch, &room) || !own
+        || CHOOSE(answer)(all, images, count, k, own, own + found, own + 2 * found,
+                          own + 2 * found + all->steps, votes, room);
+    empty_room(room);
+    free(own);
     return failed ? -1 : 0;
 }
 
