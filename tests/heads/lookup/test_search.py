@@ -165,7 +165,7 @@ def test_every_row_lies_in_one_leaf():
     tree = grow(keys, whole_costs([1, 1, 1], MOST), Growth())
 
     assert np.sort(tree.leaf_rows).tolist() == list(range(len(keys)))
-    assert np.diff(tree.leaf_start).max() <= 4
+    assert np.diff(tree.leaf_start).max() <= Growth().leaf
 
 
 def test_equal_clusters_are_dealt_out():

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from recollect.heads.lookup.cluster import Growth
+
 # Accuracy in percent from the first author's result files: share of the training data ->
 # unweighted, weights searched on the test images. And the network itself, states rounded.
 PAPER_SHARES = {
@@ -29,6 +31,8 @@ def page(report: Mapping[str, Any]) -> str:
         },
         "pictures": _PICTURES if "ladder" in report else "",
         "by_share": _BY_SHARE if "shares" in report else "",
+        "by_comparisons": _BY_COMPARISONS if "trees" in report else "",
+        "leaf": Growth().leaf,
         "constants": report["energy"]["lines"][0]["words"] if "energy" in report else "none",
     }
     return _PAGE.format_map(facts).strip() + "\n"
@@ -85,12 +89,13 @@ def _ladder(lines: list[Line]) -> str:
 
 
 def _shares(lines: list[Line]) -> str:
-    names = [name for name in lines[0] if name != "share"]
+    names = [name for name in lines[0] if name not in {"share", "bytes"}]
     return _table(
-        ("share", "paper, equal", "paper, searched on the test images", *names),
+        ("share", "megabytes", "paper, equal", "paper, searched on the test images", *names),
         (
             (
                 f"{line['share']:.0%}",
+                f"{line['bytes'] / 1e6:.2f}",
                 *PAPER_SHARES.get(line["share"], ("", "")),
                 *(_percent(line[name]) for name in names),
             )
@@ -100,11 +105,14 @@ def _shares(lines: list[Line]) -> str:
 
 
 def _trees(lines: list[Line]) -> str:
+    every = lines[0]["comparisons"]
     return _table(
-        ("ways", "comparisons per look-up", "bytes read per answer", "accuracy"),
+        ("ways", "centers", "comparisons per look-up", "of all rows", "bytes read per answer",
+         "accuracy"),
         (
             (
-                _ways(line), f"{line['comparisons']:,.1f}",
+                _ways(line), line["centers"] if line["beam"] else "",
+                f"{line['comparisons']:,.1f}", f"1/{every / line['comparisons']:,.0f}",
                 f"{line['bytes_read']:,}", _percent(line),
             )
             for line in lines
@@ -237,9 +245,11 @@ nearer it is than the farthest of the k (McCann and Lowe, CVPR 2012).
 
 ## Tree
 
-Clusters of 4, leaves of 4, keys only, medians.
+Keys only. Clusters of 4; a center is the row nearest to the median of its cluster, so that every
+comparison is one with a row, which votes and may be the answer; leaves of {leaf}. Then centers that
+are medians, and leaves of 4. All test images; a comparison is one with a center or a row.
 
-{trees}
+{by_comparisons}{trees}
 
 ## Noise on the distances
 
@@ -277,6 +287,7 @@ weights (3, 0.1, 0.3) and k = 20, which nobody chose for these.
 """
 
 _BY_SHARE = "![Accuracy by share of the training images](lookup-by-share.png)\n\n"
+_BY_COMPARISONS = "![Accuracy by comparisons per look-up](lookup-by-comparisons.png)\n\n"
 _PICTURES = """## Glimpses
 
 ![Five look-ups of one test image](lookup-glimpses.png)

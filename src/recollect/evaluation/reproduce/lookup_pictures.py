@@ -19,6 +19,8 @@ def draw(out: Path, report: dict[str, Any], lab: Lab) -> None:
 
     if "shares" in report:
         _by_share(report).savefig(out / f"{STEM}-by-share.png")
+    if "trees" in report:
+        _by_comparisons(report).savefig(out / f"{STEM}-by-comparisons.png")
     if "ladder" in report:
         _search(lab).savefig(out / f"{STEM}-weights.png")
         _glimpses(lab).savefig(out / f"{STEM}-glimpses.png")
@@ -27,7 +29,7 @@ def draw(out: Path, report: dict[str, Any], lab: Lab) -> None:
 def _by_share(report: dict[str, Any]) -> Figure:
     lines = report["shares"]["lines"]
     shares = [100 * line["share"] for line in lines]
-    names = [name for name in lines[0] if name != "share"]
+    names = [name for name in lines[0] if name not in {"share", "bytes"}]
     curves = {name: (shares, [100 * line[name]["accuracy"] for line in lines]) for name in names}
     levels = {"its network": report["networks"]["lines"][1]} if "networks" in report else {}
     levels |= {"1-NN on pixels": report["beside"]["lines"][0]} if "beside" in report else {}
@@ -38,6 +40,26 @@ def _by_share(report: dict[str, Any]) -> Figure:
         x="share of the training images recorded, %",
         y="accuracy (%)",
         title="MNIST: accuracy by share",
+    )
+
+
+def _by_comparisons(report: dict[str, Any]) -> Figure:
+    lines = report["trees"]["lines"]
+    curves = {}
+    for centers in ("rows", "medians"):
+        own = [one for one in lines if one["centers"] == centers and one["beam"]]
+        own = sorted((one for one in own if not one["slack"]), key=lambda one: one["beam"])
+        curves[f"tree, centers are {centers}"] = (
+            [one["comparisons"] for one in own], [100 * one["accuracy"] for one in own],
+        )  # fmt: skip
+    across = [min(xs[0] for xs, _ in curves.values()), max(xs[-1] for xs, _ in curves.values())]
+    curves["all rows"] = (across, [100 * lines[0]["accuracy"]] * 2)
+    curves["all rows, less 1 point"] = (across, [100 * lines[0]["accuracy"] - 1] * 2)
+    return plot_curves(
+        {"": curves},
+        x="comparisons per look-up",
+        y="accuracy (%)",
+        title="MNIST: accuracy by comparisons",
     )
 
 

@@ -31,7 +31,7 @@ class Growth:
     """
 
     branches: int = 4
-    leaf: int = 4
+    leaf: int = 8
     starts: int = 2
     iterations: int = 20
     seed: int = 0
