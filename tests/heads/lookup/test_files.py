@@ -379,6 +379,18 @@ def test_a_damaged_network_is_refused_by_name(tmp_path, place):
         Network.load(path)
 
 
+def test_a_weight_altered_to_a_huge_one_is_refused_without_a_warning(tmp_path):
+    """One bit of an exponent makes 1e307 of 0.1, which is no number any more on the grid."""
+    path = tmp_path / "n.safetensors"
+    examples.network().save(path)
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 64
+    path.write_bytes(whole)
+
+    with pytest.raises(CorruptMemory, match="not those that were written"):
+        Network.load(path)
+
+
 def test_a_network_of_format_1_is_read():
     """Its fingerprint covered neither the grid nor the names; the weights are the same."""
     back = Network.load(OLD / "network-1.safetensors")
