@@ -32,7 +32,7 @@ class Part(ctypes.Structure):
     _fields_ = (
         ("words", _WHOLE), ("rows", _WHOLE), ("prices", _AT), ("keys", _AT), ("centers", _AT),
         ("node_start", _AT), ("child", _AT), ("leaf_start", _AT), ("leaf_rows", _AT),
-        ("pivots", _AT), ("beam", _WHOLE), ("slack", _WHOLE),
+        ("pivots", _AT), ("reach", _AT), ("beam", _WHOLE), ("slack", _WHOLE),
     )  # fmt: skip
 
 

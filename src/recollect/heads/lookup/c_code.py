@@ -16,8 +16,7 @@ from recollect.heads.lookup.compiled import limits_of
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.readout import VOTES
-from recollect.heads.lookup.tree import Tree
-from recollect.types import Codes
+from recollect.heads.lookup.tree import TreeSearch
 
 _MOST_VOTERS = 1000
 _LINE = 4000  # bytes of one string literal; compilers join them
@@ -133,16 +132,19 @@ def _joined_trees(predictor: LookupPredictor) -> dict[str, NDArray[Any]]:
             [*(t.leaf_start[:-1] + at for t, _, _, at, _ in each), end[1]]
         ),
         "leaf_rows": np.concatenate([t.leaf_rows + first for t, _, _, _, first in each]),
-    } | _joined_pivots(trees, parts)
+    } | _joined_pivots(predictor)
 
 
-def _joined_pivots(trees: list[Tree], parts: Codes) -> dict[str, NDArray[Any]]:
+def _joined_pivots(predictor: LookupPredictor) -> dict[str, NDArray[Any]]:
+    trees, parts = predictor.grown, predictor.table.parts
     rows = [
         tree.pivots + first
         for tree, first in zip(trees, parts, strict=False)
         if tree.pivots is not None
     ]
-    return {"pivots": np.concatenate(rows)} if len(rows) == len(trees) else {}
+    if len(rows) < len(trees) or not isinstance(predictor.search, TreeSearch):
+        return {}
+    return {"pivots": np.concatenate(rows), "reach": np.concatenate(predictor.search.reach)}
 
 
 def _rows(keys: NDArray[Any], layout: Layout) -> NDArray[np.uint8]:

@@ -31,6 +31,7 @@ typedef struct {
     const int64_t *leaf_start;         /* [centers + 1] */
     const int64_t *leaf_rows;          /* [rows], or NULL: compare with every row */
     const int64_t *pivots;             /* [centers]: row whose key a center is, or NULL */
+    const int64_t *reach;              /* [centers]: by how much nearer a way counts than it is */
     int64_t beam;                      /* ways down that are kept at every level */
     int64_t slack;                     /* > 0: hundredths of the nearest; farther ways are left */
 } Part;
@@ -55,8 +56,11 @@ enum Vote { LAST, ALL, BY_DISTANCE };
 
 typedef struct { int64_t distance, number; } Way;
 
+/* A way down: it is kept by what it counts, which is its distance less the reach of its center. */
+typedef struct { int64_t counts, distance, number; } Path;
+
 /* What one search needs besides the table; grown when a step asks for more. */
-typedef struct { Way *ways; int64_t room; } Scratch;
+typedef struct { Path *ways; int64_t room; } Scratch;
 
 INLINE int64_t apart(const int64_t *prices, const uint64_t *a, const uint64_t *b, int64_t words)
 {
@@ -93,6 +97,26 @@ INLINE int64_t scan(const Part *part, const uint64_t *query, int64_t begin, int6
     return count;
 }
 
+/* Keep the best ways, best first; ties to the way that came first. */
+INLINE int64_t open_way(Path *ways, int64_t total, int64_t beam, Path one)
+{
+    int64_t place = total < beam ? total : beam - 1;
+    if (total == beam && one.counts >= ways[place].counts) return total;
+    for (; place > 0 && ways[place - 1].counts > one.counts; place--)
+        ways[place] = ways[place - 1];
+    ways[place] = one;
+    return total < beam ? total + 1 : total;
+}
+
+/* Give up ways that are farther than so many hundredths of the first. */
+INLINE int64_t near_ways(Path *ways, int64_t total, int64_t slack)
+{
+    int64_t left = 1;
+    for (int64_t i = 1; i < total; i++)
+        if (ways[i].distance * 100 <= ways[0].distance * slack) ways[left++] = ways[i];
+    return left;
+}
+
 /* Keep so many ways at every level, then scan the leaves that were reached. Ties go to the way
    that came first: leaves reached before, then centers in the order of the ways above them.
    Centers that are rows are found like rows; one that is the center above, too, is not compared
@@ -102,13 +126,13 @@ INLINE int64_t by_beam(const Part *part, const uint64_t *query, Way *kept, int64
 {
     int64_t beam = part->beam, held = 1, count = 0;
     if (scratch->room < 2 * beam) {
-        Way *grown = realloc(scratch->ways, (size_t)(2 * beam) * sizeof *grown);
+        Path *grown = realloc(scratch->ways, (size_t)(2 * beam) * sizeof *grown);
         if (!grown) return -1;
         scratch->ways = grown;
         scratch->room = 2 * beam;
     }
-    Way *ways = scratch->ways, *next = scratch->ways + beam;
-    ways[0] = (Way){0, -1};
+    Path *ways = scratch->ways, *next = scratch->ways + beam;
+    ways[0] = (Path){0, 0, -1};
     for (int more = 1; more;) {
         int64_t total = 0;
         more = 0;
@@ -120,23 +144,18 @@ INLINE int64_t by_beam(const Part *part, const uint64_t *query, Way *kept, int64
             more = 1;
             int64_t known = part->pivots && ways[i].number >= 0 ? part->pivots[ways[i].number] : -1;
             for (int64_t at = part->node_start[node]; at < part->node_start[node + 1]; at++) {
-                Way one = {ways[i].distance, at};
+                Path one = {0, ways[i].distance, at};
                 if (!part->pivots || part->pivots[at] != known) {
                     one.distance = apart(part->prices, query, part->centers + at * words, words);
                     ++*compared;
                     if (part->pivots)
                         count = keep(kept, count, k, (Way){one.distance, part->pivots[at]});
                 }
-                int64_t place = total < beam ? total : beam - 1;
-                if (total == beam && one.distance >= next[place].distance) continue;
-                for (; place > 0 && next[place - 1].distance > one.distance; place--)
-                    next[place] = next[place - 1];
-                next[place] = one;
-                if (total < beam) total++;
+                one.counts = one.distance - part->reach[at];
+                total = open_way(next, total, beam, one);
             }
         }
-        while (part->slack && total > 1
-                && next[total - 1].distance * 100 > next[0].distance * part->slack) total--;
+        if (part->slack) total = near_ways(next, total, part->slack);
         if (more) {
             memcpy(ways, next, (size_t)total * sizeof *ways);
             held = total;
