@@ -252,7 +252,8 @@ class Lab:
         )
         held, truth = digits.images[digits.choosing], digits.labels[digits.choosing]
         # The search is seeded and asks the same again: what it was told before is kept.
-        known, told = self.work / f"{stem}.scores", {}
+        known = self.work / f"{stem}.scores"
+        told: dict[str, float] = {}
         if known.is_file():
             told = json.loads(known.read_text(encoding="utf-8"))
 

@@ -190,7 +190,7 @@ def _curve(lab: Lab) -> tuple[NDArray[Any], NDArray[Any]]:
 def shares(lab: Lab) -> list[dict[str, Any]]:
     """Accuracy against the share of the training images that are recorded."""
     asked, truth = _curve(lab)
-    first = {"per_step": False, "labels": False}
+    first: dict[str, Any] = {"per_step": False, "labels": False}
     tuned = lab.tuned(as_published(lab), **first, k=1).weights
     lines = []
     for share in SHARES:

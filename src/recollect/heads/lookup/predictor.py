@@ -266,14 +266,14 @@ def _read_tree(
     arrays: dict[str, NDArray[Any]], part: int, keys: NDArray[Any], key_bits: NDArray[np.int64]
 ) -> Tree:
     """Build one tree of a file over the keys of its part, and judge it."""
-    links = [arrays[f"tree {part} {name}"].astype(np.int64) for name in LINKS]
+    links = {name: arrays[f"tree {part} {name}"].astype(np.int64) for name in LINKS}
     if f"tree {part} centers" in arrays:
         centers = unpack(arrays[f"tree {part} centers"], key_bits).astype(np.uint8)
-        tree = Tree(centers, *links)
+        tree = Tree(centers, **links)
     else:
         pivots = arrays[f"tree {part} pivots"].astype(np.int64)
         check_pivots(pivots, len(keys))
-        tree = Tree(keys[pivots], *links, pivots)
+        tree = Tree(keys[pivots], **links, pivots=pivots)
     check_tree(tree, len(keys))
     return tree
 

@@ -218,4 +218,4 @@ def reach_of(tree: Tree, coder: Coder, keys: NDArray[Any], centers: NDArray[Any]
         at = above[owner[at]]
         keys, at = keys[at >= 0], at[at >= 0]
     # The center is one of the rows below, at distance 0.
-    return total // (2 * np.maximum(count - 1, 1))
+    return np.asarray(total // (2 * np.maximum(count - 1, 1)))
