@@ -14,7 +14,7 @@ from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.runs import Runs
 from recollect.heads.lookup.search import FlatSearch
 from recollect.heads.lookup.table import make_table
-from recollect.heads.lookup.tree import TreeSearch
+from recollect.heads.lookup.tree import Tree, TreeSearch
 
 MOST = [1, 28, 3]
 
@@ -187,6 +187,23 @@ def test_a_beam_that_keeps_everything_is_exact():
 
     assert np.array_equal(found.rows, flat.rows)
     assert np.array_equal(found.distances, flat.distances)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_wide_cluster_is_entered_before_one_whose_center_is_a_little_nearer(compiled):
+    """Asked at 15: 10 is 5 away but reaches 4 (half of 8), 19 is 4 away and reaches half of 1."""
+    table = table_of([[0, place, 0] for place in (10, 18, 19, 20)])
+    links = {"node_start": [0, 2], "child": [-1, -1], "leaf_start": [0, 2, 4],
+             "leaf_rows": [0, 1, 2, 3], "pivots": [0, 2]}  # fmt: skip
+    tree = Tree(table.keys[[0, 2]], **{name: np.array(link) for name, link in links.items()})
+    costs = whole_costs([1, 1, 1], MOST)
+    search = TreeSearch(table.keys, table.parts, [tree], costs, compiled=compiled)
+
+    found = search.nearest(np.array([[0, 15, 0]], np.uint8), 0)
+
+    assert search.reach[0].tolist() == [4 * costs.columns[1], costs.columns[1] // 2]
+    assert found.rows.tolist() == [[1]]
+    assert found.comparisons.tolist() == [3]
 
 
 def test_a_beam_wide_enough_compares_every_row_once():

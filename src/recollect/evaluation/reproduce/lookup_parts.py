@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,14 @@ def chosen(lab: Lab, subject: Subject) -> dict[str, Any]:
     """Weights and k of the vote by distance, chosen on the images set aside: weights first."""
     k, digits = KS[1], lab.digits
     weights = lab.tuned(subject, per_step=True, labels=True, k=k, vote="distance").weights
-    plain = lab.predictor(subject, upto=digits.trained, weights=weights, vote="distance")
-    held = digits.choosing
-    scores = [accuracy(replace(plain, k=k), digits.images[held], digits.labels[held]) for k in KS]
-    return {"weights": weights, "k": KS[int(np.argmax(scores))], "vote": "distance"}
+    path = lab.work / f"k-{subject.name}.json"
+    if not path.is_file():
+        plain = lab.predictor(subject, upto=digits.trained, weights=weights, vote="distance")
+        held, truth = digits.images[digits.choosing], digits.labels[digits.choosing]
+        scores = {k: accuracy(replace(plain, k=k), held, truth) for k in KS}
+        path.write_text(json.dumps(scores), encoding="utf-8")
+    scores = {int(k): score for k, score in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {"weights": weights, "k": max(scores, key=lambda k: scores[k]), "vote": "distance"}
 
 
 def networks(lab: Lab) -> list[dict[str, Any]]:
