@@ -300,7 +300,7 @@ Gaussian, on each of the three group distances; a quarter of the curve's questio
 
 ## Layouts
 
-Networks trained shortly on 12,000 images, and tables of these: compare them with each other only.
+Networks trained shortly on 5,400 images, and tables of 6,000: compare them with each other only.
 
 {ablations}
 

@@ -17,6 +17,7 @@ from recollect.evaluation.reproduce.lookup import (
     NOISE,
     SHARES,
     SLACK,
+    TUNING_K,
     Lab,
     Subject,
     accuracy,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 # Weights of tables whose weights nobody chose.
 _PLAIN = (3.0, 0.1, 0.3)
 # Rounds of training of the networks of the ablations, and images they see.
-_SHORT, _FEW, _BATCH = 5, 12_000, 128
+_SHORT, _FEW, _BATCH = 6, 6000, 64
 FLOAT_EPOCHS, PUBLISHED_EPOCHS = 30, 40
 
 
@@ -63,7 +64,7 @@ def floats(lab: Lab) -> Subject:
 
 def chosen(lab: Lab, subject: Subject) -> dict[str, Any]:
     """Weights and k of the vote by distance, chosen on the images set aside: weights first."""
-    k, digits = KS[1], lab.digits
+    k, digits = TUNING_K, lab.digits
     weights = lab.tuned(subject, per_step=True, labels=True, k=k, vote="distance").weights
     path = lab.work / f"k-{subject.name}.json"
     if not path.is_file():

@@ -64,10 +64,10 @@ def _by_comparisons(report: dict[str, Any]) -> Figure:
 
 
 def _search(lab: Lab) -> Figure:
-    from recollect.evaluation.reproduce.lookup import KS
+    from recollect.evaluation.reproduce.lookup import TUNING_K
     from recollect.evaluation.reproduce.lookup_parts import improved
 
-    trace = lab.tuned(improved(lab), per_step=True, labels=True, k=KS[1], vote="distance").trace
+    trace = lab.tuned(improved(lab), per_step=True, labels=True, k=TUNING_K, vote="distance").trace
     reached = [score for _, score in trace]
     best = [max(reached[: place + 1]) for place in range(len(reached))]
     count = list(range(1, len(reached) + 1))
