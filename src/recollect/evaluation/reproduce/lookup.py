@@ -266,8 +266,8 @@ class Lab:
                 known.write_text(json.dumps(told), encoding="utf-8")
             return float(told[str(weights)])
 
-        wide = {"factor": TUNING_FACTOR} if vote == "distance" else {}
-        report = search_weights(score, seed=self.seed, **wide)
+        factor = TUNING_FACTOR if vote == "distance" else 16.0
+        report = search_weights(score, seed=self.seed, factor=factor)
         path.write_text(
             json.dumps(
                 {"weights": report.weights, "score": report.score,
