@@ -237,8 +237,9 @@ learning*, arXiv 2307.07631. This page is what the following command wrote.
 
     recollect reproduce lookup --rows {rows} --queries {queries} --work WORK --out FOLDER
 
-Measuring took {minutes} min on {cores} cores that were busy with other work too. Networks and
-finished parts are kept in WORK, so that a run can go on later.
+Measuring took {minutes} min on one of {cores} cores that were busy with other work too; training of
+networks that lay in WORK before is not in it (some 10 min each). What is finished is kept there, so
+that a run can go on later.
 
 ## Protocol
 
