@@ -26,6 +26,7 @@ options = strategies.fixed_dictionaries(
         "view_fraction": strategies.sampled_from([0.1, 0.7]),
         "memory_length": strategies.sampled_from([1, 2, 3, 16, 40]),
         "scale": strategies.just(4.0),
+        "channels": strategies.sampled_from([None, 1, 5]),
     }
 )
 

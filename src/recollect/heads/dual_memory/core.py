@@ -18,6 +18,7 @@ from recollect.errors import (
     LengthMismatch,
     UnknownIds,
 )
+from recollect.heads.abstention import Promise, check_promise
 from recollect.heads.dual_memory.augmentation import augmented
 from recollect.heads.dual_memory.columns import (
     check_first_views,
@@ -47,14 +48,16 @@ from recollect.heads.dual_memory.parts import (
     parts_with,
     read_parts,
 )
+from recollect.heads.dual_memory.rejection import refused
 from recollect.heads.dual_memory.settings import check_options, check_weights
 from recollect.heads.dual_memory.state import Plan, State
 from recollect.heads.dual_memory.training import Training
-from recollect.heads.dual_memory.tuning import Counts, codes_of, leave_out
+from recollect.heads.dual_memory.tuning import Counts, LeftOut, codes_of, leave_out
 from recollect.heads.inputs import NotFitted
 from recollect.memory import checks
 from recollect.memory.schema import Configuration
 from recollect.readout.attention import unit
+from recollect.readout.novelty import check_rate
 from recollect.types import Codes, Doubles, Explanation, Floats, Ids, Label
 
 # Pictures answered at once, so that what is held stays small.
@@ -352,9 +355,31 @@ class DualMemory(Derived):
     def _answers(self, X: Any) -> tuple[Doubles, NDArray[Any]]:
         """Probabilities and the classes they belong to."""
         state, x = self._asked_about(X)
-        blocks = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
-        found = [self._fused(state.members(some), state) for some in blocks]
-        return np.concatenate(found), np.array(state.parts.classes)
+        return self._said(state, x)[0], np.array(state.parts.classes)
+
+    def _said(self, state: State, x: Floats) -> tuple[Doubles, Doubles]:
+        """Probabilities, and novelty."""
+        found = []
+        for start in range(0, len(x), _BLOCK):
+            members, novelty = state.asked(x[start : start + _BLOCK])
+            found.append((self._fused(members, state), novelty))
+        return np.concatenate([each for each, _ in found]), np.concatenate([n for _, n in found])
+
+    @one_at_a_time
+    def _labels(self, X: Any, abstain: float | None, promise: Promise) -> NDArray[Any]:
+        """The most probable labels, None where it is better not to answer."""
+        rate = None if abstain is None else check_rate(abstain)
+        check_promise(promise)
+        state, x = self._asked_about(X)
+        probability, novelty = self._said(state, x)
+        labels = np.array(state.parts.classes)[probability.argmax(axis=1)]
+        if rate is None:
+            return np.asarray(labels)
+        own = self._shots_left_out()
+        answers = self._fused(own.members, state)
+        some = labels.astype(object)
+        some[refused(novelty, probability, own, answers, rate, promise)] = None
+        return np.asarray(some)
 
     @one_at_a_time
     def members(self, X: Any) -> Members:
@@ -386,9 +411,20 @@ class DualMemory(Derived):
     @one_at_a_time
     def left_out(self) -> tuple[Members, Codes, Counts]:
         """Ask the shots about themselves; see ``tuning.leave_out``."""
+        own = self._shots_left_out()
+        return own.members, own.truth, self._current().counts()
+
+    def _shots_left_out(self) -> LeftOut:
+        """What is said of the shots while they are left out, kept until something changes."""
         state = self._current()
+        moment, kept = self._kept[0], self.__dict__.get("_own")
+        if kept is not None and moment is not None and kept[0] == moment:
+            own: LeftOut = kept[1]
+            return own
         parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
-        return *leave_out(parts, state.options, self._learned), state.counts()
+        own = leave_out(parts, state.options, self._learned)
+        self._own = (moment, own)
+        return own
 
     @one_at_a_time
     def asked(self, X: Any, y: Any) -> tuple[Members, Codes, Counts]:
@@ -400,9 +436,7 @@ class DualMemory(Derived):
     @one_at_a_time
     def _novelty(self, X: Any) -> Doubles:
         state, x = self._asked_about(X)
-        _, dynamic = state.bank.scores(state.bank.queries(x), state.options.beta, static=False)
-        assert dynamic is not None
-        return np.asarray(1.0 - dynamic.max(axis=1))
+        return self._said(state, x)[1]
 
     @one_at_a_time
     def _explain(self, X: Any) -> list[Explanation]:
@@ -439,7 +473,8 @@ class DualMemory(Derived):
 
     def _fused(self, members: Members, state: State, held: Doubles | None = None) -> Doubles:
         shares = self._shares(members, state, held)
-        return fuse(members, shares, logarithms=self.fusion == "logits")
+        logarithms, temperature = self.fusion == "logits", float(self.temperature)
+        return fuse(members, shares, logarithms=logarithms, temperature=temperature)
 
     def _shares(self, members: Members, state: State, held: Doubles | None = None) -> Doubles:
         weights = check_weights(self.weights)

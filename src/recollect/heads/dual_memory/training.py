@@ -96,6 +96,7 @@ class Lesson:
         memory: ``(classes, slots, dim)``: the static block, of length 1; zeros where empty.
         filled: bool ``(classes, slots)``.
         own: int64 ``(shots,)``: the slot in which each shot lies itself, -1 for none.
+        channels: bool ``(dim,)``: those in which the static block meets the queries; None is all.
     """
 
     features: NDArray[Any]
@@ -104,10 +105,12 @@ class Lesson:
     memory: NDArray[Any]
     filled: Mask
     own: Codes
+    channels: Mask | None = None
 
     def digest(self) -> str:
         """Tell lessons apart."""
-        arrays = (self.features, self.codes, self.memory)
+        told = np.ones(0, np.bool_) if self.channels is None else self.channels
+        arrays = (self.features, self.codes, self.memory, told)
         parts = [sha256(np.ascontiguousarray(each).tobytes()).hexdigest() for each in arrays]
         return ".".join(parts)
 
@@ -153,8 +156,8 @@ def train_offsets(
     return model.offsets(), losses
 
 
-def lesson_of(parts: Parts) -> Lesson:
-    """Lay out the static block of a memory, and the shots as its queries."""
+def lesson_of(parts: Parts, channels: Mask | None = None) -> Lesson:
+    """Lay out the static block of a memory, and the shots as its queries, in these channels."""
     lead = int(parts.text is not None)
     counts = np.bincount(parts.codes, minlength=len(parts.classes))
     order = np.argsort(parts.codes, kind="stable")
@@ -166,7 +169,7 @@ def lesson_of(parts: Parts) -> Lesson:
         memory[:, 0] = parts.text
     memory[codes, own] = parts.shots[order]
     filled = np.arange(slots) < lead + counts[:, None]
-    return Lesson(parts.shots[order], codes, parts.text, memory, filled, own)
+    return Lesson(parts.shots[order], codes, parts.text, memory, filled, own, channels)
 
 
 class _Model:
@@ -178,6 +181,8 @@ class _Model:
         self._torch, self._how, self._beta, self._scale = library, how, beta, scale
         self._dtype = getattr(library, how.precision)
         self._x = self._tensor(lesson.features)
+        told = lesson.features if lesson.channels is None else lesson.features * lesson.channels
+        self._told = self._tensor(told)
         self._codes = library.from_numpy(np.asarray(lesson.codes, np.int64))
         self._text = None if lesson.text is None else self._tensor(lesson.text)
         self._memory = self._tensor(lesson.memory)
@@ -210,8 +215,8 @@ class _Model:
         return Offsets(**arrays, position=self._how.position, maps=maps)
 
     def _static(self, chosen: Any) -> Any:
-        x = self._x[chosen]
-        query = self._moved("query", x, self._roles["query"].mean(dim=0))
+        x = self._told[chosen]
+        query = self._moved("query", self._x[chosen], self._roles["query"].mean(dim=0))
         keys = self._moved("key", self._memory, self._roles["key"][:, None])
         values = self._moved("value", self._memory, self._roles["value"][:, None])
         weights = self._torch.exp(
