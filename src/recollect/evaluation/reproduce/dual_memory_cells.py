@@ -296,7 +296,7 @@ class Choice:
 
 def _choices(head: DualMemoryClassifier) -> dict[str, Choice]:
     members, truth, counts = head.left_out()
-    chosen = {}
+    chosen: dict[str, Choice] = {}
     for fusion in ADDED:
         weights = score_weights(members, truth, fusion=fusion).chosen.weights
         shares = member_weights(members, weights, fusion, counts=counts, anchor=1.0)

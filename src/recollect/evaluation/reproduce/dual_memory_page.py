@@ -219,8 +219,8 @@ every member too sure, the more so the weaker it is.
 
 {calibration}
 
-*Calibrated*: with the temperature of `calibrate()`, chosen on shots that are left out. The stream is
-easier than these where the dynamic memory helps, and with few shots they are few.
+*Calibrated*: with the temperature of `calibrate()`, chosen on shots that are left out, which have
+fewer shots beside them and no stream behind them.
 
 ## Pictures of classes that have no name
 
