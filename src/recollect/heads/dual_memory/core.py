@@ -15,13 +15,13 @@ from recollect.errors import (
     DuplicateIds,
     InvalidLabel,
     InvalidParameter,
-    LengthMismatch,
     UnknownIds,
 )
 from recollect.heads.abstention import Promise, check_promise
 from recollect.heads.dual_memory.augmentation import augmented
 from recollect.heads.dual_memory.columns import (
     check_first_views,
+    check_views,
     counted_up,
     shot_columns,
     under_names,
@@ -31,11 +31,11 @@ from recollect.heads.dual_memory.derived import Derived, one_at_a_time
 from recollect.heads.dual_memory.evidence import explain_one
 from recollect.heads.dual_memory.fusion import Members, fuse, member_weights
 from recollect.heads.dual_memory.names import (
-    as_vectors,
     check_class_names,
     check_names,
     check_width,
     embed_names,
+    require_names,
 )
 from recollect.heads.dual_memory.observation import Holders, Observation
 from recollect.heads.dual_memory.parts import (
@@ -85,7 +85,8 @@ class DualMemory(Derived):
         earlier = self._taught if known else []
         names = self._given_names()
         with self._width_unchanged_on_error():
-            if X is None and y is None and names is not None:
+            if X is None and y is None:
+                names = require_names(names)
                 keys, labels = names.vectors[:0], np.empty(0, object)
                 self.n_features_in_ = names.vectors.shape[1]
             else:
@@ -168,7 +169,10 @@ class DualMemory(Derived):
                 got="shots alone", remedy="Teach shots of the new class with partial_fit.",
             )  # fmt: skip
         if label in classes:
-            raise InvalidLabel("there is such a class", expected="a new name", got=repr(label))
+            raise InvalidLabel(
+                "there is such a class", expected="a new name", got=repr(label),
+                remedy="Teach it shots with partial_fit, or remove_class it first.",
+            )  # fmt: skip
         if text_feature is None:
             encoder = self._text_encoder()
             wording = self.prompts if prompts is None else prompts
@@ -184,7 +188,7 @@ class DualMemory(Derived):
         if {type(each) for each in classes} - {type(label)}:
             raise InvalidLabel(
                 "names are all text or all integers", expected=f"one like {classes[0]!r}",
-                got=repr(label),
+                got=repr(label), remedy="Write it like the others.",
             )  # fmt: skip
 
     @one_at_a_time
@@ -327,17 +331,7 @@ class DualMemory(Derived):
 
     def _views(self, X: Any, keys: Floats, given: Any) -> Floats | None:
         if given is not None:
-            views = as_vectors(given, f"(pictures, views, {keys.shape[1]})")
-            if views.ndim != 3 or views.shape[2] != keys.shape[1]:
-                raise DimensionMismatch(
-                    "views have the wrong shape",
-                    expected=f"(pictures, views, {keys.shape[1]})",
-                    got=str(views.shape),
-                )
-            if len(views) != len(keys) or not views.shape[1]:
-                raise LengthMismatch(
-                    "there must be views of every picture", expected=len(keys), got=views.shape[:2]
-                )
+            views = check_views(given, keys)
             flat = self._checked(views.reshape(-1, views.shape[2]))
             check_first_views(flat.reshape(views.shape)[:, 0], keys)
             if views.shape[1] == 1 and np.array_equal(flat, keys):

@@ -313,6 +313,7 @@ def codes_of(classes: list[Any], labels: NDArray[Any]) -> Codes:
     unknown = sorted({*labels.tolist()} - code.keys(), key=str)
     if unknown:
         raise InvalidLabel(
-            "a label is of no class that is known", expected="labels in classes_", got=unknown[:5]
-        )
+            "a label is of no class that is known", expected="labels in classes_", got=unknown[:5],
+            remedy="Leave those pictures out, or teach the class first.",
+        )  # fmt: skip
     return np.array([code[label] for label in labels.tolist()], np.int64)
