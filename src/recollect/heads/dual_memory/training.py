@@ -259,8 +259,8 @@ class _Model:
         weights = weights * self._seen(chosen)
         # The class vectors, (shots, classes, dim), are never formed: what is needed of them are
         # products with the picture, with the offset, and with themselves.
-        size = self._torch.einsum("bcn,cnm,bcm->bc", weights, values.among(), weights)
-        length = size.clamp_min(_TINY).sqrt()
+        through = self._torch.einsum("bcn,cnm->bcm", weights, values.among())
+        length = (through * weights).sum(dim=-1).clamp_min(_TINY).sqrt()
         along = self._along(x, values, self._told_near, chosen) / values.length
         score = (weights * along).sum(dim=-1) / length
         if self._acting.acts("output"):
