@@ -136,6 +136,14 @@ def train_offsets(
         MissingExtra: torch is not installed.
     """
     torch = require_torch()
+    # Also for a caller that asks its own models without gradients.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        return _trained(torch, lesson, how, beta, scale)
+
+
+def _trained(
+    torch: Any, lesson: Lesson, how: Training, beta: float, scale: float
+) -> tuple[Offsets, list[float]]:
     model = _Model(torch, lesson, how, beta, scale)
     shots, size = len(lesson.codes), min(how.batch, len(lesson.codes))
     steps = how.epochs * -(-shots // size)
