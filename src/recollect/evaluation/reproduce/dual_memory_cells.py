@@ -47,7 +47,8 @@ class Cell:
         shots: Of each class.
         seed: Of the draw of shots and the order of the stream.
         order: ``"shuffled"``, ``"blocked"``: one class after another, or ``"drifting"``: classes
-            come and go slowly. In which order the classes come depends on the seed.
+            come and go slowly. With seed 0 the classes come in the order of their names, with any
+            other in one drawn for it.
     """
 
     named: NamedSet
@@ -74,7 +75,8 @@ class Cell:
         """Where the pictures of the stream stand among the queries, in the order they come."""
         random = np.random.default_rng(1000 + self.seed)
         order = random.permutation(len(self.named.truth))
-        turn = random.permutation(len(self.named.classes))[self.named.truth[order]]
+        classes = np.arange(len(self.named.classes))
+        turn = (random.permutation(classes) if self.seed else classes)[self.named.truth[order]]
         if self.order == "blocked":
             return order[np.argsort(turn, kind="stable")]
         if self.order == "drifting":
