@@ -140,10 +140,10 @@ and what honest weights cost against weights searched on the test labels.
 
 ## Streams in three orders
 
-Zero-shot. *Blocked*: one class after another. *Drifting*: classes come and go slowly. In the
-first draw the classes come in the order of their names, in each other in one of its own. In points against the text alone, with the standard deviation over
-draws; TDA is our implementation of the published method at its ImageNet
-settings.
+Zero-shot. *Blocked*: one class after another. *Drifting*: classes come and go slowly. In the first
+draw the classes come in the order of their names, in each other in one of its own. In points
+against the text alone, with the standard deviation over draws; TDA is our implementation of the
+published method at its ImageNet settings.
 
 {streams}
 
