@@ -71,6 +71,25 @@ def test_what_is_answered_is_what_would_have_been(head):
     assert all(one in (None, other) for one, other in zip(some, every, strict=True))
 
 
+def test_strangers_that_were_observed_do_not_make_their_like_familiar(head):
+    """They are kept under some name; novelty asks names and shots alone."""
+    strangers, _ = blobs(2, 200, centers=np.eye(6)[4:5])
+    novelty = head.novelty(strangers)
+
+    head.observe(strangers[:100])
+
+    assert np.array_equal(head.novelty(strangers), novelty)
+    assert unanswered(head, strangers, 0.1).mean() > 0.8
+
+
+def test_without_shots_names_alone_say_how_novel_a_picture_is():
+    """1 minus the cosine with the nearest name: 0.6 and 0.8 for a picture at (0.8, 0.6)."""
+    head = DualMemoryClassifier(np.eye(2)).fit()
+    head.observe([[0.8, 0.6]])
+
+    assert head.novelty([[0.8, 0.6], [0.0, -1.0]]).round(6).tolist() == [0.2, 1.0]
+
+
 def test_a_picture_is_refused_alone_as_in_a_batch_and_nothing_is_written(head):
     """The threshold comes from the shots, never from other questions."""
     x, _ = blobs(1, 30)

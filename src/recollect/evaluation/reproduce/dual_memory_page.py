@@ -232,8 +232,10 @@ out (`predict(X, abstain=...)`), all in percent.
 {rejecting}
 
 What was asked for is what should stay unanswered of known pictures, as far as these are like the
-shots. Unknown pictures that are observed are kept under the name they resemble most, and are less
-novel afterwards: a stream with strangers in it blunts the threshold.
+shots. `novelty` reads names and shots alone. A first version read the dynamic memory: after the
+stream, in which every second picture is a stranger that is kept under the name it resembles most,
+its area fell from 85.1 to 61.1 (Caltech-101), from 72.1 to 63.5 (CIFAR-10) and from 54.3 to 49.7
+(Tiny-ImageNet).
 
 `promise="error"`: of the answers to known pictures at most this share is wrong, before the stream.
 

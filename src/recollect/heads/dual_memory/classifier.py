@@ -308,8 +308,10 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
     def novelty(self, X: Any) -> Doubles:
         """Return how little each picture resembles any class: 1 - the best cosine, in [0, 2].
 
-        The cosine is that of the picture and a class's vector in the dynamic memory. Probabilities
-        say little here: the softmax is sure of the best of classes that all do not fit.
+        The cosine is that of the picture and a class's vector out of names and shots; what was
+        observed has no say, since a stranger that came along would make its like familiar.
+        Probabilities say little here: the softmax is sure of the best of classes that all do not
+        fit.
         """
         return self._novelty(X)
 

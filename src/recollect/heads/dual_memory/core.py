@@ -349,15 +349,11 @@ class DualMemory(Derived):
     def _answers(self, X: Any) -> tuple[Doubles, NDArray[Any]]:
         """Probabilities and the classes they belong to."""
         state, x = self._asked_about(X)
-        return self._said(state, x)[0], np.array(state.parts.classes)
+        return self._said(state, x), np.array(state.parts.classes)
 
-    def _said(self, state: State, x: Floats) -> tuple[Doubles, Doubles]:
-        """Probabilities, and novelty."""
-        found = []
-        for start in range(0, len(x), _BLOCK):
-            members, novelty = state.asked(x[start : start + _BLOCK])
-            found.append((self._fused(members, state), novelty))
-        return np.concatenate([each for each, _ in found]), np.concatenate([n for _, n in found])
+    def _said(self, state: State, x: Floats) -> Doubles:
+        blocks = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
+        return np.concatenate([self._fused(state.members(some), state) for some in blocks])
 
     @one_at_a_time
     def _labels(self, X: Any, abstain: float | None, promise: Promise) -> NDArray[Any]:
@@ -365,14 +361,14 @@ class DualMemory(Derived):
         rate = None if abstain is None else check_rate(abstain)
         check_promise(promise)
         state, x = self._asked_about(X)
-        probability, novelty = self._said(state, x)
+        probability = self._said(state, x)
         labels = np.array(state.parts.classes)[probability.argmax(axis=1)]
         if rate is None:
             return np.asarray(labels)
         own = self._shots_left_out()
         answers = self._fused(own.members, state)
         some = labels.astype(object)
-        some[refused(novelty, probability, own, answers, rate, promise)] = None
+        some[refused(state.novelty(x), probability, own, answers, rate, promise)] = None
         return np.asarray(some)
 
     @one_at_a_time
@@ -430,7 +426,7 @@ class DualMemory(Derived):
     @one_at_a_time
     def _novelty(self, X: Any) -> Doubles:
         state, x = self._asked_about(X)
-        return self._said(state, x)[1]
+        return state.novelty(x)
 
     @one_at_a_time
     def _explain(self, X: Any) -> list[Explanation]:

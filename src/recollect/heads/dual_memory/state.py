@@ -191,16 +191,22 @@ class State:
 
     def members(self, x: Floats) -> Members:
         """Ask text, dynamic and static memory; x is of length 1."""
-        return self.asked(x)[0]
-
-    def asked(self, x: Floats) -> tuple[Members, Doubles]:
-        """Ask all members, and how little each picture resembles any class, ``(pictures,)``."""
         static, dynamic = self.bank.scores(
             self.bank.queries(x), self.options.beta, static=bool(self.bank.shots.any())
         )
         against = self.negative.read(x) if self.options.negative else None
         assert dynamic is not None
-        return self.as_members(x, dynamic, static, against), 1.0 - dynamic.max(axis=1)
+        return self.as_members(x, dynamic, static, against)
+
+    def novelty(self, x: Floats) -> Doubles:
+        """How little each picture resembles any class, by names and shots alone: ``(pictures,)``.
+
+        An observed stranger lies in the dynamic memory, under some name, and would make its like
+        familiar.
+        """
+        static, _ = self.bank.scores(self.bank.queries(x), self.options.beta, dynamic=False)
+        assert static is not None
+        return np.asarray(1.0 - static.max(axis=1))
 
     def as_members(
         self,

@@ -235,10 +235,9 @@ def leave_out(
         if out.any():
             rest = _without(parts, out)
             left = State(rest, options, learn(rest, options))
-            members, novel = left.asked(parts.shots[out])
-            asked.append(members)
+            asked.append(left.members(parts.shots[out]))
             truth.append(parts.codes[out])
-            novelty.append(novel)
+            novelty.append(left.novelty(parts.shots[out]))
     return LeftOut(_joined(asked), np.concatenate(truth), np.sort(np.concatenate(novelty)))
 
 
