@@ -146,11 +146,13 @@ def run(
     report["protocol"] = _protocol(queries, seeds, size, shots)
     report["seconds"] = round(book.seconds)
     if out is not None:
-        text = json.dumps(report, ensure_ascii=False)
+        text = json.dumps(_rounded(report), ensure_ascii=False, separators=(",", ":"))
         (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
-        (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
-        for stem, figure in pictures(report).items():
-            figure.savefig(out / f"{STEM}-{stem}.png")
+        # What is written is what the page is made of: it can be made again from the file.
+        written = json.loads(text)
+        (out / f"{STEM}.md").write_text(page(written), encoding="utf-8")
+        for stem, figure in pictures(written).items():
+            figure.savefig(out / f"{STEM}-{stem}.png", dpi=90)
     return report
 
 
@@ -215,15 +217,23 @@ def _main(
                     probe = book.note(f"probe {key}", partial(cells.probed, cell))
                     other = {**other, **probe}
                 results.append({**free, "other": other})
-            table.setdefault(name, {})[str(count)] = results
+            table.setdefault(name, {})[str(count)] = _by_figure(results)
     return table
+
+
+def _by_figure(draws: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
+    """Turn draws, each of groups of figures, into groups of figures, each of draws."""
+    return {
+        group: {key: [each[group][key] for each in draws] for key in figures}
+        for group, figures in draws[0].items()
+    }
 
 
 def _learned(
     sets: dict[str, NamedSet], book: Notebook, seeds: int, shots: Sequence[int]
 ) -> dict[str, Any]:
     """One seed of everything first, so that a run that is cut short leaves no gap but seeds."""
-    table: dict[str, Any] = {}
+    table: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for seed in range(seeds):
         for count in (each for each in shots if each):
             for name, named in sets.items():
@@ -233,7 +243,10 @@ def _learned(
                 except TimeoutError:
                     continue
                 table.setdefault(name, {}).setdefault(str(count), []).append(result)
-    return table
+    return {
+        name: {count: _by_figure(draws) for count, draws in by.items()}
+        for name, by in table.items()
+    }
 
 
 def _decided(
@@ -364,6 +377,15 @@ def _ablation(sets: dict[str, NamedSet], book: Notebook, shots: int) -> dict[str
                 }
             table.setdefault(name, {})[str(count)] = entry
     return table
+
+
+def _rounded(figures: Any) -> Any:
+    """Leave four digits behind the point: a tenth of the last that the page shows."""
+    if isinstance(figures, dict):
+        return {key: _rounded(each) for key, each in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [_rounded(each) for each in figures]
+    return round(figures, 4) if isinstance(figures, float) else figures
 
 
 def _about(named: NamedSet) -> dict[str, Any]:

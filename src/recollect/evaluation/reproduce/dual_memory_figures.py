@@ -24,11 +24,11 @@ def values(report: Mapping[str, Any], name: str, shots: int, row: tuple[str, str
     """Every draw of one figure; empty where it was not measured."""
     group, key = row
     if group.startswith(LEARNED):
-        measured = report["learned"].get(name, {}).get(str(shots), [])
-        drawn = [each[group.removeprefix(LEARNED)] for each in measured]
+        measured = report["learned"].get(name, {}).get(str(shots), {})
+        found: list[float] = measured.get(group.removeprefix(LEARNED), {}).get(key, [])
     else:
-        drawn = [each.get(group, {}) for each in report["main"][name][str(shots)]]
-    return [each[key] for each in drawn if key in each]
+        found = report["main"][name][str(shots)].get(group, {}).get(key, [])
+    return found
 
 
 def mean_over_sets(

@@ -352,16 +352,15 @@ def _clip(report: Mapping[str, Any]) -> str:
     head = ["set", "text", "published", "published, logits", "read, then write", "TDA"]
     lines = []
     for name, by_shots in report["clip"].items():
-        drawn = by_shots.get("0", [])
-        if drawn:
+        if drawn := by_shots.get("0"):
             stream = report["CLIP streams"][name]["shuffled"]
             lines.append([
                 title(name),
-                _drawn([each["published"]["text"] for each in drawn]),
-                _drawn([each["published"]["fixed"] for each in drawn]),
-                _drawn([each["published"]["logits"] for each in drawn]),
+                _drawn(drawn["published"]["text"]),
+                _drawn(drawn["published"]["fixed"]),
+                _drawn(drawn["published"]["logits"]),
                 _drawn([each["read, then write"]["fused"] for each in stream]),
-                _drawn([each["other"]["TDA"] for each in drawn]),
+                _drawn(drawn["other"]["TDA"]),
             ])  # fmt: skip
     return table(head, lines)
 

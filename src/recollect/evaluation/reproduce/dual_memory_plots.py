@@ -96,7 +96,7 @@ def _by_order(report: Mapping[str, Any]) -> Figure:
 
 
 def _by_part(report: Mapping[str, Any]) -> Figure:
-    figure = plots.new_figure(12.0, 7.2)
+    figure = plots.new_figure(12.0, 8.2)
     panels = figure.subplots(2, 3).ravel()
     for axes, what, across in zip(
         panels, ("length", "beta"), ("memory length", "sharpness beta"), strict=False
@@ -134,7 +134,7 @@ def _lines(
         )  # fmt: skip
         axes.set_xticks(range(len(found)), list(found))
     _dress(axes, across, up, heading)
-    axes.legend(frameon=False, fontsize=8)
+    _name(axes)
 
 
 def _errors(axes: Axes, report: Mapping[str, Any]) -> None:
@@ -154,7 +154,7 @@ def _errors(axes: Axes, report: Mapping[str, Any]) -> None:
     axes.set_xticks(range(len(shots)), [str(count) for count in shots])
     axes.set_ylim(bottom=0)
     _dress(axes, "shots of each class", "expected calibration error (%)", "calibration")
-    axes.legend(frameon=False, fontsize=8)
+    _name(axes)
 
 
 def _unanswered(axes: Axes, report: Mapping[str, Any]) -> None:
@@ -172,7 +172,14 @@ def _unanswered(axes: Axes, report: Mapping[str, Any]) -> None:
     axes.axhline(10, color=plots.INK, lw=1, ls="--")
     axes.set_xticks(np.arange(len(names)) + 0.19, [title(name).split(",")[0] for name in names])
     _dress(axes, "", "unanswered at abstain=0.1 (%)", "classes without a name")
-    axes.legend(frameon=False, fontsize=8)
+    _name(axes)
+
+
+def _name(axes: Axes) -> None:
+    """Say below a panel which line is which: above, they would hide each other."""
+    axes.legend(
+        loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False, fontsize=8
+    )  # fmt: skip
 
 
 def _dress(axes: Axes, across: str, up: str, heading: str) -> None:

@@ -63,7 +63,7 @@ def _against_members(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool
 def _against_text(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
     for words, key in (("MiniLM", "main"), ("CLIP", "clip")):
         gaps = {
-            name: np.mean([each["robust"]["dynamic"] - each["robust"]["text"] for each in by["0"]])
+            name: np.mean(by["0"]["robust"]["dynamic"]) - np.mean(by["0"]["robust"]["text"])
             for name, by in report[key].items()
             if "0" in by
         }
@@ -257,17 +257,12 @@ def shorter(report: Mapping[str, Any]) -> str:
 
 def probes(report: Mapping[str, Any]) -> str:
     """Which strengths the linear probe chose, and whether it always came to an end."""
-    drawn = [
-        each["other"]
-        for by in report["main"].values()
-        for results in by.values()
-        for each in results
-        if "converged" in each["other"]
-    ]
-    ended = sum(each["converged"] for each in drawn)
-    strengths = sorted({each["strength"] for each in drawn})
+    drawn = [found["other"] for by in report["main"].values() for found in by.values()
+             if "converged" in found["other"]]  # fmt: skip
+    ended = [each for found in drawn for each in found["converged"]]
+    strengths = sorted({each for found in drawn for each in found["strength"]})
     chosen = ", ".join(f"{each:g}" for each in strengths)
-    return f"chosen: {chosen}; {ended} of {len(drawn)} fits converged"
+    return f"chosen: {chosen}; {sum(ended)} of {len(ended)} fits converged"
 
 
 def missing_draws(report: Mapping[str, Any]) -> str:
