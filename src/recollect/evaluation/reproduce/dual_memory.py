@@ -146,14 +146,18 @@ def run(
     report["protocol"] = _protocol(queries, seeds, size, shots)
     report["seconds"] = round(book.seconds)
     if out is not None:
-        text = json.dumps(_rounded(report), ensure_ascii=False, separators=(",", ":"))
-        (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
-        # What is written is what the page is made of: it can be made again from the file.
-        written = json.loads(text)
-        (out / f"{STEM}.md").write_text(page(written), encoding="utf-8")
-        for stem, figure in pictures(written).items():
-            figure.savefig(out / f"{STEM}-{stem}.png", dpi=90)
+        _write(report, out)
     return report
+
+
+def _write(report: dict[str, Any], out: Path) -> None:
+    """Write the figures, and out of what was written the page: it can be made again from it."""
+    text = json.dumps(_rounded(report), ensure_ascii=False, separators=(",", ":"))
+    (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
+    written = json.loads(text)
+    (out / f"{STEM}.md").write_text(page(written), encoding="utf-8")
+    for stem, figure in pictures(written).items():
+        figure.savefig(out / f"{STEM}-{stem}.png", dpi=90)
 
 
 def measure(
