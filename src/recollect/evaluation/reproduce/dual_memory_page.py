@@ -102,7 +102,7 @@ It took {seconds:,} s on {cores} cores that were shared with other work.
   For honest weights they are learned anew without the shots that are left out.
 - Linear probe: logistic regression in float64, its C the best of 1, 10, 100 and 1,000 on shots that
   are left out, 10 with a single shot ({probes}).
-- Versions: recollect {recollect}, Python {python}.
+- Versions: recollect {recollect}, Python {python}.{note}
 
 {about}
 
@@ -247,6 +247,7 @@ def page(report: Mapping[str, Any]) -> str:
     """Write the report of ``run`` as Markdown."""
     facts = {
         **report["protocol"],
+        "note": _note(report),
         "seconds": report["seconds"],
         "about": _about(report),
         "overall": _overall(report, ROWS),
@@ -276,6 +277,12 @@ def page(report: Mapping[str, Any]) -> str:
     }
     parts = [joined(part) for part in _PAGE.strip().split("\n\n")]
     return "\n\n".join(parts).format_map(facts) + "\n"
+
+
+def _note(report: Mapping[str, Any]) -> str:
+    """What a report that was put together of several runs says about that."""
+    note = report["protocol"].get("note")
+    return f"\n- {note}" if note else ""
 
 
 def _about(report: Mapping[str, Any]) -> str:
