@@ -28,8 +28,8 @@ except ImportError:  # by hand: nothing but a compiler is needed
 
 NATIVE = Path(__file__).resolve().parent / "src" / "recollect" / "index" / "native"
 LIBRARY = "_kernel.so"
-# Lookup tables have a library of their own, for the same processors; it chooses when called.
-TABLES, TABLES_SOURCE = "_tables.so", "tables.c"
+# What one head alone uses has a library of its own; it chooses among processors when called.
+SMALL = {"_tables.so": "tables.c", "_refine.so": "refine.c"}
 SOURCES = (
     "kernel.h", "search.h", "tiles.h", "lanes.c", "threads.c", "intake.c", "search.c", "decide.c",
 )  # fmt: skip
@@ -57,18 +57,24 @@ def source_mark() -> str:
     return f"{zlib.crc32(text):08x}"
 
 
-def compile_tables(target: Path) -> None:
-    """Compile the search of lookup tables to ``target``.
+def compile_small(folder: Path) -> list[Path]:
+    """Compile the libraries of one source each into a folder; returns them.
 
     Raises:
         BuildFailed: With what the compiler said.
     """
-    text = (NATIVE / TABLES_SOURCE).read_bytes().replace(b"\r\n", b"\n")
+    for library, source in SMALL.items():
+        _compile_one(NATIVE / source, folder / library)
+    return [folder / library for library in SMALL]
+
+
+def _compile_one(source: Path, target: Path) -> None:
+    text = source.read_bytes().replace(b"\r\n", b"\n")
     mark = f'-DSOURCE="{zlib.crc32(text):08x}"'
     compiler = shlex.split(os.environ.get("CC", "cc")) or ["cc"]
     with tempfile.TemporaryDirectory() as folder:
-        whole = Path(folder, TABLES)
-        made = ["-shared", "-o", str(whole), str(NATIVE / TABLES_SOURCE)]
+        whole = Path(folder, target.name)
+        made = ["-shared", "-o", str(whole), str(source)]
         _run([*compiler, *_flags(), mark, *made])
         staged = target.with_suffix(".new")
         shutil.copyfile(whole, staged)
@@ -145,15 +151,15 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
         # An editable install runs from the source tree, so the kernel goes there.
         editable = version == "editable"
         folder = NATIVE if editable else Path(self._folder.name)
-        built, tables = folder / LIBRARY, folder / TABLES
+        built = folder / LIBRARY
         if editable:
-            built.unlink(missing_ok=True)
-            tables.unlink(missing_ok=True)
+            for name in (LIBRARY, *SMALL):
+                (folder / name).unlink(missing_ok=True)
         if wish == "0":
             return
         try:
             known = compile_kernel(built)
-            compile_tables(tables)
+            small = compile_small(folder)
         except BuildFailed as problem:
             if wish == "1":
                 raise
@@ -163,7 +169,7 @@ class KernelHook(BuildHookInterface):  # type: ignore[misc]
         build_data["pure_python"] = False
         build_data["tag"] = platform_tag()
         if not editable:
-            for library in (built, tables):
+            for library in (built, *small):
                 place = f"recollect/index/native/{library.name}"
                 build_data["force_include"][str(library)] = place
 
@@ -176,7 +182,7 @@ def main() -> int:
     """Compile in place and say how it went."""
     try:
         known = compile_kernel(NATIVE / LIBRARY)
-        compile_tables(NATIVE / TABLES)
+        compile_small(NATIVE)
     except BuildFailed as problem:
         print(f"no kernel: {problem}", file=sys.stderr)
         return 1

@@ -17,6 +17,7 @@ from recollect.evaluation.reproduce import (
     dense_decoder,
     dense_memory,
     dense_memory_page,
+    dense_query,
 )
 from recollect.evaluation.reproduce.dense_memory_page import page
 
@@ -220,3 +221,19 @@ def test_the_page_puts_the_decoder_beside_the_memory():
 
     assert "| its own decoder | 0.500 |\n| memory of CamVid | 0.750 |" in text
     assert "memory of CamVid" not in page({"parts": {"decoder": part | {"ours": None}}})
+
+
+def test_a_quicker_search_is_chosen_on_held_out_samples_and_put_beside_all_cells(monkeypatch):
+    """A search that keeps all cells answers as flat search does."""
+    monkeypatch.setattr(dense_query, "NARROWER", ((50, 50), (2, 1)))
+    monkeypatch.setattr(dense_query, "SHARES", (1, 2))
+    chosen = {"score": "path", "k": (500, 500), "position": 0.0}
+
+    found = dense_query.measure_query(task(10), chosen)
+
+    assert [each["options"].get("prefilter") for each in found["tried"]] == [None, 4, None, 4]
+    limit = found["tried"][0]["miou"] * (1 - dense_query.TOLERANCE)
+    assert found["quick"] in [t["options"] for t in found["tried"] if t["miou"] >= limit]
+    assert found["flat"]["miou"] == found["lines"][0]["few"]["miou"]
+    report = {"parts": {"query": {"words": "Query", "kind": "query", "sets": {"one": found}}}}
+    assert "| flat, all " in page(report)

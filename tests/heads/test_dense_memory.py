@@ -523,6 +523,23 @@ def test_diagnosis_of_a_search_that_misses_nothing():
     assert (report.samples, report.k, report.recall, report.top) == (3, 2, 1.0, 1.0)
 
 
+def test_diagnosis_beside_a_process_that_erases_is_of_one_version(tmp_path):
+    """The cells were laid out with a row that another process erases before it is read again."""
+    writer = DenseMemorySegmenter(k=3, memory=tmp_path / "scenes").fit(*samples(4)).memory_
+    head = DenseMemorySegmenter(k=3, memory=Memory.open(tmp_path / "scenes", read_only=True))
+    layout = head._layout()
+    read = layout.row
+
+    def row(id_):
+        if len(writer) == 4:
+            writer.erase(writer.ids[-2:])
+        return read(id_)
+
+    layout.row = row
+
+    assert head.diagnose().samples == 2
+
+
 def test_diagnosis_of_a_search_that_is_led_astray():
     """The coarse level leads to the wrong sample; flat search finds the twin."""
     head = DenseMemorySegmenter(k=1)

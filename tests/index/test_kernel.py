@@ -271,3 +271,28 @@ def test_the_kernel_can_be_compiled(tmp_path):
 
     assert "plain" in known
     assert (tmp_path / "kernel.so").stat().st_size > 0
+
+
+@needs_kernel
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint8])
+@pytest.mark.parametrize("metric", METRICS)
+def test_rows_that_are_allowed_in_stretches_are_found_as_by_numpy(metric, dtype):
+    """Stretches in which nothing is allowed are left out; what lies around them keeps its place."""
+    rng = np.random.default_rng(4)
+    rows = np.ascontiguousarray((rng.random((700, 9)) * 50 + 1).astype(dtype))
+    queries = rng.standard_normal((20, 9)).astype(np.float32)
+    allowed = np.concatenate(
+        [np.arange(3, 40), np.arange(96, 128), np.array([300]), np.arange(450, 699)]
+    )
+    barred = np.arange(440, 460)
+    found = []
+    for path in (None, "numpy"):
+        index = ExactIndex(9, metric, path=path, block_bytes=4 * 9 * 200)
+        index.attach(np.arange(500), rows[:500])
+        index.attach(np.arange(500, 700), rows[500:])
+        index.remove(np.arange(500, 540))
+        found.append(index.search(queries, 5, allowed=allowed, exclude=barred))
+
+    assert found[0][0].tobytes() == found[1][0].tobytes()
+    assert found[0][1].tobytes() == found[1][1].tobytes()
+    assert np.isin(found[0][0], allowed).all()

@@ -10,10 +10,21 @@ from numpy.typing import NDArray
 
 from recollect.index.blocks import Snapshot
 from recollect.index.coarse import Coarse
-from recollect.index.kernel import BLOCK, DTYPES, MOST_VIRTUAL, Choice, Kernel, Request, SpaceArrays
+from recollect.index.kernel import (
+    BLOCK,
+    DTYPES,
+    GROUP,
+    MOST_VIRTUAL,
+    PAIR,
+    ROW_POINTERS,
+    Choice,
+    Kernel,
+    Request,
+    SpaceArrays,
+)
 from recollect.index.mapped import budget
 from recollect.index.quantized import WIDEST, Quantizer, Unquantized, is_stale, make_quantizer
-from recollect.types import Doubles, Floats, Ids
+from recollect.types import Doubles, Floats, Ids, Mask
 
 if TYPE_CHECKING:
     from recollect.index.scope import Batch, Limits, Scope
@@ -225,9 +236,28 @@ def _blocks(scope: Scope, maker: Quantizer | Unquantized, threads: int) -> NDArr
         known = snapshot.derived[maker] = _table(snapshot, maker, threads)
     table: NDArray[Any] = known[0]
     if scope.banned is not None:
-        table = table.copy()
+        table = _inhabited(table, scope.banned, snapshot)
         table["out"] = scope.banned.ctypes.data + table["start"].astype(np.uint64)
     return table
+
+
+def _inhabited(table: NDArray[Any], banned: Mask, snapshot: Snapshot) -> NDArray[Any]:
+    """Leave out stretches of rows that take no part: the cost of a search follows those that do."""
+    parts = [table[:0]]
+    for entry, block in zip(table, snapshot.blocks, strict=True):
+        rows, start = int(entry["rows"]), int(entry["start"])
+        taken = np.add.reduceat(~banned[start : start + rows], np.arange(0, rows, PAIR)) > 0
+        edges = np.flatnonzero(np.diff(taken, prepend=False, append=False)).reshape(-1, 2)
+        part = np.repeat(entry[None], len(edges))
+        part["start"] += PAIR * edges[:, 0]
+        part["rows"] = np.minimum(PAIR * edges[:, 1], rows) - PAIR * edges[:, 0]
+        dim = block.keys.shape[1]
+        widths = {"codes": 4 * -(-dim // 4), "keys": block.keys.strides[0], "ids": 8, "sizes": 8}
+        for name in ROW_POINTERS:
+            wide = PAIR * widths.get(name, 4) // (GROUP if name.startswith("group") else 1)
+            part[name] += np.where(part[name] > 0, edges[:, 0] * wide, 0).astype(np.uint64)
+        parts.append(part)
+    return np.concatenate(parts)
 
 
 def _table(

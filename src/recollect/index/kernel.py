@@ -26,6 +26,7 @@ SOURCES = (
     "kernel.h", "search.h", "tiles.h", "lanes.c", "threads.c", "intake.c", "search.c", "decide.c",
 )  # fmt: skip
 SWITCH = "RECOLLECT_KERNEL"
+PAIR, GROUP = 32, 16  # rows that the kernel scores together, and of one group of codes
 MOST_VIRTUAL = 12  # in every set of instructions; arrays of queries are padded by as much
 METRICS = ("cosine", "dot", "euclidean", "manhattan")
 DTYPES = {np.dtype(np.float32): 0, np.dtype(np.float16): 1, np.dtype(np.uint8): 2}
@@ -65,15 +66,13 @@ class Choice(ctypes.Structure):
     )
 
 
+ROW_POINTERS = (
+    *("codes", "alpha", "term", "rho", "sigma", "tau"),
+    *("group_rho", "group_sigma", "group_tau", "keys", "ids", "sizes"),
+)
 BLOCK = np.dtype(
     [(name, np.int64) for name in ("rows", "start")]
-    + [
-        (name, np.uint64)
-        for name in (
-            *("codes", "alpha", "term", "rho", "sigma", "tau"),
-            *("group_rho", "group_sigma", "group_tau", "keys", "ids", "sizes", "out"),
-        )
-    ]
+    + [(name, np.uint64) for name in (*ROW_POINTERS, "out")]
     + [("dtype", np.int64)]
 )
 """A ``Block`` of ``native/kernel.h``."""

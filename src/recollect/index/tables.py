@@ -7,8 +7,6 @@ kernel that was built before stays good.
 from __future__ import annotations
 
 import ctypes
-import os
-import zlib
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -16,11 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.index.kernel import NATIVE, SWITCH
+from recollect.index.libraries import find_library
 from recollect.types import Codes
-
-LIBRARY = NATIVE / "_tables.so"
-SOURCE = NATIVE / "tables.c"
 
 _WHOLE = ctypes.c_int64
 _AT = ctypes.c_void_p
@@ -112,16 +107,5 @@ def find_tables(wish: str | None = None) -> Tables | None:
     Args:
         wish: ``"off"`` for none; None for what ``RECOLLECT_KERNEL`` says.
     """
-    if (os.environ.get(SWITCH, "") if wish is None else wish) == "off" or not LIBRARY.is_file():
-        return None
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-    except OSError:
-        return None
-    library.tables_source.restype = ctypes.c_char_p
-    return Tables(library) if library.tables_source().decode() == source_mark() else None
-
-
-def source_mark() -> str:
-    """Number of the source that lies beside the library, as ``hatch_build.py`` forms it."""
-    return f"{zlib.crc32(SOURCE.read_bytes().replace(bytes([13, 10]), bytes([10]))):08x}"
+    library = find_library("tables", wish)
+    return None if library is None else Tables(library)

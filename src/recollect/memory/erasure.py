@@ -243,7 +243,7 @@ def _move(store: Store, segment: Segment, number: str, place: str, length: str |
     target = active_segment(store, segment.kind, own=True, encoding=segment.encoding)
     runs = _runs(starts, sizes)
     parts = [content[begin * unit : end * unit] for begin, end in runs]
-    extend_segment(store, target, np.concatenate(parts))
+    extend_segment(store, target, [np.concatenate(parts)])
     lengths = np.array([end - begin for begin, end in runs])
     shifts = np.array([begin for begin, _ in runs]) - (np.cumsum(lengths) - lengths)
     db = store.db

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
+from itertools import pairwise, repeat
 from typing import Any
 from zlib import crc32
 
@@ -22,6 +22,8 @@ from recollect.types import Doubles, Ids
 
 OWN_SEGMENT_ROWS = 4096
 """In RAM a batch this large keeps its own array, so that the index can share it."""
+JOINED = 8 << 20
+"""Bytes of values that are joined at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +180,7 @@ def _append_keys(store: Store, keys: NDArray[Any], states: States) -> None:
         segment = active_segment(store, "keys", own=own)
         room = max(1, (store.segment_bytes - segment.size) // size)
         part = slice(done, min(len(keys), done + room))
-        extend_segment(store, segment, as_bytes(keys[part]))
+        extend_segment(store, segment, [as_bytes(keys[part])])
         first = segment.size // size
         states["segment"][part] = segment.number
         states["record"][part] = np.arange(first, first + part.stop - part.start)
@@ -194,7 +196,11 @@ def append_values(store: Store, values: Any, states: States) -> None:
     states["value_bytes"] = sizes
     states["value_start"] = segment.size + np.cumsum(sizes) - sizes
     states["value_sum"] = [crc32(part) for part in parts]
-    extend_segment(store, segment, np.frombuffer(b"".join(parts), np.uint8))
+    # A few at a time: what is joined then lies in memory that the process has already.
+    ends = np.flatnonzero(np.diff(np.cumsum(sizes) // JOINED)) + 1
+    bounds = [0, *ends.tolist(), len(parts)]
+    joined = (b"".join(parts[first:stop]) for first, stop in pairwise(bounds))
+    extend_segment(store, segment, (np.frombuffer(each, np.uint8) for each in joined))
 
 
 def active_segment(
@@ -239,10 +245,12 @@ def active_segment(
     return segment
 
 
-def extend_segment(store: Store, segment: Segment, content: NDArray[np.uint8]) -> None:
+def extend_segment(store: Store, segment: Segment, contents: Iterable[NDArray[np.uint8]]) -> None:
     """Append bytes to a segment; they count once the catalog commits."""
-    store.files.write(segment.file, segment.size, content)
-    size = segment.size + len(content)
+    size = segment.size
+    for content in contents:
+        store.files.write(segment.file, size, content)
+        size += len(content)
     store.db.execute("UPDATE segments SET bytes = ? WHERE segment = ?", (size, segment.number))
     store.segments[segment.number] = replace(segment, size=size)
 

@@ -120,10 +120,12 @@ def message_graph(
     unit = unit_rows(features.astype(np.float64, copy=False))
     around = neighbors(shape, radius)
     similarity = np.full(around.shape, -np.inf)
-    for column in range(around.shape[1]):
+    # Places around a cell come in pairs, opposite each other: each product serves both cells.
+    for column in range(around.shape[1] // 2):
         there = around[:, column] >= 0
-        others = unit[around[there, column]]
-        similarity[there, column] = np.einsum("nd,nd->n", unit[there], others)
+        others = around[there, column]
+        similarity[there, column] = np.einsum("nd,nd->n", unit[there], unit[others])
+        similarity[others, -1 - column] = similarity[there, column]
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(similarity, order, axis=1)
     linked = np.where(kept > -np.inf, np.take_along_axis(around, order, axis=1), -1)

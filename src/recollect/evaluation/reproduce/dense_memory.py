@@ -26,7 +26,8 @@ from recollect.evaluation.reproduce.dense_answers import Answers, Steps
 
 STEM = "dense-memory"
 MODALITIES = ("labels", "depth")
-PARTS = (*TASKS, "continual", "decoder")
+QUERIED = ("camvid", "nyuv2-depth")  # data sets of the part on what a query costs
+PARTS = (*TASKS, "continual", "decoder", "query")
 SEARCHES: tuple[dict[str, Any], ...] = (
     {"score": "level", "k": (32, 16, 8, 4), "position": 0.0},
     {"score": "path", "k": (32, 16, 8, 4), "position": 0.0},
@@ -105,7 +106,7 @@ def run(
 def _measured(
     name: str, data: Path, models: Path, out: Path | None, limit: int | None
 ) -> dict[str, Any]:
-    from recollect.evaluation.reproduce import dense_continual, dense_decoder
+    from recollect.evaluation.reproduce import dense_continual, dense_decoder, dense_query
 
     begun = time.perf_counter()
     if name == "continual":
@@ -115,6 +116,11 @@ def _measured(
         found["modality"] = dense_continual.measure_modality(*both)
     elif name == "decoder":
         found = dense_decoder.measure(data, models, _line_of(out, "camvid", "chosen"), limit)
+    elif name == "query":
+        found = {"words": "What a query costs", "kind": "query", "sets": {}}
+        for each in QUERIED:
+            task = shortened(TASKS[each](data, models), limit)
+            found["sets"][each] = dense_query.measure_query(task, _chosen(out, task))
     else:
         task = shortened(TASKS[name](data, models), limit)
         opened = time.perf_counter() - begun
@@ -130,6 +136,13 @@ def _line_of(out: Path | None, part: str, name: str) -> dict[str, Any] | None:
     """A line that an earlier part holds."""
     lines = _earlier(out)["parts"].get(part, {"lines": []})["lines"]
     return next((line for line in lines if line["name"] == name), None)
+
+
+def _chosen(out: Path | None, task: Task) -> dict[str, Any]:
+    """The settings that an earlier part chose, or chosen now."""
+    earlier = _earlier(out)["parts"].get(task.name)
+    options = choose(task)[0] if earlier is None else earlier["chosen"]
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in options.items()}
 
 
 def _is_new(report: dict[str, Any], name: str, limit: int | None) -> bool:
@@ -186,7 +199,7 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
         "labels": list(task.labels),
         "samples": {"train": len(task.train), "test": len(task.test)},
         "levels": [list(level.shape) for level in task.train.pyramids[0]],
-        "chosen": _plain(chosen),
+        "chosen": plain_options(chosen),
         "tried": found[1],
         "lines": lines,
         "asked_of_some": len(some),
@@ -272,9 +285,9 @@ def _asked(
     result = Answers(task)
     for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
         [answer] = head.answer([levels])
-        result.add(truth, _values(answer, alone=False), head.classes_ if task.labels else None)
+        result.add(truth, values_of(answer, alone=False), head.classes_ if task.labels else None)
     figure = result.main()
-    tried.append({"options": _plain(options), "figure": round(figure, 5)})
+    tried.append({"options": plain_options(options), "figure": round(figure, 5)})
     return (figure if task.kind == "labels" else -figure), options
 
 
@@ -298,8 +311,8 @@ def _ours(
                 with_messages.add_labels(truth, head.predict([levels], size=truth.shape)[0])
                 continue
             [answer] = head.answer([levels])
-            with_messages.add(truth, _values(answer, alone=False), classes)
-            without.add(truth, _values(answer, alone=True), classes)
+            with_messages.add(truth, values_of(answer, alone=False), classes)
+            without.add(truth, values_of(answer, alone=True), classes)
             so_far["iterations"] += answer.iterations
         so_far["seconds"] += time.perf_counter() - since
         so_far["asked"] = rows.stop
@@ -307,7 +320,7 @@ def _ours(
         steps.keep(note, so_far | states)
     line = {
         "name": name,
-        "options": _plain(options),
+        "options": plain_options(options),
         **with_messages.figures(),
         "bytes": _bytes(head),
         "ready_seconds": round(ready, 2),
@@ -331,7 +344,8 @@ def _bytes(head: Any) -> int:
     return total
 
 
-def _values(answer: Any, *, alone: bool) -> NDArray[Any]:
+def values_of(answer: Any, *, alone: bool) -> NDArray[Any]:
+    """Shares or numbers of an answer's cells; ``alone`` before cells exchanged messages."""
     if alone:
         values: NDArray[Any] = answer.alone
         return values
@@ -406,7 +420,7 @@ def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
         head, own = taught(task, chosen, some), Answers(task)
         classes = head.classes_ if task.labels else None
         for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
-            own.add(truth, _values(head.answer([levels])[0], alone=False), classes)
+            own.add(truth, values_of(head.answer([levels])[0], alone=False), classes)
         decay = 1e-4 if task.labels else 1e-2
         linear = baselines.linear_head(some, len(task.labels), decay=decay, most=300_000)
         theirs = Answers(task)
@@ -417,7 +431,8 @@ def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
-def _plain(options: dict[str, Any]) -> dict[str, Any]:
+def plain_options(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as JSON holds them."""
     return {
         name: list(value) if isinstance(value, tuple) else value for name, value in options.items()
     }

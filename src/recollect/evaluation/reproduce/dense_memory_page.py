@@ -229,7 +229,37 @@ def _decoder(_: str, part: Mapping[str, Any]) -> str:
     return "\n".join([f"## {part['words']}", "", about, "", table, ""])
 
 
-KINDS = {"continual": _continual, "decoder": _decoder}
+def _query(_: str, part: Mapping[str, Any]) -> str:
+    about = (
+        "*Quick* is the search of narrower k and fewer samples that took the least time of those "
+        "that lose at most 0.5 % on held-out samples (all tried stand in the JSON file). *Flat* "
+        "compares with every labelled cell of every sample by the same score: what the others "
+        "would find if they missed nothing. Seconds of the processor for one query, features "
+        "given; the times that count are those of `benchmarks/dense_memory.py`."
+    )
+    text = [f"## {part['words']}", "", about, ""]
+    for found in part["sets"].values():
+        main = "miou" if found["kind"] == "labels" else "rmse"
+        few = found["asked_of_few"]
+        rows = [
+            (
+                line["name"], _options(found[line["name"]]), f"{line[main]:.3f}",
+                f"{line['few'][main]:.3f}", f"{line['processor_seconds']:.3f}",
+            )
+            for line in found["lines"]
+        ]  # fmt: skip
+        flat = found["flat"]
+        rows.append((
+            f"flat, all {found['cells']:,} cells", "as chosen", "", f"{flat[main]:.3f}",
+            f"{flat['processor_seconds']:.3f}",
+        ))  # fmt: skip
+        name = "mIoU" if main == "miou" else "RMSE"
+        columns = ("search", "settings", name, f"on {few} samples", "s a query")
+        text += [f"{found['words']}, {found['samples']} samples:", "", _table(columns, rows), ""]
+    return "\n".join(text)
+
+
+KINDS = {"query": _query, "continual": _continual, "decoder": _decoder}
 
 
 def _options(options: Mapping[str, Any]) -> str:

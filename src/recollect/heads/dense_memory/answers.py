@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.heads.dense_memory.search import Matches
+from recollect.heads.dense_memory.plan import Matches
 from recollect.readout.grids import Shape
 from recollect.types import Doubles, Floats, Ids, Mask
 

@@ -18,6 +18,7 @@ from recollect.heads.dense_memory.diagnosis import Diagnosis, Query, diagnose
 from recollect.heads.dense_memory.layout import Layout
 from recollect.heads.dense_memory.masks import enlarge
 from recollect.heads.dense_memory.novelty import Novelty, Order, kept_cells
+from recollect.heads.dense_memory.plan import Kernel, Score
 from recollect.heads.dense_memory.pyramids import (
     Precision,
     Pyramid,
@@ -35,7 +36,7 @@ from recollect.heads.dense_memory.samples import (
     opened_input,
     several,
 )
-from recollect.heads.dense_memory.search import Kernel, Score, coarse_to_fine
+from recollect.heads.dense_memory.search import coarse_to_fine
 from recollect.heads.dense_memory.settings import Settings, at_least
 from recollect.heads.keeper import MemoryKeeper, empty_memory
 from recollect.index.policy import Approximate
@@ -330,7 +331,7 @@ class DenseMemory(MemoryKeeper):
             at_least(name, value, 1)
         with self._asking() as (settings, layout):
             if X is None:
-                queries = self._own_queries(layout, settings, samples)
+                queries = self._at_once(lambda: self._own_queries(layout, settings, samples))
             else:
                 queries = [
                     Query(each.pyramid, self._prefiltered(layout, each.pyramid, settings), None)
@@ -340,6 +341,8 @@ class DenseMemory(MemoryKeeper):
             return diagnose(layout, queries, plan, k)
 
     def _own_queries(self, layout: Layout, settings: Settings, samples: int) -> list[Query]:
+        # Rows are read again: by then another process may have erased what the layout holds.
+        layout.follow(self.memory_)
         ids = layout.ids
         if len(ids) < 2:
             raise InvalidParameter(

@@ -38,6 +38,13 @@ class Column:
         self._kept[self._used : needed] = rows
         self._used = needed
 
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows in all, so that it need not grow step by step."""
+        if rows > len(self._kept):
+            room = np.empty((rows, *self._kept.shape[1:]), self._kept.dtype)
+            room[: self._used] = self._kept[: self._used]
+            self._kept = room
+
     def widen(self, width: int) -> None:
         """Make room for more columns, filled with 0."""
         missing = width - self._kept.shape[1]
@@ -85,6 +92,16 @@ class Level:
         """Place of each cell's parent on the level above; -1 on the coarsest level."""
         return self._parent.values
 
+    @property
+    def children(self) -> Ids:
+        """Places of each cell's children on the level below, padded with -1."""
+        return self._children.values
+
+    @property
+    def around(self) -> Ids:
+        """Places of the cells around each cell, -1 beyond the border; empty without overlap."""
+        return self._around.values
+
     def gather(self, places: Ids) -> Floats:
         """Vectors of cells, float32; those of -1 are zero."""
         found = self._vectors.values[np.maximum(places, 0)].astype(np.float32, copy=False)
@@ -110,6 +127,12 @@ class Level:
         self._sample.append(np.full(len(nodes), len(self._starts) - 1, np.int32))
         self._node.append(nodes)
         self._starts.append(len(self) + len(nodes))
+
+    def reserve(self, times: int) -> None:
+        """Make room for so many times the cells that are there."""
+        columns = (self._vectors, self._sample, self._node, self._parent, self._children)
+        for column in (*columns, self._around):
+            column.reserve(times * len(column.values))
 
     def link(self, below: Ids, around: Ids | None) -> None:
         """Add the links of the cells of the sample just appended: children, neighbors."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recollect.heads.dense_memory.layout import Layout
+from recollect.heads.dense_memory.plan import Plan
 from recollect.heads.dense_memory.pyramids import Pyramid
-from recollect.heads.dense_memory.search import Plan, coarse_to_fine, flat
+from recollect.heads.dense_memory.search import coarse_to_fine, flat
 from recollect.types import Floats, Ids
 
 

@@ -12,14 +12,15 @@ from numpy.typing import NDArray
 
 from recollect.heads.dense_memory.cells import Cells, Column
 from recollect.heads.dense_memory.masks import cell_counts, cell_means
+from recollect.heads.dense_memory.plan import Kernel
 from recollect.heads.dense_memory.pyramids import Pyramid, StoredLevel, unpack
-from recollect.heads.dense_memory.search import Kernel
 from recollect.heads.dense_memory.settings import Settings
 from recollect.index.exact import ExactIndex
 from recollect.index.policy import Approximate
+from recollect.index.refining import find_refining, mean_of_shares
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape, chain
-from recollect.readout.propagation import unit_rows
+from recollect.readout.propagation import unit_rows, weighted_mean
 from recollect.types import Doubles, Floats, Ids, Mask
 
 READ_AT_ONCE = 32  # rows read from the memory at a time
@@ -178,7 +179,15 @@ class Layout(ABC):
             rows = frozen.rows(new[start : start + READ_AT_ONCE])
             for at, (id_, arrays) in enumerate(zip(rows.ids.tolist(), rows.values, strict=True)):
                 self._append(id_, arrays, float(rows.weights[at]))
+                if len(self._at) == 1:
+                    self._reserve(len(new))
                 self._take_whole(rows.keys[at], rows.sources[at])
+
+    def _reserve(self, rows: int) -> None:
+        """Make room for rows like the first."""
+        assert self.cells is not None
+        for level in self.cells.levels:
+            level.reserve(rows)
 
     def _take_whole(self, key: Floats, source: str | None) -> None:
         if self._whole is None:
@@ -317,10 +326,43 @@ class LabelLayout(Layout):
         """Shares of labels, those of rare labels raised by their share to ``-balance``."""
         if not settings.balance:
             return values
-        raised = values * self.rarity(settings)
-        total = raised.sum(axis=-1, keepdims=True)
-        np.divide(raised, total, out=raised, where=total > 0)
+        raised, total = self._raised(values, settings)
+        np.divide(raised, total[..., None], out=raised, where=total[..., None] > 0)
         return raised
+
+    def _raised(self, values: NDArray[Any], settings: Settings) -> tuple[NDArray[Any], Doubles]:
+        """Shares times what rare labels are raised by, and their sums, added label by label."""
+        raised = values * self.rarity(settings)
+        total = np.zeros(raised.shape[:-1])
+        for column in range(raised.shape[-1]):
+            total += raised[..., column]
+        return raised, total
+
+    def read(self, places: Ids, weights: Doubles, settings: Settings) -> tuple[Doubles, Doubles]:
+        """Mean of what the matches of cells hold, and the weights that balance leaves them.
+
+        Args:
+            places: int64 ``(cells, k)``, -1 where there is no match.
+            weights: ``(cells, k)``; rows sum to 1, or to 0.
+            settings: Says how much rare labels are raised.
+        """
+        if find_refining() is not None:
+            rarity = self.rarity(settings) if settings.balance else None
+            counts, columns = self._counts.values, self._summary()[1]
+            return mean_of_shares(counts, columns, rarity, places, weights)
+        return self.read_by_numpy(places, weights, settings)
+
+    def read_by_numpy(
+        self, places: Ids, weights: Doubles, settings: Settings
+    ) -> tuple[Doubles, Doubles]:
+        """As ``read``, without the library: the same bits."""
+        values = self.values(places)
+        if settings.balance:
+            weights = weights * self._raised(values, settings)[1]
+            total = weights.sum(axis=1, keepdims=True)
+            weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
+            values = self.scaled(values, settings)
+        return weighted_mean(values, weights), weights
 
     def rarity(self, settings: Settings) -> Doubles:
         """How much each of ``present()`` is raised."""

@@ -149,7 +149,7 @@ def coded(mask: NDArray[np.int64], ignore: int) -> dict[str, NDArray[Any]]:
         there = np.bincount(shifted.ravel()) > 0
         labels = np.flatnonzero(there) + low
         labels = labels[labels != ignore]
-        table = np.full(len(there), len(labels))
+        table = np.full(len(there), len(labels), _kind(len(labels)))
         table[labels - low] = np.arange(len(labels))
         codes = table[shifted]
     else:
@@ -157,8 +157,12 @@ def coded(mask: NDArray[np.int64], ignore: int) -> dict[str, NDArray[Any]]:
         labels = labels[labels != ignore]
         codes = np.searchsorted(labels, mask)
         codes[mask == ignore] = len(labels)
-    kind = next(dtype for most, dtype in _CODES if len(labels) <= most)
-    return {"labels": labels, "mask": codes.astype(kind)}
+    return {"labels": labels, "mask": codes.astype(_kind(len(labels)), copy=False)}
+
+
+def _kind(labels: int) -> Any:
+    """The smallest dtype that holds so many codes, and one for no label."""
+    return next(dtype for most, dtype in _CODES if labels <= most)
 
 
 @lru_cache(maxsize=16)

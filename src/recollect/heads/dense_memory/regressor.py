@@ -20,9 +20,10 @@ from recollect.heads.dense_memory.base import DenseMemory, pixels_of
 from recollect.heads.dense_memory.layout import NumberLayout
 from recollect.heads.dense_memory.masks import check_target
 from recollect.heads.dense_memory.novelty import Novelty, Order
+from recollect.heads.dense_memory.plan import Kernel, Score
 from recollect.heads.dense_memory.pyramids import Precision
 from recollect.heads.dense_memory.samples import Sample
-from recollect.heads.dense_memory.search import Kernel, Score, path_vectors
+from recollect.heads.dense_memory.search import path_vectors
 from recollect.heads.dense_memory.settings import Settings
 from recollect.index.policy import Approximate
 from recollect.memory.memory import Memory

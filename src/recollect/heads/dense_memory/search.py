@@ -4,66 +4,23 @@ On the coarsest level a cell is compared with every cell of the memory. On each 
 compared with the children of what its parent matched, and with nothing else. Only the first step
 grows with the memory.
 
-Which cells are compared at all is decided by block matrix products with a known error; what comes
-out is compared again, pair by pair in float64 in one fixed order, so a match has the same bits
-whatever else is in the memory.
+A match has the same bits whatever else is in the memory: see ``refinement``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.heads.dense_memory.cells import Cells, Level
+from recollect.heads.dense_memory.cells import Cells
+from recollect.heads.dense_memory.plan import Matches, Plan
+from recollect.heads.dense_memory.refinement import refine
 from recollect.index.exact import ExactIndex
-from recollect.index.scoring import CHUNK, sum_terms
 from recollect.readout.grids import Shape, chain, children
 from recollect.types import Floats, Ids
-
-Kernel = Literal["children", "overlap"]
-Score = Literal["level", "path"]
-
-SLACK = 8  # candidates compared again beyond k
-ULP = 2.0**-23
-QUICKEST = 8 << 20  # bytes of candidates at once: more leave the caches, and take a third longer
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """What the cells of one level of a query matched, best first, ties by sample and cell.
-
-    Attributes:
-        cells: int64 ``(cells, k)``: places in the cell layout; -1 where fewer were found.
-        similarity: float32 ``(cells, k)``; -inf where none.
-        score: float32 ``(cells, k)``: what they are ranked by: the similarity, or the weighted mean
-            of the similarities along the path.
-    """
-
-    cells: Ids
-    similarity: Floats
-    score: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """How to search.
-
-    Attributes:
-        ks: Matches kept on each level.
-        score: ``"level"`` ranks by the similarity on the level alone, ``"path"`` by the weighted
-            mean of the similarities from the coarsest level on.
-        weights: Weight of each level in a path.
-        block_bytes: Bytes of candidates gathered at once.
-    """
-
-    ks: tuple[int, ...]
-    score: Score = "level"
-    weights: tuple[float, ...] = ()
-    block_bytes: int = 32 << 20
 
 
 def coarse_to_fine(
@@ -89,7 +46,7 @@ def coarse_to_fine(
     found = [_whole_level(cells, vectors[0], plan, allowed)]
     for level in range(1, len(shapes)):
         below = children(shapes[level], shapes[level - 1])
-        found.append(_refine(cells, level, found[-1], below, vectors[level], plan))
+        found.append(refine(cells, level, found[-1], below, vectors[level], plan))
     return found
 
 
@@ -179,123 +136,3 @@ def _whole_level(cells: Cells, vectors: Floats, plan: Plan, allowed: Ids | None)
     k = min(plan.ks[0], max(1, len(cells.index)))
     places, similarity = cells.index.search(vectors, k, allowed=_cells_of(cells, 0, allowed))
     return Matches(places, similarity, similarity)
-
-
-def _refine(
-    cells: Cells, level: int, above: Matches, below: Ids, vectors: Floats, plan: Plan
-) -> Matches:
-    """Compare the children of each query cell with the children of what it matched."""
-    k, rows = min(plan.ks[level], max(1, len(cells.levels[level]))), len(vectors)
-    places = np.full((rows, k), -1)
-    similarity = np.full((rows, k), -np.inf, np.float32)
-    score = np.full((rows, k), -np.inf, np.float32)
-    memory = cells.levels[level]
-    widest = cells.levels[level - 1].fan_out(cells.kernel) * above.cells.shape[1]
-    bytes_each = 4 * memory.width * (widest + 4 * below.shape[1] * min(widest, k + SLACK))
-    step = max(1, min(plan.block_bytes, QUICKEST) // max(1, bytes_each))
-    for start in range(0, len(below), step):
-        block = slice(start, start + step)
-        candidates, via = cells.candidates(level, above.cells[block])
-        if not candidates.shape[1]:
-            continue
-        path = None if plan.score == "level" else _carried(above.score[block], via)
-        queries = below[block]
-        best = _best(memory, vectors, queries, candidates, path, k, _shares(plan, level))
-        row, asked = queries[queries >= 0], best[0].shape[1]
-        for into, values in zip((places, similarity, score), best, strict=True):
-            into[row, :asked] = values
-    return Matches(places, similarity, score)
-
-
-def _carried(score: Floats, via: Ids) -> Floats:
-    carried: Floats = np.take_along_axis(score, np.maximum(via, 0), axis=1)
-    return carried
-
-
-def _shares(plan: Plan, level: int) -> tuple[float, float]:
-    """How much the path so far and this level count in a weighted mean."""
-    if plan.score == "level":
-        return 0.0, 1.0
-    total = float(sum(plan.weights[: level + 1]))
-    own = plan.weights[level] / total if total else 1.0
-    return 1.0 - own, own
-
-
-def _best(
-    memory: Level,
-    vectors: Floats,
-    queries: Ids,
-    candidates: Ids,
-    path: Floats | None,
-    k: int,
-    shares: tuple[float, float],
-) -> tuple[Ids, Floats, Floats]:
-    """The k best candidates of each query cell of a block of parents.
-
-    Args:
-        memory: The level of the memory.
-        vectors: ``(query cells, width)``.
-        queries: ``(parents, children)``, -1 where there is none.
-        candidates: ``(parents, several)``, ascending, -1 behind them.
-        path: Score of the match that each candidate is a child of, or None.
-        k: How many.
-        shares: Of path and level in the score.
-
-    Returns:
-        Places, similarity and score, ``(queries of the block, up to k)``.
-    """
-    parent, child = np.nonzero(queries >= 0)
-    asked = vectors[np.maximum(queries, 0)]
-    known = memory.gather(candidates)
-    rough = np.matmul(asked, known.transpose(0, 2, 1))[parent, child]
-    if path is not None:
-        rough = np.float32(shares[1]) * rough + np.float32(shares[0]) * path[parent]
-    there = candidates[parent] >= 0
-    rough[~there] = -np.inf
-    wanted = min(k, rough.shape[1])
-    chosen = _shortlist(rough, wanted, memory.width)
-    rows = np.arange(len(rough))[:, None]
-    exact = _rescored(vectors, queries[parent, child], known, parent, chosen)
-    score: NDArray[Any] = exact
-    if path is not None:
-        score = shares[1] * exact + shares[0] * path[parent[:, None], chosen].astype(np.float64)
-    score = np.where(there[rows, chosen], score, -np.inf).astype(np.float32)
-    place = candidates[parent[:, None], chosen]
-    order = np.argsort(-score, axis=1, kind="stable")[:, :wanted]
-    ranked = np.take_along_axis(score, order, axis=1)
-    similarity = np.take_along_axis(exact, order, axis=1).astype(np.float32)
-    missing = ranked == -np.inf
-    similarity[missing] = -np.inf
-    return np.where(missing, -1, np.take_along_axis(place, order, axis=1)), similarity, ranked
-
-
-def _shortlist(rough: Floats, k: int, width: int) -> Ids:
-    """Columns, ascending, that certainly hold the k best of each row."""
-    columns = rough.shape[1]
-    count = min(columns, k + SLACK)
-    if count == columns:
-        return np.broadcast_to(np.arange(columns), rough.shape)
-    part = np.argpartition(-rough, (k - 1, count - 1), axis=1)[:, :count]
-    kth = np.take_along_axis(rough, part[:, k - 1 : k], axis=1)[:, 0]
-    last = np.take_along_axis(rough, part[:, count - 1 : count], axis=1)[:, 0]
-    # Vectors have length 1 or less, so a float32 product errs by less than this.
-    error = np.float32(2.0 * (width + 8) * ULP)
-    if (last >= kth - 2 * error).any() and np.isfinite(kth).any():
-        close = (rough >= (kth - 2 * error)[:, None]).sum(axis=1)
-        count = min(columns, int(np.max(np.where(np.isfinite(kth), close, 0), initial=count)))
-        part = np.argpartition(-rough, count - 1, axis=1)[:, :count]
-    return np.sort(part, axis=1)
-
-
-def _rescored(vectors: Floats, query: Ids, known: Floats, parent: Ids, chosen: Ids) -> Floats:
-    """Products pair by pair, summed in one fixed order, a few rows at a time."""
-    exact = np.empty(chosen.shape, np.float32)
-    step = max(1, CHUNK // (chosen.shape[1] * vectors.shape[1]))
-    for start in range(0, len(chosen), step):
-        rows = slice(start, start + step)
-        others = known[parent[rows, None], chosen[rows]]
-        terms = np.multiply(vectors[query[rows], None], others, dtype=np.float64)
-        # Ranked by what float32 holds, as every similarity of the library is; 0 for -0.
-        exact[rows] = np.clip(sum_terms(terms), -1.0, 1.0)
-    exact += np.float32(0.0)
-    return exact

@@ -21,14 +21,14 @@ from recollect.heads.dense_memory.layout import LabelLayout
 from recollect.heads.dense_memory.masks import cell_of_pixel, check_mask, coded
 from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.patches import paste
+from recollect.heads.dense_memory.plan import Kernel, Score
 from recollect.heads.dense_memory.pyramids import Precision
 from recollect.heads.dense_memory.samples import Sample
-from recollect.heads.dense_memory.search import Kernel, Score
 from recollect.heads.dense_memory.settings import Settings
 from recollect.index.policy import Approximate
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape
-from recollect.readout.propagation import Mode, weighted_mean
+from recollect.readout.propagation import Mode
 
 
 class DenseMemorySegmenter(DenseMemory):
@@ -194,13 +194,7 @@ class DenseMemorySegmenter(DenseMemory):
         self, layout: LabelLayout, sample: Sample, reading: Reading, settings: Settings
     ) -> Reading:
         del sample
-        values, weights = layout.values(reading.matches[-1].cells), reading.weights
-        if settings.balance:
-            weights = weights * (values * layout.rarity(settings)).sum(axis=-1)
-            total = weights.sum(axis=1, keepdims=True)
-            weights = np.divide(weights, total, out=np.zeros_like(weights), where=total > 0)
-            values = layout.scaled(values, settings)
-        start = weighted_mean(values, weights)
+        start, weights = layout.read(reading.matches[-1].cells, reading.weights, settings)
         return replace(reading, weights=weights, start=start, values=start)
 
     def _answer(self, layout: LabelLayout, sample: Sample, reading: Reading) -> DenseAnswer:

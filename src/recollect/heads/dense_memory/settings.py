@@ -12,8 +12,8 @@ import numpy as np
 
 from recollect.errors import InvalidParameter
 from recollect.heads.dense_memory.novelty import Novelty, Order
+from recollect.heads.dense_memory.plan import Kernel, Plan, Score
 from recollect.heads.dense_memory.pyramids import PRECISIONS, Precision
-from recollect.heads.dense_memory.search import Kernel, Plan, Score
 from recollect.index.policy import Approximate
 from recollect.readout.propagation import Mode
 

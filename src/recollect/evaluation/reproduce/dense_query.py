@@ -1,0 +1,118 @@
+"""A quicker query, chosen on held-out samples, and flat search among all cells: what each costs.
+
+The chosen settings of a data set were picked for quality alone. Here the cheapest of some narrower
+searches is taken whose figure on held-out samples stays within a tolerance of theirs; it is then
+asked about all test samples. Flat search among all cells of the memory, by the same score, is asked
+about a few: it compares each of a query's cells with every labelled cell of every sample.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from recollect.evaluation.dense_data import Samples, Task, spread
+from recollect.evaluation.reproduce.dense_answers import Answers
+from recollect.heads.dense_memory.plan import Matches
+from recollect.heads.dense_memory.search import flat
+from recollect.readout.propagation import match_weights
+
+NARROWER = ((100, 60, 30), (64, 48, 30), (48, 32, 30), (32, 24, 24))
+SHARES = (1, 4, 8, 16)  # of the samples one in so many is compared with
+TOLERANCE = 0.005  # share of the chosen settings' figure that a quicker search may lose
+HELD_OUT = 60  # samples asked while it is chosen
+FEW = 12  # test samples asked of flat search among all cells
+
+
+def measure_query(task: Task, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Choose a quicker search, and measure it and flat search on test samples."""
+    from recollect.evaluation.reproduce.dense_memory import plain_options, taught
+
+    memory, held = task.to_choose()
+    quick, tried = _quick(task, chosen, memory, held.take(spread(len(held), HELD_OUT)))
+    few = task.test.take(spread(len(task.test), FEW))
+    lines = []
+    for name, options in (("chosen", chosen), ("quick", quick)):
+        head = taught(task, options, task.train)
+        lines.append(
+            {"name": name, **_asked(task, head, task.test), "few": _asked(task, head, few)}
+        )
+    every = taught(task, chosen, task.train)
+    layout = every._layout()  # noqa: SLF001 - what flat search goes through
+    return {
+        "words": task.words, "kind": task.kind,
+        "chosen": plain_options(chosen), "quick": plain_options(quick),
+        "samples": len(task.train), "tried": tried, "lines": lines, "asked_of_few": len(few),
+        "cells": len(layout.cells.levels[-1]),
+        "flat": _asked(task, _Flat(every), few),
+    }  # fmt: skip
+
+
+class _Flat:
+    """A head that reads the best of all cells, by the same score and as its own reading does."""
+
+    def __init__(self, head: Any) -> None:
+        self._head = head
+
+    @property
+    def classes_(self) -> Any:
+        """As of the head."""
+        return self._head.classes_
+
+    def answer(self, inputs: list[Any]) -> list[Any]:
+        """Answer as the head would if its search had missed nothing."""
+        head = self._head
+        settings, layout = head._settings(), head._layout()  # noqa: SLF001 - all but its search
+        [sample] = head._samples(inputs, (layout.widths, layout.axes))  # noqa: SLF001
+        shapes, plan = sample.pyramid.shapes, settings.plan(len(sample.pyramid.shapes))
+        found = flat(layout.cells, shapes, layout.query(sample.pyramid), plan, plan.ks[-1])
+        reading = _read(head, layout, sample, found, settings)
+        return [head._answer(layout, sample, reading)]  # noqa: SLF001
+
+
+def _read(head: Any, layout: Any, sample: Any, found: Matches, settings: Any) -> Any:
+    from recollect.heads.dense_memory.answers import Reading
+
+    weights = match_weights(found.score, settings.temperature)
+    empty, there = np.zeros((len(weights), 0)), weights.sum(axis=1) > 0
+    reading = Reading([found], weights, empty, there, empty, there)
+    combined = head._combine(layout, sample, reading, settings)  # noqa: SLF001
+    return head._messages(combined, sample.pyramid, settings)  # noqa: SLF001
+
+
+def _quick(
+    task: Task, chosen: dict[str, Any], memory: Samples, asked: Samples
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The quickest search that loses no more than the tolerance on held-out samples."""
+    from recollect.evaluation.reproduce.dense_memory import plain_options, taught
+
+    tried: list[dict[str, Any]] = []
+    for ks in NARROWER:
+        for share in SHARES:
+            options = chosen | {"k": ks}
+            if share > 1:
+                options["prefilter"] = max(1, len(memory) // share)
+            tried.append({"options": options, **_asked(task, taught(task, options, memory), asked)})
+    main = "miou" if task.labels else "rmse"
+    limit = tried[0][main] * (1 - TOLERANCE if task.labels else 1 + TOLERANCE)
+    fine = [t for t in tried if (t[main] >= limit if task.labels else t[main] <= limit)]
+    quick = dict(min(fine, key=lambda each: each["processor_seconds"])["options"])
+    for each in tried:
+        each["options"] = plain_options(each["options"])
+    return quick, tried
+
+
+def _asked(task: Task, head: Any, asked: Samples) -> dict[str, Any]:
+    from recollect.evaluation.reproduce.dense_memory import values_of
+
+    answers, spent, classes = Answers(task), [], head.classes_ if task.labels else None
+    for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
+        begun = time.process_time()
+        [answer] = head.answer([levels])
+        spent.append(time.process_time() - begun)
+        answers.add(truth, values_of(answer, alone=False), classes)
+    found = answers.figures()
+    main = "miou" if task.labels else "rmse"
+    return {main: found[main], "processor_seconds": round(float(np.median(spent)), 4)}
