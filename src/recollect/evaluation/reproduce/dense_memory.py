@@ -262,7 +262,10 @@ def choose(task: Task) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     asked = asked.take(spread(len(asked), MOST_TO_CHOOSE))
     tried: list[dict[str, Any]] = []
     best: tuple[float, dict[str, Any]] = (-np.inf, {})
+    axes = memory.pyramids[0][0].ndim - 1
     for search in SEARCHES:
+        if axes == 1 and search["position"]:
+            continue  # when a recording began says nothing of what a beat is
         best = max(best, _tried(task, search, memory, asked, tried), key=lambda pair: pair[0])
     head = taught(task, best[1], memory)
     for reading in READINGS[task.kind]:
