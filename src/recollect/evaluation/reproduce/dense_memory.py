@@ -451,8 +451,12 @@ def _earlier(out: Path | None) -> dict[str, Any]:
 
 def _write(out: Path, report: dict[str, Any]) -> None:
     from recollect.evaluation.reproduce.dense_memory_page import page
+    from recollect.evaluation.reproduce.dense_speed_page import save_plots
 
     report["parts"] = {name: report["parts"][name] for name in PARTS if name in report["parts"]}
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
-    (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+    speed = out / f"{STEM}-speed.json"
+    measured = json.loads(speed.read_text(encoding="utf-8")) if speed.is_file() else None
+    save_plots(report, measured, out)
+    (out / f"{STEM}.md").write_text(page(report, measured), encoding="utf-8")

@@ -34,16 +34,18 @@ def measure_query(task: Task, chosen: dict[str, Any]) -> dict[str, Any]:
     quick, tried = _quick(task, chosen, memory, held.take(spread(len(held), HELD_OUT)))
     few = task.test.take(spread(len(task.test), FEW))
     lines = []
-    for name, options in (("chosen", chosen), ("quick", quick)):
-        head = taught(task, options, task.train)
-        lines.append(
-            {"name": name, **_asked(task, head, task.test), "few": _asked(task, head, few)}
-        )
+    settings = {"chosen": chosen, "quick": quick}
+    if chosen.get("reading", "mean") != "mean":
+        settings["quick, read as mean"] = quick | {"reading": "mean"}
+    for name, options in settings.items():
+        head, plain = taught(task, options, task.train), plain_options(options)
+        asked = {**_asked(task, head, task.test), "few": _asked(task, head, few)}
+        lines.append({"name": name, "options": plain, **asked})
     every = taught(task, chosen, task.train)
     layout = every._layout()  # noqa: SLF001 - what flat search goes through
     return {
         "words": task.words, "kind": task.kind,
-        "chosen": plain_options(chosen), "quick": plain_options(quick),
+        "quick": plain_options(quick),
         "samples": len(task.train), "tried": tried, "lines": lines, "asked_of_few": len(few),
         "cells": len(layout.cells.levels[-1]),
         "flat": _asked(task, _Flat(every), few),
