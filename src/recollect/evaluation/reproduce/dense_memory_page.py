@@ -264,7 +264,7 @@ def _query(_: str, part: Mapping[str, Any]) -> str:
         rows = [
             (
                 line["name"], _options(line["options"]), f"{line[main]:.3f}",
-                f"{line['few'][main]:.3f}", f"{line['processor_seconds']:.3f}",
+                f"{line['few'][main]:.3f}", f"{line['few']['processor_seconds']:.3f}",
             )
             for line in found["lines"]
         ]  # fmt: skip
