@@ -148,7 +148,7 @@ def _draw_few(panel: Any, name: str, part: Mapping[str, Any], color: str) -> Non
 
     def share(value: float) -> float:
         """Larger is better, of an error too."""
-        return value / every if labels else every / value
+        return float(value / every if labels else every / value)
 
     own = [share(few["ours"]) for few in part["few"]]
     others = [share(few["linear"]) for few in part["few"]]
