@@ -10,8 +10,13 @@ pause between two of them; a ratio is the median of the ratios of the single rou
 Where dense residuals of all rows would not fit into memory, `KNeighborsRegressor` is given one
 row's residuals for all rows (the same numbers of the same shape are read and added, from a cache).
 
+Before it measures, the script checks that our search finds what faiss finds, and where the
+residuals of all rows are given to `KNeighborsRegressor`, that its answers are those of `predict`.
+
 The second table compares rows that keep all logits with rows that keep the largest: bytes of a
-row's value, bytes on disk of a whole row without its key, and accuracy on the same queries.
+row's value, bytes on disk of a whole row without its key (once the memory is closed), and accuracy
+on the same queries at three temperatures of a base that is less and less sure: how many answers
+differ, and the mean probability that is left out of the rows read.
 
 Teaching a million rows takes minutes. With `--folder` they are kept there, and a second run finds
 them; `--rounds 0` only teaches.
@@ -32,12 +37,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alternating import measure, median_ratio
 
-from recollect import ResidualMemoryClassifier
+from recollect import Memory, ResidualMemoryClassifier
 from recollect.heads.residual_memory.layout import ENTRIES
 from recollect.readout.kernel import class_residuals, soften
 
 DENSE_LIMIT = 1 << 30
+HEATS = (1.0, 2.0, 5.0)
 
 
 def make_rows(rows: int, dim: int, classes: int, queries: int, seed: int) -> dict[str, np.ndarray]:
@@ -105,26 +112,9 @@ def make_engines(
     }
 
 
-def measure(
-    engines: dict[str, Callable[[], Any]], rounds: int, pause: float
-) -> dict[str, list[float]]:
-    names = list(engines)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-1, rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            time.sleep(pause)
-            start = time.perf_counter()
-            engines[name]()
-            if number >= 0:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def summarize(seconds: dict[str, list[float]]) -> dict[str, Any]:
     def ratio(first: str, second: str) -> float:
-        pairs = zip(seconds[first], seconds[second], strict=True)
-        return round(statistics.median(one / other for one, other in pairs), 3)
+        return round(median_ratio(seconds[first], seconds[second]), 3)
 
     return {
         "ms": {name: round(1e3 * statistics.median(each), 1) for name, each in seconds.items()},
@@ -132,6 +122,23 @@ def summarize(seconds: dict[str, list[float]]) -> dict[str, Any]:
         "predict / our search": ratio("predict", "our search"),
         "KNeighborsRegressor / predict": ratio("KNeighborsRegressor", "predict"),
     }
+
+
+def agreement(engines: dict[str, Callable[[], Any]], *, whole: bool) -> dict[str, float]:
+    """Shares of neighbors and of answers that are the same."""
+    _, near = engines["faiss search"]()
+    found = {"neighbors as faiss": float(np.mean(near == engines["our search"]().ids))}
+    if whole:
+        same = engines["KNeighborsRegressor"]() == engines["predict"]()
+        found["answers as KNeighborsRegressor"] = float(np.mean(same))
+    return found
+
+
+def bytes_without_key(memory: Memory) -> float:
+    """Catalog and values; not the keys, what a search keeps of them, and the catalog's open log."""
+    folder = Path(str(memory.stats()["uri"]))
+    parts = [folder / "catalog.sqlite", *folder.glob("segments/values-*")]
+    return round(sum(each.stat().st_size for each in parts) / len(memory), 1)
 
 
 def speed(rows: int, dim: int, options: argparse.Namespace) -> dict[str, Any]:
@@ -149,6 +156,8 @@ def speed(rows: int, dim: int, options: argparse.Namespace) -> dict[str, Any]:
     result = {
         "rows": rows,
         "dim": dim,
+        **agreement(engines, whole=4 * rows * options.classes <= DENSE_LIMIT),
+        **({} if place is None else {"bytes without key": bytes_without_key(head.memory_)}),
         "seconds to teach": round(taught, 1),
         "seconds to the first answer": round(first, 1),
         **summarize(measure(engines, options.rounds, options.pause)),
@@ -164,23 +173,41 @@ def sizes(options: argparse.Namespace) -> dict[str, Any]:
     keys, truth = made["keys"][rows:], made["labels"][rows:]
     outputs = logits_of(keys, made["centers"], 1)
     found: dict[str, Any] = {"rows": rows, "queries": asked}
+    answers: dict[str, dict[float, np.ndarray]] = {}
     for name, entries in (("all logits", None), ("largest logits", ENTRIES)):
         with tempfile.TemporaryDirectory() as folder:
-            head = teach(made, rows, k=options.k, entries=entries, memory=Path(folder, "rows"))
-            stats = head.memory_.stats()
-            right = head.predict(None, embedding=keys, outputs=outputs) == truth
+            place = Path(folder, "rows")
+            teach(made, rows, k=options.k, entries=entries, memory=place).memory_.close()
+            head = ResidualMemoryClassifier(
+                lambda x: x, k=options.k, entries=entries, classes=np.arange(options.classes),
+                memory=place,
+            )  # fmt: skip
+            given = {"embedding": keys, "outputs": outputs}
+            answers[name] = {
+                heat: head.set_params(temperature=heat).predict(None, **given) for heat in HEATS
+            }
             found[name] = {
                 "value bytes": 4 * int(head.memory_.value_dim or 0),
-                "bytes without key": round((stats["bytes_on_disk"] - stats["key_bytes"]) / rows),
-                "accuracy": round(float(right.mean()), 5),
+                "bytes without key": bytes_without_key(head.memory_),
             }
+            bounds = [
+                float(head.set_params(temperature=heat).error_bound(None, **given).mean())
+                for heat in HEATS
+            ]
             head.memory_.close()
     found["base accuracy"] = round(float((outputs.argmax(axis=1) == truth).mean()), 5)
     dense, few = found["all logits"], found["largest logits"]
-    found["value bytes, ratio"] = round(few["value bytes"] / dense["value bytes"], 4)
-    on_disk = few["bytes without key"] / dense["bytes without key"]
-    found["bytes without key, ratio"] = round(on_disk, 4)
-    found["accuracy, difference"] = round(few["accuracy"] - dense["accuracy"], 5)
+    for name in ("value bytes", "bytes without key"):
+        found[f"{name}, all / largest"] = round(dense[name] / few[name], 2)
+    found["at temperature"] = {
+        heat: {
+            "accuracy, all": round(float((whole == truth).mean()), 5),
+            "accuracy, largest": round(float((answers["largest logits"][heat] == truth).mean()), 5),
+            "answers that differ": int((answers["largest logits"][heat] != whole).sum()),
+            "left out": round(bound, 5),
+        }
+        for (heat, whole), bound in zip(answers["all logits"].items(), bounds, strict=True)
+    }
     print(json.dumps(found, indent=1))
     return found
 

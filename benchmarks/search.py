@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alternating import measure, median_ratio
 
 from recollect import MemoryClassifier
 from recollect.index.exact import ExactIndex
@@ -187,28 +188,13 @@ def check(engines: dict[str, Engine], queries: np.ndarray, k: int) -> None:
 # -- measuring ----------------------------------------------------------------------------------
 
 
-def measure(calls: dict[str, Callable[[], Any]], rounds: int, pause: float) -> dict[str, Any]:
-    """Return seconds per call, one number a round, by name."""
-    names = list(calls)
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number in range(-1, rounds):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            time.sleep(pause)
-            start = time.perf_counter()
-            calls[name]()
-            if number >= 0:  # the first round warms up
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
 def summarize(seconds: dict[str, list[float]], base: str) -> dict[str, Any]:
     first = seconds[base]
     return {
         name: {
             "median_ms": 1e3 * statistics.median(times),
             "min_ms": 1e3 * min(times),
-            "ratio": statistics.median(b / a for a, b in zip(first, times, strict=True)),
+            "ratio": median_ratio(times, first),
         }
         for name, times in seconds.items()
     }

@@ -36,6 +36,15 @@ def test_init_writes_class_names_that_answer_at_once(facts, birds, questions):
     assert sum(row["share"] for row in answer["neighbors"]) == pytest.approx(answer["score"])
 
 
+def test_init_says_that_names_can_be_asked_and_an_empty_memory_taught(run, clip, tmp_path):
+    """The next command is another one."""
+    named = run("init", tmp_path / "m", "--encoder", clip, "--names", "car,tree")
+    empty = run("init", tmp_path / "n", "--encoder", clip)
+
+    assert f"Ask it: recollect predict {tmp_path / 'm'}" in named.stdout.replace("\n", " ")
+    assert f"Teach it: recollect add {tmp_path / 'n'}" in empty.stdout.replace("\n", " ")
+
+
 def test_names_may_stand_in_a_file(facts, clip, tmp_path):
     """A thousand names do not fit on a line."""
     (tmp_path / "names.txt").write_text("car\n\ntree \n")

@@ -420,7 +420,7 @@ def test_nothing_is_fetched_unless_asked(tmp_path):
     )
 
     assert done.stdout.splitlines() == [
-        "Download it first, or allow it by name: allow_download=True.",
+        "Download it first, or allow it: allow_download=True, or ORG/NAME?allow_download=true.",
         "done",
     ]
 

@@ -12,6 +12,7 @@ import pytest
 from places import golden
 
 from recollect import DualMemoryClassifier
+from recollect.heads.dual_memory.bank import Bank
 from recollect.heads.dual_memory.fusion import Members
 from recollect.heads.dual_memory.offsets import ROLES, Offsets
 from recollect.heads.dual_memory.training import Lesson, Training, train_offsets
@@ -47,12 +48,11 @@ def offsets_of(arrays, position, prefix=""):
     return Offsets(**filled, position=position)
 
 
-def read(memory, filled, query, offsets, beta, channels=None):
+def read(memory, filled, query, offsets, beta):
     """Cosines of the read-out of one memory block, ``(queries, classes)``."""
     classes, slots, dim = memory.shape
     x = unit(query)
     keys, values = unit(offsets.moved("key", memory)), unit(offsets.moved("value", memory))
-    seen = x if channels is None else x * np.isin(np.arange(dim), channels)
 
     def products(some, rows):
         near = cosines(some, rows.reshape(-1, dim))
@@ -64,10 +64,10 @@ def read(memory, filled, query, offsets, beta, channels=None):
         output = (
             np.einsum("cnd,cd->cn", values, own),
             (own**2).sum(axis=1),
-            own @ seen.astype(np.float64).T,
+            own @ x.astype(np.float64).T,
         )
     similarity = products(unit(offsets.moved("query", x)), keys)
-    toward = products(seen.astype(np.float32), values)
+    toward = products(x, values)
     return attention(similarity, toward, gram(values), filled, beta=beta, output=output).T
 
 
@@ -77,17 +77,32 @@ def named(arrays, prefix):
     return found
 
 
+def static_bank(arrays, position, channels=None):
+    """Text in the first slot of each class, shots in the others, as a classifier holds them."""
+    text, shots = arrays["memory"][:, 0], arrays["memory"][:, 1:]
+    classes, each, dim = shots.shape
+    codes = np.repeat(np.arange(classes), each)
+    return Bank(
+        unit(text),
+        np.full(classes, -1),
+        unit(shots.reshape(-1, dim)),
+        codes,
+        np.arange(len(codes)),
+        length=1,
+        offsets=offsets_of(arrays, position),
+        channels=None if channels is None else np.isin(np.arange(dim), channels),
+    )
+
+
 def test_logits_of_the_static_read_out_at_every_position_and_sharpness():
     """Text and shots in one block; with and without a subset of the channels."""
     arrays = load("readout_static.npz")
-    filled = np.ones(arrays["memory"].shape[:2], bool)
 
     for name in named(arrays, "logits__"):
         _, position, beta, *subset = name.split("__")
-        channels = arrays["channels"] if subset else None
-        offsets = offsets_of(arrays, position)
+        bank = static_bank(arrays, position, arrays["channels"] if subset else None)
         sharp = float(beta.removeprefix("beta"))
-        got = read(arrays["memory"], filled, arrays["query"], offsets, sharp, channels)
+        got, _ = bank.scores(bank.queries(unit(arrays["query"])), sharp, dynamic=False)
         scaled = float(arrays["logit_scale"]) * got
         np.testing.assert_allclose(scaled, arrays[name], atol=1e-4, rtol=0, err_msg=name)
 
@@ -154,6 +169,19 @@ def test_the_channels_in_which_classes_differ():
         balance = float(name.removeprefix("channels__lambda"))
         chosen = telling_channels(arrays["text_features"], len(arrays[name]), balance=balance)
         assert chosen.tolist() == arrays[name].tolist(), name
+
+
+def test_a_classifier_reads_its_static_memory_in_those_channels():
+    """Chosen from its own names, best or not best first: the set is what counts."""
+    arrays = load("selection.npz")
+    text = arrays["text_features"]
+
+    for name in named(arrays, "channels__lambda"):
+        balance = float(name.removeprefix("channels__lambda"))
+        count = len(arrays[name])
+        head = DualMemoryClassifier(text, channels=count, channel_balance=balance)
+        bank = head.fit(text, np.arange(len(text)))._current().bank
+        assert np.flatnonzero(bank.channels).tolist() == sorted(arrays[name].tolist()), name
 
 
 @pytest.fixture(params=STREAMS)

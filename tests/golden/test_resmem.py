@@ -101,8 +101,8 @@ def test_each_training_row_asked_without_itself(kinds):
 
 
 def head_over(arrays, **parameters):
-    """A head whose embedding and logits are given."""
-    head = ResidualMemoryClassifier(lambda _: arrays["train_logits"], **parameters)
+    """A head whose embedding and logits are given; rows keep all logits, however many there are."""
+    head = ResidualMemoryClassifier(lambda _: arrays["train_logits"], entries=None, **parameters)
     return head.fit(
         None,
         arrays["train_labels"],
@@ -138,23 +138,34 @@ def test_one_neighbor_memorizes_the_training_rows(kinds):
 
 
 def test_the_regressor_answers_as_the_reference():
-    """Weights to 1e-9 from the distances; the prediction through a memory."""
+    """Weights to 1e-9 from the distances; the prediction through a memory.
+
+    One column is one number a row to the estimator, as to scikit-learn.
+    """
     arrays = load("resmem_regression.npz")
+    for name in ("train_target", "train_base", "test_base", "pred"):
+        arrays[name] = arrays[name].reshape(len(arrays[name]), -1)
     k, sigma = int(arrays["k"]), float(arrays["sigma"])
     order, distance = nearest(arrays["test_emb"], arrays["train_emb"], k)
     exact = arrays["test_base"].copy()
     residuals = arrays["train_target"] - arrays["train_base"]
     add_dense(exact, kernel_shares(distance, sigma), residuals, order)
+    shape = (-1,) if exact.shape[1] == 1 else (-1, exact.shape[1])
     head = ResidualMemoryRegressor(lambda x: x, k=k, sigma=sigma).fit(
-        None, arrays["train_target"], embedding=arrays["train_emb"], outputs=arrays["train_base"]
+        None,
+        arrays["train_target"].reshape(shape),
+        embedding=arrays["train_emb"],
+        outputs=arrays["train_base"].reshape(shape),
     )
 
-    predicted = head.predict(None, embedding=arrays["test_emb"], outputs=arrays["test_base"])
+    predicted = head.predict(
+        None, embedding=arrays["test_emb"], outputs=arrays["test_base"].reshape(shape)
+    )
 
     assert np.array_equal(order, arrays["nn_idx"])
     np.testing.assert_allclose(kernel_shares(distance, sigma), arrays["nn_w"], **EXACT)
     np.testing.assert_allclose(exact, arrays["pred"], **EXACT)
-    np.testing.assert_allclose(predicted, arrays["pred"], **STORED)
+    np.testing.assert_allclose(predicted.reshape(exact.shape), arrays["pred"], **STORED)
 
 
 def test_the_linear_problem():

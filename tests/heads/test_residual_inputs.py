@@ -193,8 +193,8 @@ def test_rows_that_name_classes_as_text_do_not_fit_a_base_of_numbers():
 
 
 def test_rows_that_keep_logits_in_another_form_are_not_mixed(tmp_path):
-    """13 logits and 2 of 13 with their normalization are equally wide: 9 + 2 * 2."""
-    labels, outputs = np.arange(4), np.eye(4, 13)
+    """11 logits and 2 of 11 with their normalization are equally wide: 9 + 1 + 1."""
+    labels, outputs = np.arange(4), np.eye(4, 11)
     first = ResidualMemoryClassifier(plain, k=1, memory=tmp_path / "rows")
     first.fit(None, labels, embedding=X, outputs=outputs).memory_.close()
     second = ResidualMemoryClassifier(plain, k=1, memory=tmp_path / "rows", entries=2)
@@ -206,12 +206,12 @@ def test_rows_that_keep_logits_in_another_form_are_not_mixed(tmp_path):
 
 
 def test_a_memory_that_records_no_base_takes_all_logits_only():
-    """It cannot say that its rows keep two of thirteen, so they would be read as thirteen."""
-    memory = Memory.create(":memory:", dim=1, metric="euclidean", value="vector", value_dim=13)
+    """It cannot say that its rows keep two of eleven, so they would be read as eleven."""
+    memory = Memory.create(":memory:", dim=1, metric="euclidean", value="vector", value_dim=11)
     head = ResidualMemoryClassifier(plain, memory=memory, entries=2)
 
     with pytest.raises(errors.InvalidParameter, match="keep something else"):
-        head.fit(None, np.arange(4), embedding=X, outputs=np.eye(4, 13))
+        head.fit(None, np.arange(4), embedding=X, outputs=np.eye(4, 11))
     assert len(memory) == 0
 
 

@@ -335,7 +335,7 @@ def test_of_many_classes_the_largest_logits_and_the_true_one_are_kept():
 
     head.fit(None, labels, embedding=np.arange(20.0)[:, None], outputs=logits)
 
-    assert head.memory_.value_dim == 9 + 2 * 16
+    assert head.memory_.value_dim == 9 + 15 + 16 // 2
     given = {"embedding": np.arange(20.0)[:, None], "outputs": logits}
     assert head.predict(None, **given).tolist() == labels.tolist()
 

@@ -100,7 +100,8 @@ def init(
             kind = f"a memory with {plural(len(classes), 'class name')}" if classes else ""
             screen.say(f"Made {kind or 'an empty memory'} at {memory}.")
             screen.facts(list(facts.items())[1:-1])
-            screen.say(f"Teach it: recollect add {memory} INPUTS")
+            verb = "Ask it: recollect predict" if classes else "Teach it: recollect add"
+            screen.say(f"{verb} {memory} INPUTS")
 
         screen.result(facts, show)
 

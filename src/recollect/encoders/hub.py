@@ -73,7 +73,7 @@ def find_folder(model: str, *, revision: str | None, allow_download: bool) -> Pa
             model,
             "a folder, or a model that was downloaded before",
             f"{type(error).__name__}: {error}"[:300],
-            "Download it first, or allow it by name: allow_download=True.",
+            "Download it first, or allow it: allow_download=True, or ORG/NAME?allow_download=true.",
         ) from error
     return Path(found)
 

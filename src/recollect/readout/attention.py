@@ -254,13 +254,13 @@ def select_views(probability: ArrayLike, fraction: float) -> tuple[Codes, Double
 
 
 def telling_channels(text: ArrayLike, count: int, *, balance: float) -> Codes:
-    """Choose the channels in which classes differ most, as in APE (spec of the optional subset).
+    """Choose the channels in which classes differ most, as in APE (Zhu et al., ICCV 2023).
 
     The criterion is -balance * (mean product over pairs of different classes) + (1 - balance) *
-    (variance over classes), of text features of length 1.
+    (variance over classes), of vectors of length 1.
 
     Args:
-        text: ``(classes, dim)``, at least two classes.
+        text: ``(classes, dim)``, at least two classes: one vector for each.
         count: How many channels.
         balance: lambda, in [0, 1].
 
@@ -272,7 +272,8 @@ def telling_channels(text: ArrayLike, count: int, *, balance: float) -> Codes:
         [1]
     """
     given = np.asarray(text, np.float64)
-    given = given / np.sqrt(np.add.reduce(given * given, axis=1, keepdims=True))
+    length = np.sqrt(np.add.reduce(given * given, axis=1, keepdims=True))
+    given = np.divide(given, length, out=np.zeros_like(given), where=length > 0)
     classes = len(given)
     pairs = given.sum(axis=0) ** 2 - (given**2).sum(axis=0)
     likeness = pairs / (classes * (classes - 1))

@@ -334,3 +334,9 @@ def test_metadata_that_is_no_mapping_and_a_class_that_is_no_name_are_refused(hea
         head.partial_fit([EAST], ["crow"], metadata=[1])
     with pytest.raises(errors.InvalidLabel):
         head.remove_class(np.array(["crow", "x"]))
+
+
+def test_neither_names_nor_shots_are_nothing_to_answer_with():
+    """scikit-learn's words were of a scalar array of nan."""
+    with pytest.raises(errors.InvalidParameter, match="nothing to answer with"):
+        DualMemoryClassifier().fit()

@@ -345,3 +345,35 @@ def test_names_are_encoded_by_the_text_side_of_an_image_encoder_of_clip(photo, t
     picture = HuggingFaceEncoder(folder).encode([photo])
     cosine = (text @ picture.T)[:, 0] / np.linalg.norm(text, axis=1)
     assert said.labels.tolist() == [["car", "tree"][int(cosine.argmax())]]
+
+
+@pytest.mark.parametrize("mode", ["no_grad", "inference_mode"])
+def test_offsets_are_learned_where_others_ask_without_gradients(mode):
+    """A service that answers under torch.no_grad() may be taught there too."""
+    torch = pytest.importorskip("torch")
+    how = Training(epochs=2, rate=1e-2)
+    shots, labels = [[1.0, 0.3], [0.2, 1.0]], ["crow", "owl"]
+    usual = DualMemoryClassifier([EAST, NORTH], ["crow", "owl"], offsets=how).fit(shots, labels)
+
+    with getattr(torch, mode)():
+        other = DualMemoryClassifier([EAST, NORTH], ["crow", "owl"], offsets=how)
+        other.fit(shots, labels)
+
+    assert np.array_equal(other.offsets_.value, usual.offsets_.value)
+    assert np.abs(usual.offsets_.value).max() > 0
+
+
+def test_offsets_are_the_same_whether_products_are_kept_or_computed_in_each_step(monkeypatch):
+    """What does not fit into memory is multiplied again, to the same result up to rounding."""
+    pytest.importorskip("torch")
+    random = np.random.default_rng(0)
+    shots, labels = random.normal(size=(9, 4)), np.tile(range(3), 3)
+    options = {"offsets": Training(epochs=4, rate=1e-2, batch=4), "channels": 3}
+    kept = DualMemoryClassifier(np.eye(4)[:3], **options).fit(shots, labels).offsets_
+
+    monkeypatch.setattr("recollect.heads.dual_memory.training._KEPT", 0)
+    again = DualMemoryClassifier(np.eye(4)[:3], **options).fit(shots, labels).offsets_
+
+    for role in ("query", "key", "value", "output", "text"):
+        assert np.abs(getattr(again, role)).max() > 0
+        np.testing.assert_allclose(getattr(again, role), getattr(kept, role), atol=1e-9)

@@ -31,7 +31,7 @@ from recollect.evaluation.reproduce.dual_memory_views import COUNTS, PICTURES, v
 from recollect.types import Codes, Floats
 
 STEM = "dual-memory"
-NOTES = 2
+NOTES = 3
 """Counts up when what is measured changes: older notes are not those of this program."""
 SETS = ("caltech101", "cifar10", "tiny_imagenet100_32")
 SHOTS = (0, 1, 2, 4, 8, 16)
@@ -40,6 +40,8 @@ LONGER = {"cifar10": 2}
 """Sets whose stream is longer than asked for, by this factor; why stands on the page."""
 LENGTHS = (1, 5, 10, 30, 50, 70)
 BETAS = (0.5, 2.5, 5.5, 10.5, 20.0)
+CHANNELS = (8, 4, 2)
+"""One channel in so many is compared, besides all of them."""
 DEVELOPED = 100
 """Seeds of draws on training pictures begin here, so that they are not those of the tables."""
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -113,7 +115,7 @@ def run(
         )  # fmt: skip
     cache = cache_file() if out is not None else ":memory:"
     name = f"{STEM}-{NOTES}-{queries}-{size}.jsonl"
-    total = len(sets) * seeds * 5 * len(shots) + 130
+    total = len(sets) * seeds * (5 * len(shots) + 25) + 140
     book = Notebook(None if out is None else cache_file().parent / name, progress, total)
     book.until = time.monotonic() + (float("inf") if seconds is None else seconds)
 
@@ -144,12 +146,18 @@ def run(
     report["protocol"] = _protocol(queries, seeds, size, shots)
     report["seconds"] = round(book.seconds)
     if out is not None:
-        text = json.dumps(report, ensure_ascii=False)
-        (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
-        (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
-        for stem, figure in pictures(report).items():
-            figure.savefig(out / f"{STEM}-{stem}.png")
+        _write(report, out)
     return report
+
+
+def _write(report: dict[str, Any], out: Path) -> None:
+    """Write the figures, and out of what was written the page: it can be made again from it."""
+    text = json.dumps(_rounded(report), ensure_ascii=False, separators=(",", ":"))
+    (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
+    written = json.loads(text)
+    (out / f"{STEM}.md").write_text(page(written), encoding="utf-8")
+    for stem, figure in pictures(written).items():
+        figure.savefig(out / f"{STEM}-{stem}.png", dpi=90)
 
 
 def measure(
@@ -166,15 +174,21 @@ def measure(
     report["main"] = _main(sets, book, seeds, shots, "minilm")
     zero = [0] if 0 in shots else []
     report["clip"] = _main(clip, book, seeds, zero, "clip")
-    report["streams"] = _streams(sets, book, "minilm")
-    report["CLIP streams"] = _streams(clip, book, "clip")
+    report["streams"] = _streams(sets, book, seeds, "minilm")
+    report["CLIP streams"] = _streams(clip, book, seeds, "clip")
     few = max((each for each in shots if each <= 4), default=max(shots))
     report["ablation"] = _ablation(sets, book, max(shots))
     report["few"] = few
     report["rejecting"] = {
-        name: book.note(f"reject {name} {few}", partial(cells.rejecting, Cell(each, few, 0)))
+        name: [
+            book.note(
+                f"reject {name} {few} {seed}", partial(cells.rejecting, Cell(each, few, seed))
+            )
+            for seed in range(seeds)
+        ]
         for name, each in sets.items()
     }
+    report["channels"] = _channels(sets, book, shots)
     report["decided"] = _decided(sets, book, seeds, shots)
     report["options on streams"] = _optional(sets, book)
     report["not lengthened"] = _not_lengthened(sets, book, seeds)
@@ -207,25 +221,36 @@ def _main(
                     probe = book.note(f"probe {key}", partial(cells.probed, cell))
                     other = {**other, **probe}
                 results.append({**free, "other": other})
-            table.setdefault(name, {})[str(count)] = results
+            table.setdefault(name, {})[str(count)] = _by_figure(results)
     return table
+
+
+def _by_figure(draws: Sequence[dict[str, Any]]) -> dict[str, dict[str, list[Any]]]:
+    """Turn draws, each of groups of figures, into groups of figures, each of draws."""
+    return {
+        group: {key: [each[group][key] for each in draws] for key in figures}
+        for group, figures in draws[0].items()
+    }
 
 
 def _learned(
     sets: dict[str, NamedSet], book: Notebook, seeds: int, shots: Sequence[int]
 ) -> dict[str, Any]:
     """One seed of everything first, so that a run that is cut short leaves no gap but seeds."""
-    table: dict[str, Any] = {}
+    table: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for seed in range(seeds):
         for count in (each for each in shots if each):
             for name, named in sets.items():
                 key, cell = f"learned {name} {count} {seed}", Cell(named, count, seed)
                 try:
-                    result = book.note(key, partial(cells.learned, cell))["robust"]
+                    result = book.note(key, partial(cells.learned, cell))
                 except TimeoutError:
                     continue
                 table.setdefault(name, {}).setdefault(str(count), []).append(result)
-    return table
+    return {
+        name: {count: _by_figure(draws) for count, draws in by.items()}
+        for name, by in table.items()
+    }
 
 
 def _decided(
@@ -295,20 +320,37 @@ def _viewed(
     return table
 
 
-def _streams(sets: dict[str, NamedSet], book: Notebook, text: str) -> dict[str, Any]:
-    """Zero-shot, one seed, in three orders."""
+def _channels(sets: dict[str, NamedSet], book: Notebook, shots: Sequence[int]) -> dict[str, Any]:
+    """Every set, one draw: the static memory read in fewer channels."""
+    table: dict[str, Any] = {}
+    for name, named in sets.items():
+        dim = named.text.shape[1]
+        counts = [*(max(1, dim // each) for each in CHANNELS), None]
+        for count in (each for each in shots if each):
+            cell = Cell(named, count, 0)
+            table.setdefault(name, {})[str(count)] = book.note(
+                f"channels {name} {count}", partial(cells.told_apart, cell, counts)
+            )
+    return table
+
+
+def _streams(sets: dict[str, NamedSet], book: Notebook, seeds: int, text: str) -> dict[str, Any]:
+    """Zero-shot, in three orders, every draw."""
     table: dict[str, Any] = {}
     ways: dict[str, dict[str, Any]] = {"published": {}, "robust": {"mode": "robust"},
             "read, then write": {"order": "read-write"}}  # fmt: skip
     for name, named in sets.items():
         for order in cells.ORDERS:
-            cell, key = Cell(named, 0, 0, order), f"{name} {text} {order}"
-            line = {
-                way: book.note(f"stream {key} {way}", partial(cells.streamed, cell, **options))
-                for way, options in ways.items()
-            }
-            line["TDA"] = book.note(f"tda {key}", partial(cells.compared_stream, cell))
-            table.setdefault(name, {})[order] = line
+            drawn = []
+            for seed in range(seeds):
+                cell, key = Cell(named, 0, seed, order), f"{name} {text} {order} {seed}"
+                line = {
+                    way: book.note(f"stream {key} {way}", partial(cells.streamed, cell, **options))
+                    for way, options in ways.items()
+                }
+                line["TDA"] = book.note(f"tda {key}", partial(cells.compared_stream, cell))
+                drawn.append(line)
+            table.setdefault(name, {})[order] = drawn
     return table
 
 
@@ -339,6 +381,15 @@ def _ablation(sets: dict[str, NamedSet], book: Notebook, shots: int) -> dict[str
                 }
             table.setdefault(name, {})[str(count)] = entry
     return table
+
+
+def _rounded(figures: Any) -> Any:
+    """Leave four digits behind the point: a tenth of the last that the page shows."""
+    if isinstance(figures, dict):
+        return {key: _rounded(each) for key, each in figures.items()}
+    if isinstance(figures, list | tuple):
+        return [_rounded(each) for each in figures]
+    return round(figures, 4) if isinstance(figures, float) else figures
 
 
 def _about(named: NamedSet) -> dict[str, Any]:

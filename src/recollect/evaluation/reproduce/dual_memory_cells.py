@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,16 +18,22 @@ from recollect.evaluation.baselines import (
     tip_adapter,
 )
 from recollect.evaluation.named_images import NamedSet
+from recollect.heads.abstention import Promise
 from recollect.heads.dual_memory.classifier import DualMemoryClassifier
 from recollect.heads.dual_memory.fusion import FUSIONS, Fusion, Members, fuse, member_weights
 from recollect.heads.dual_memory.training import Training
-from recollect.heads.dual_memory.tuning import FOLDS, score_weights
+from recollect.heads.dual_memory.tuning import FOLDS, best_temperature, score_weights
 from recollect.types import Codes, Doubles, Floats
 
 DECIDED = 1000
 """Training pictures that are no shots, on which decisions were made."""
 
 ORDERS = ("shuffled", "blocked", "drifting")
+RATES = (0.05, 0.1)
+"""Shares of known pictures that may stay unanswered, or of answers that may be wrong."""
+ADDED: tuple[Fusion, ...] = ("fixed", "logits")
+"""Ways of adding whose weights are chosen."""
+ORACLES = {"fixed": "oracle", "logits": "logits, oracle"}
 LEARNING = Training(epochs=20, rate=1e-3, precision="float32")
 """A rate that the paper uses for some sets; chosen on training pictures that are no shots."""
 
@@ -40,7 +47,8 @@ class Cell:
         shots: Of each class.
         seed: Of the draw of shots and the order of the stream.
         order: ``"shuffled"``, ``"blocked"``: one class after another, or ``"drifting"``: classes
-            come and go slowly.
+            come and go slowly. With seed 0 the classes come in the order of their names, with any
+            other in one drawn for it.
     """
 
     named: NamedSet
@@ -67,12 +75,13 @@ class Cell:
         """Where the pictures of the stream stand among the queries, in the order they come."""
         random = np.random.default_rng(1000 + self.seed)
         order = random.permutation(len(self.named.truth))
-        codes = self.named.truth[order]
+        classes = np.arange(len(self.named.classes))
+        turn = (random.permutation(classes) if self.seed else classes)[self.named.truth[order]]
         if self.order == "blocked":
-            return order[np.argsort(codes, kind="stable")]
+            return order[np.argsort(turn, kind="stable")]
         if self.order == "drifting":
             spread = len(self.named.classes) / 5
-            return order[np.argsort(codes + random.normal(0.0, spread, len(codes)))]
+            return order[np.argsort(turn + random.normal(0.0, spread, len(turn)))]
         return order
 
     def stream(self) -> tuple[Floats, Codes]:
@@ -92,7 +101,7 @@ def training_free(cell: Cell) -> dict[str, Any]:
     x, truth = cell.stream()
     found: dict[str, Any] = {}
     # Before anything was observed, both modes are the same.
-    chosen = _chosen(cell.head()) if cell.shots > 1 else {}
+    chosen = _choices(cell.head()) if cell.shots > 1 else {}
     ways: dict[str, dict[str, Any]] = {
         "published": {},
         "robust": {"mode": "robust"},
@@ -105,10 +114,26 @@ def training_free(cell: Cell) -> dict[str, Any]:
 
 
 def learned(cell: Cell) -> dict[str, Any]:
-    """Accuracy with learned offsets, the weights all alike."""
+    """Accuracy of every member and fusion with learned offsets, in both modes.
+
+    Honest weights are chosen on shots that are left out, for which offsets are learned anew.
+    """
     x, truth = cell.stream()
-    said = cell.head(mode="robust", offsets=LEARNING).observe(x)
-    return {"robust": _even(said.members, truth, (said.held, float(cell.shots)))}
+    teacher = cell.head(offsets=LEARNING)
+    chosen = _choices(teacher) if cell.shots > 1 else {}
+    found = {}
+    for way in ("published", "robust"):
+        said = cell.head(mode=way, offsets=teacher.offsets_).observe(x)
+        found[way] = _fusions(said.members, truth, chosen, (said.held, float(cell.shots)))
+    return found
+
+
+def told_apart(cell: Cell, counts: Sequence[int | None]) -> dict[str, dict[str, float]]:
+    """Accuracy by the number of channels in which the static memory meets a picture."""
+    return {
+        "all" if count is None else str(count): streamed(cell, mode="robust", channels=count)
+        for count in counts
+    }
 
 
 def variants(cell: Cell, how: dict[str, Training]) -> dict[str, float]:
@@ -212,13 +237,12 @@ def compared_stream(cell: Cell) -> float:
     return _right(tda(cell.named.text, x), truth)
 
 
-def rejecting(cell: Cell) -> dict[str, float]:
-    """How well pictures of unnamed classes are told apart: area under the ROC curve.
+def rejecting(cell: Cell) -> dict[str, dict[str, float]]:
+    """How well pictures of unnamed classes are told apart, before and after a stream of all.
 
-    Every second class loses its name and its shots; the stream holds all classes.
+    Every second class loses its name and its shots. Half of the test pictures are asked about;
+    the other half, known and unknown ones, is observed in between.
     """
-    from sklearn.metrics import roc_auc_score
-
     named = cell.named
     kept = np.arange(0, len(named.classes), 2)
     place = np.full(len(named.classes), -1)
@@ -228,19 +252,59 @@ def rejecting(cell: Cell) -> dict[str, float]:
     head = DualMemoryClassifier(named.text[kept], mode="robust", fusion="logits")
     head = head.fit(keys[here], place[codes[here]]) if here.any() else head.fit()
     x, truth = cell.stream()
-    unknown = place[truth] < 0
+    asked, seen, codes = x[::2], x[1::2], place[truth[::2]]
+    before = _rejected(head, asked, codes)
+    head.observe(seen)
+    return {"before": before, "after": _rejected(head, asked, codes)}
+
+
+def _rejected(head: DualMemoryClassifier, x: Floats, codes: Codes) -> dict[str, float]:
+    """Ranking of unknown pictures, and what stays unanswered; unknown ones have the code -1."""
+    from sklearn.metrics import roc_auc_score
+
+    unknown = codes < 0
     sure = head.predict_proba(x).max(axis=1)
-    return {
+    found = {
         "novelty": float(roc_auc_score(unknown, head.novelty(x))),
         "1 - largest probability": float(roc_auc_score(unknown, -sure)),
+        "right": float((head.predict(x[~unknown]) == codes[~unknown]).mean()),
     }
+    promises: tuple[Promise, ...] = ("coverage", "error")
+    for promise in promises:
+        for rate in RATES:
+            answers = head.predict(x, abstain=rate, promise=promise)
+            given = np.array([answer is not None for answer in answers.tolist()])
+            known = given & ~unknown
+            wrong = answers[known] != codes[known]
+            key = f"{promise} {rate:g}"
+            found[f"{key}, known unanswered"] = float(1 - known.sum() / (~unknown).sum())
+            found[f"{key}, unknown unanswered"] = float((~given[unknown]).mean())
+            found[f"{key}, wrong of the answers"] = float(wrong.mean()) if len(wrong) else 0.0
+    return found
 
 
-def _chosen(head: DualMemoryClassifier) -> dict[str, tuple[float, float, float]]:
-    """Weights chosen on shots that are left out, for both ways of adding."""
-    members, truth, _ = head.left_out()
-    both: tuple[Fusion, ...] = ("fixed", "logits")
-    return {each: score_weights(members, truth, fusion=each).chosen.weights for each in both}
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was chosen on shots that are left out, for one way of adding.
+
+    Attributes:
+        weights: Of text, dynamic and static memory.
+        temperature: With these weights.
+    """
+
+    weights: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    temperature: float = 1.0
+
+
+def _choices(head: DualMemoryClassifier) -> dict[str, Choice]:
+    members, truth, counts = head.left_out()
+    chosen: dict[str, Choice] = {}
+    for fusion in ADDED:
+        weights = score_weights(members, truth, fusion=fusion).chosen.weights
+        shares = member_weights(members, weights, fusion, counts=counts, anchor=1.0)
+        temperature = best_temperature(members, shares, truth, logarithms=fusion == "logits")
+        chosen[fusion] = Choice(weights, temperature)
+    return chosen
 
 
 def _even(members: Members, truth: Codes, counts: tuple[Doubles, float]) -> dict[str, Any]:
@@ -250,35 +314,45 @@ def _even(members: Members, truth: Codes, counts: tuple[Doubles, float]) -> dict
         for name, each in zip(("text", "dynamic", "static"), members.all(), strict=True)
         if each is not None
     }
+    for name, each in zip(("text", "dynamic", "static"), members.all(), strict=True):
+        if each is not None:
+            found[f"{name}, calibration"] = _calibration(each, truth)
     for fusion in FUSIONS:
         found[fusion] = _right(_fused(members, fusion, (1.0, 1.0, 1.0), counts), truth)
     return found
 
 
 def _fusions(
-    members: Members, truth: Codes, chosen: dict[str, Any], counts: tuple[Doubles, float]
+    members: Members, truth: Codes, chosen: dict[str, Choice], counts: tuple[Doubles, float]
 ) -> dict[str, Any]:
-    """The same, and with honest and oracle weights."""
+    """The same, and with honest and oracle weights; honest temperatures where there are any."""
     found: dict[str, Any] = dict(_even(members, truth, counts))
-    ways: tuple[Fusion, ...] = ("fixed", "logits")
-    for fusion in ways:
-        weights = chosen.get(fusion, (1.0, 1.0, 1.0))
-        probability = _fused(members, fusion, weights, counts)
+    for fusion in ADDED:
+        choice = chosen.get(fusion, Choice())
+        probability = _fused(members, fusion, choice.weights, counts)
         found[f"{fusion}, honest"] = _right(probability, truth)
-        found[f"{fusion}, weights"] = list(weights)
-        found[f"{fusion}, calibration"] = metrics.expected_calibration_error(
-            probability.argmax(axis=1) == truth, probability.max(axis=1)
-        )
-    found["oracle"] = score_weights(members, truth).best.accuracy
+        found[f"{fusion}, weights"] = list(choice.weights)
+        found[f"{fusion}, calibration"] = _calibration(probability, truth)
+        if chosen:
+            cooler = _fused(members, fusion, choice.weights, counts, choice.temperature)
+            found[f"{fusion}, temperature"] = choice.temperature
+            found[f"{fusion}, calibrated"] = _calibration(cooler, truth)
+        found[ORACLES[fusion]] = score_weights(members, truth, fusion=fusion).best.accuracy
     return found
+
+
+def _calibration(probability: Doubles, truth: Codes) -> float:
+    """Expected calibration error, 15 bins."""
+    right = probability.argmax(axis=1) == truth
+    return metrics.expected_calibration_error(right, probability.max(axis=1))
 
 
 def _fused(
     members: Members, fusion: Fusion, weights: tuple[float, float, float],
-    counts: tuple[float | Doubles, float],
+    counts: tuple[float | Doubles, float], temperature: float = 1.0,
 ) -> Doubles:  # fmt: skip
     shares = member_weights(members, weights, fusion, counts=counts, anchor=1.0)
-    return fuse(members, shares, logarithms=fusion == "logits")
+    return fuse(members, shares, logarithms=fusion == "logits", temperature=temperature)
 
 
 def _right(scores: NDArray[Any], truth: Codes) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+from recollect.types import Doubles
 
 TITLES = {
     "caltech101": "Caltech-101",
@@ -14,16 +16,19 @@ TITLES = {
 }
 SINGLE = ("text", "static", "dynamic")
 PROPOSED, TRUSTING = ("robust", "logits, honest"), ("trusting", "logits, honest")
+LEARNED = "learned "
+"""Groups of rows with learned offsets begin so; behind it stands the mode."""
 
 
 def values(report: Mapping[str, Any], name: str, shots: int, row: tuple[str, str]) -> list[float]:
     """Every draw of one figure; empty where it was not measured."""
     group, key = row
-    if group == "learned":
-        drawn = report["learned"].get(name, {}).get(str(shots), [])
+    if group.startswith(LEARNED):
+        measured = report["learned"].get(name, {}).get(str(shots), {})
+        found: list[float] = measured.get(group.removeprefix(LEARNED), {}).get(key, [])
     else:
-        drawn = [each.get(group, {}) for each in report["main"][name][str(shots)]]
-    return [each[key] for each in drawn if key in each]
+        found = report["main"][name][str(shots)].get(group, {}).get(key, [])
+    return found
 
 
 def mean_over_sets(
@@ -39,6 +44,14 @@ def mean_over_sets(
         for name, mean, each in zip(report["main"], means, drawn, strict=True)
     ]
     return float(np.mean(means)), float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
+
+
+def stream_gains(drawn: Sequence[Mapping[str, Any]], way: str, part: str = "fused") -> Doubles:
+    """Points over the text alone, of every draw of a stream, float64 ``(draws,)``."""
+    return np.array([
+        100 * (each[way] if way == "TDA" else each[way][part]) - 100 * each["robust"]["text"]
+        for each in drawn
+    ])  # fmt: skip
 
 
 def title(name: str) -> str:

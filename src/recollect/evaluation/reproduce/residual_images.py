@@ -19,10 +19,13 @@ from recollect.evaluation.reproduce.residual_measures import (
     tuned,
 )
 from recollect.evaluation.small_networks import Recipe, ask_network, train_network
+from recollect.heads.residual_memory.layout import ENTRIES
 from recollect.types import Floats
 
 HELD = 5000
 EPOCHS = 6
+# Rows that keep few logits, beside rows that keep all, at the same setting.
+FEW = {"entries": ENTRIES}
 Job: TypeAlias = tuple[str, int, int, int]
 LAYERS = (
     "stage 1, pooled", "stage 2, pooled", "stage 3, pooled", "stages 1 to 3, pooled",
@@ -40,6 +43,14 @@ JOBS: tuple[Job, ...] = (
     ("cifar10", 14, 45_000, 0),
     ("tiny_imagenet100_32", 20, 45_000, 0),
     ("cifar10", 20, 45_000, 0),
+    ("cifar10", 8, 11_250, 0),
+    ("cifar10", 8, 22_500, 0),
+    ("tiny_imagenet100_32", 8, 11_250, 1),
+    ("cifar10", 8, 11_250, 1),
+    ("tiny_imagenet100_32", 8, 22_500, 1),
+    ("cifar10", 8, 22_500, 1),
+    ("tiny_imagenet100_32", 14, 45_000, 1),
+    ("cifar10", 14, 45_000, 1),
 )
 
 
@@ -76,11 +87,15 @@ def pictures(data: Path, bases: Path, end: float, lines: Lines) -> list[dict[str
 
 
 def measure(asked: Asked) -> dict[str, Any]:
-    """Accuracy of the base, of the tuned memory, and at fixed settings."""
+    """Accuracy of the base, of the tuned memory, at fixed settings, and with few logits a row."""
     from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
 
     line = tuned(asked.train, asked.held, asked.test, asked.labels)
-    for name, options in (("defaults", {}), ("paper", PAPER)):
+    chosen = line["setting"]
+    few = {name: chosen[name] for name in ("k", "sigma", "temperature", "strength")}
+    for name, options in (
+        ("defaults", {}), ("paper", PAPER), ("all_logits", few), ("few_logits", few | FEW),
+    ):  # fmt: skip
         head = ResidualMemoryClassifier(lambda x: x, **options)
         head.fit(None, asked.labels[0], embedding=asked.train[0], outputs=asked.train[1])
         fixed = head.predict(None, embedding=asked.test[0], outputs=asked.test[1])

@@ -19,8 +19,8 @@ from recollect.heads.residual_memory.tuning import ResidualTuning
 PAPER: dict[str, Any] = {"k": 53, "sigma": 0.7, "temperature": 1.4}
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
-# Counts up when what is measured changes: older notes are not those of this program.
-NOTES = 1
+# Counts up when what a part measures changes: older notes are not those of this program.
+NOTES = {"images": 2}
 
 
 class Lines:
@@ -31,11 +31,15 @@ class Lines:
         part: Of the study.
         until: Moment of ``time.monotonic()`` after which nothing more is begun.
         say: Called with a line of text now and then.
+
+    Attributes:
+        missing: How many lines were asked for, but neither known nor measured.
     """
 
     def __init__(self, path: Path, part: str, until: float, say: Callable[[str], object]) -> None:
         self._book = Notebook(path, None, 0, until=until)
         self._part, self.say = part, say
+        self.missing = 0
 
     @property
     def seconds(self) -> float:
@@ -47,14 +51,51 @@ class Lines:
 
         ``measure`` raises TimeoutError itself where something it needs is not ready.
         """
-        key = f"{NOTES}/{self._part}/{name}"
+        key = f"{NOTES.get(self._part, 1)}/{self._part}/{name}"
         try:
             result = self._book.note(key, measure)
         except TimeoutError:
+            self.missing += 1
             self.say(f"{self._part}, {name}: not ready")
             return []
         self.say(f"{self._part}, {name}: done")
         return [result]
+
+
+# What tells one line of a part from the others.
+NAMES: dict[str, tuple[str, ...]] = {
+    "images": ("data", "depth", "rows", "seed"),
+    "layers": ("embedding",),
+    "tables": ("data", "base_model", "residuals", "seed"),
+    "language": ("method", "chosen_by"),
+    "shift": ("network", "rows", "method"),
+    "theory": ("d", "L", "rows"),
+}
+
+
+def kept(part: str, before: Any, now: Any) -> Any:
+    """Put lines of an earlier run, which this one did not measure, back among its own.
+
+    Args:
+        part: Of the study.
+        before: Its figures in an earlier report; None or empty where there are none.
+        now: Those of this run: lines, or a dict that holds them under ``methods``.
+
+    Returns:
+        Figures of the form of ``now``: earlier lines in their order, each as it is now where it
+        was measured again, then the new ones.
+    """
+    if not before:
+        return now
+    if isinstance(before, dict):
+        methods = kept(part, before["methods"], now["methods"] if now else [])
+        return {**before, **(now or {}), "methods": methods}
+
+    def name(line: dict[str, Any]) -> tuple[Any, ...]:
+        return tuple(line[each] for each in NAMES[part])
+
+    lines = {name(line): line for line in before}
+    return list((lines | {name(line): line for line in now}).values())
 
 
 def tuned(
@@ -119,7 +160,7 @@ def setting(report: ResidualTuning) -> dict[str, Any]:
     return {
         "active": report.active,
         "k": best.k,
-        "sigma": round(best.sigma, 4),
+        "sigma": round(best.sigma, 6),
         "temperature": best.temperature,
         "strength": best.strength,
         "gate": None if report.gate is None else round(report.gate, 4),

@@ -18,7 +18,7 @@ from typing import Any
 from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import cache_file
 from recollect.evaluation.reproduce import residual_images, residual_others
-from recollect.evaluation.reproduce.residual_measures import Lines
+from recollect.evaluation.reproduce.residual_measures import Lines, kept
 from recollect.evaluation.reproduce.residual_memory_page import draw, page
 
 STEM = "residual-memory"
@@ -48,7 +48,7 @@ def run(
         bases: Folder of the networks trained here and of what was measured; None means one
             beside the cache of encodings.
         minutes: After which no further network or measurement is begun; the next run goes on.
-            What is not ready is left out of the tables.
+            What is not ready is left out of the tables, unless an earlier run left it in ``out``.
         progress: Called with a line of text now and then.
 
     Returns:
@@ -86,7 +86,12 @@ def run(
     for part in parts:
         lines = Lines(folder / f"{STEM}.notes", part, end, say)
         figures = studies[part](lines)
-        report[part] = {"figures": figures, "seconds": round(lines.seconds, 1)}
+        before = report.get(part, {}).get("figures")
+        mixed = bool(lines.missing and before)
+        report[part] = {
+            "figures": kept(part, before, figures) if mixed else figures,
+            "seconds": None if mixed else round(lines.seconds, 1),
+        }
         report["versions"] = _versions()
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")

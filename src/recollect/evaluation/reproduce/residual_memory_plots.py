@@ -103,36 +103,50 @@ def _two(
         axes.plot(places, means, ls=ls, ms=6, mfc=inside, label=f"{data}, {name}", **style)
 
 
-def plot_shift(lines: Sequence[Mapping[str, Any]], title: str) -> Figure:
-    """Draw accuracy on a new domain against the rows of it that are known.
+def plot_shift(lines: Sequence[Mapping[str, Any]]) -> Figure:
+    """Draw accuracy on a new domain against the rows of it that are known, one panel a network.
 
     Args:
-        lines: Dicts with ``rows``, ``method``, ``base`` and ``resmem``, the method's accuracy.
-        title: Above the picture.
+        lines: Dicts with ``network``, ``rows``, ``method``, ``base`` and ``resmem``, the accuracy
+            of the method.
 
     Example:
-        >>> line = {"method": "memory", "base": 0.81, "resmem": 0.83}
-        >>> len(plot_shift([line | {"rows": 100}, line | {"rows": 1000}], "shift").axes)
+        >>> line = {"network": "small", "method": "memory", "base": 0.81, "resmem": 0.83}
+        >>> len(plot_shift([line | {"rows": 100}, line | {"rows": 1000}]).axes)
         1
     """
-    figure = new_figure(8.4, 4.2)
-    axes = figure.subplots()
+    networks = list(dict.fromkeys(line["network"] for line in lines))
     methods = list(dict.fromkeys(line["method"] for line in lines))
-    for method, color, marker in zip(methods, _COLORS, _MARKERS, strict=False):
+    figure = new_figure(2.6 + 3.8 * len(networks), 4.0)
+    panels = figure.subplots(1, len(networks), squeeze=False)[0]
+    for axes, network in zip(panels, networks, strict=True):
+        here = [line for line in lines if line["network"] == network]
+        _by_known_rows(axes, here, methods)
+        _dress(axes, "rows of the new domain", network)
+    panels[0].set_ylabel("accuracy (%)", color=INK)
+    panels[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    figure.suptitle("CIFAR-10: networks of lossless pictures on JPEG ones", color=INK,
+                    fontsize=11, fontweight="bold")  # fmt: skip
+    return figure
+
+
+def _by_known_rows(axes: Axes, lines: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
+    """One network; every memory has its color, the layer that is fitted anew is dashed."""
+    memories = [method for method in methods if method.startswith("ResMem")]
+    for method in methods:
         here = [line for line in lines if line["method"] == method]
-        heights = [100 * line["resmem"] for line in here]
-        ls = "-" if method.startswith("ResMem") else "--"
-        axes.plot([line["rows"] for line in here], heights, color=color, marker=marker, ls=ls,
-                  label=method)  # fmt: skip
+        if method in memories:
+            place = memories.index(method) % len(_COLORS)
+            color, marker, ls = _COLORS[place], _MARKERS[place], "-"
+        else:
+            color, marker, ls = INK, "x", "--"
+        axes.plot([line["rows"] for line in here], [100 * line["resmem"] for line in here],
+                  label=method, color=color, marker=marker, ls=ls)  # fmt: skip
     axes.axhline(100 * lines[0]["base"], color=QUIET, ls=":", lw=1.3, label="base, no row known")
     axes.set_xscale("log")
     ticks = sorted({line["rows"] for line in lines})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
-    _dress(axes, "rows of the new domain", title)
-    axes.set_ylabel("accuracy (%)", color=INK)
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    return figure
 
 
 def _dress(axes: Axes, x: str, title: str) -> None:

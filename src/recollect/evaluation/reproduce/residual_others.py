@@ -36,7 +36,9 @@ REMEMBERED, CHOSEN_ON, FORETOLD = 200_000, 2000, 10_000
 TEXT_EPOCHS = 3
 SHIFTED = (100, 1000, 10_000, 50_000)
 # Networks, and how many training rows each is asked about.
-SHIFT_NETWORKS = {"cifar10_resnet20": 50_000, "cifar10_resnet56": 10_000}
+SHIFT_NETWORKS = {"cifar10_resnet20": 50_000, "cifar10_resnet56": 50_000}
+# Pictures a network is asked about before what it said is kept.
+PIECE = 5000
 # Where rows are compared: maps of the network, and whether they are whitened.
 SHIFT_PLACES = {
     "pooled": (("pooled",), False),
@@ -323,38 +325,65 @@ def _both_maps(
 def _maps(
     data: Path, models: Path, bases: Path, name: str, split: str, most: int | None, say: Say
 ) -> Any:
-    """Pooled features, logits and averaged maps of a public network; kept in a file."""
+    """Pooled features, logits and averaged maps of a public network; kept in a file.
+
+    So many pictures are asked about in pieces, and a stopped run goes on; all of them at once.
+    """
     path = bases / f"{name}-{split}.npz"
-    if not path.is_file():
-        import onnxruntime
-
-        from recollect.encoders.images import decode_image
-
-        weights = models / name / "model.onnx"
-        check_there(weights, "the weights of the network", "RECOLLECT_MODELS")
-        session = onnxruntime.InferenceSession(str(weights))
+    kept = _kept_maps(path)
+    count = len(kept["y"]) if kept else 0
+    if count < (most or 1):
         read = read_images(data, "cifar10", split, label="label")
-        mean = np.array((0.485, 0.456, 0.406), np.float32)
-        scale = np.array((0.229, 0.224, 0.225), np.float32)
-        found: dict[str, list[Floats]] = {"pooled": [], "logits": [], "s2": [], "s4": []}
-        count = len(read) if most is None else min(most, len(read))
-        for start in range(0, count, 100):
-            images = np.stack([decode_image(each) for each in read.inputs[start : start + 100]])
-            given = ((images.astype(np.float32) / 255 - mean) / scale).transpose(0, 3, 1, 2)
-            pooled, logits, s2, s4 = session.run(
-                ["pooled", "logits", "map_s2", "map_s4"], {"image": np.ascontiguousarray(given)}
-            )
-            found["pooled"].append(pooled)
-            found["logits"].append(logits)
-            found["s2"].append(s2.mean((2, 3)))
-            halves = s4.reshape(len(s4), s4.shape[1], 2, s4.shape[2] // 2, 2, s4.shape[3] // 2)
-            found["s4"].append(halves.mean((3, 5)).reshape(len(s4), -1))
-        arrays: dict[str, Any] = {key: np.concatenate(parts) for key, parts in found.items()}
-        bases.mkdir(parents=True, exist_ok=True)
-        np.savez(path, y=read.labels[:count].astype(str).astype(np.int64), **arrays)
-        say(f"{name}, {split}: asked")
+        wanted = len(read) if most is None else min(most, len(read))
+        step = wanted if most is None else PIECE
+        for start in range(count, wanted, step):
+            part = slice(start, min(start + step, wanted))
+            found = _map_pictures(models, name, read.inputs[part])
+            found["y"] = read.labels[part].astype(str).astype(np.int64)
+            kept = {
+                key: np.concatenate([kept[key], fresh]) if kept else fresh
+                for key, fresh in found.items()
+            }
+            bases.mkdir(parents=True, exist_ok=True)
+            whole = path.with_suffix(".part.npz")
+            arrays: dict[str, Any] = dict(kept)
+            np.savez(whole, **arrays)
+            whole.replace(path)
+            say(f"{name}, {split}: asked about {part.stop:,} pictures")
+    return {key: each[:most] for key, each in kept.items()}
+
+
+def _kept_maps(path: Path) -> dict[str, NDArray[Any]]:
+    if not path.is_file():
+        return {}
     with np.load(path, allow_pickle=False) as kept:
         return {key: kept[key] for key in kept.files}
+
+
+def _map_pictures(models: Path, name: str, pictures: Any) -> dict[str, NDArray[Any]]:
+    """Ask a public network about pictures."""
+    import onnxruntime
+
+    from recollect.encoders.images import decode_image
+
+    weights = models / name / "model.onnx"
+    check_there(weights, "the weights of the network", "RECOLLECT_MODELS")
+    session = onnxruntime.InferenceSession(str(weights))
+    mean = np.array((0.485, 0.456, 0.406), np.float32)
+    scale = np.array((0.229, 0.224, 0.225), np.float32)
+    found: dict[str, list[Floats]] = {"pooled": [], "logits": [], "s2": [], "s4": []}
+    for start in range(0, len(pictures), 100):
+        images = np.stack([decode_image(each) for each in pictures[start : start + 100]])
+        given = ((images.astype(np.float32) / 255 - mean) / scale).transpose(0, 3, 1, 2)
+        pooled, logits, s2, s4 = session.run(
+            ["pooled", "logits", "map_s2", "map_s4"], {"image": np.ascontiguousarray(given)}
+        )
+        found["pooled"].append(pooled)
+        found["logits"].append(logits)
+        found["s2"].append(s2.mean((2, 3)))
+        halves = s4.reshape(len(s4), s4.shape[1], 2, s4.shape[2] // 2, 2, s4.shape[3] // 2)
+        found["s4"].append(halves.mean((3, 5)).reshape(len(s4), -1))
+    return {key: np.concatenate(parts) for key, parts in found.items()}
 
 
 def _whitened(rows: Floats, keys: Floats, asked: Floats) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -38,10 +38,13 @@ class Queries:
     Attributes:
         x: float32 ``(queries, dim)``, of length 1.
         moved: The same with the query offset, of length 1; the same array without one.
+        told: The same with zeros in the channels that the static memory leaves out; the same array
+            where it leaves out none.
     """
 
     x: Floats
     moved: Floats
+    told: Floats
 
     def __len__(self) -> int:
         return len(self.x)
@@ -49,7 +52,10 @@ class Queries:
     def part(self, start: int, stop: int) -> Queries:
         """Return some of them."""
         x = self.x[start:stop]
-        return Queries(x, x if self.moved is self.x else self.moved[start:stop])
+        moved, told = (
+            x if each is self.x else each[start:stop] for each in (self.moved, self.told)
+        )
+        return Queries(x, moved, told)
 
     def blocks(self, size: int) -> Iterator[tuple[slice, Queries]]:
         """Yield some hundred at a time, and where they stand."""
@@ -97,6 +103,7 @@ class Slice:
         ids: int64 ``(slots,)``: rows, -1 where none is behind a slot.
         similarity: float64 ``(slots,)``: cosine of query and key.
         toward: float64 ``(slots,)``: cosine of picture and value.
+        told: float64 ``(slots,)``: the same in the channels that the static memory is read in.
         static: float64 ``(slots,)``: weights in the static read-out, 0 for dynamic slots.
         dynamic: float64 ``(slots,)``: weights in the dynamic read-out.
     """
@@ -104,6 +111,7 @@ class Slice:
     ids: Ids
     similarity: Doubles
     toward: Doubles
+    told: Doubles
     static: Doubles
     dynamic: Doubles
 
@@ -120,6 +128,8 @@ class Bank:
         length: Dynamic slots of each class.
         offsets: Learned offsets, or None.
         trusting: True if dynamic slots are trusted unequally.
+        channels: bool ``(dim,)``: channels in which the static memory meets the picture; None is
+            all of them.
     """
 
     def __init__(
@@ -133,10 +143,11 @@ class Bank:
         length: int,
         offsets: Offsets | None = None,
         trusting: bool = False,
+        channels: Mask | None = None,
     ) -> None:
         self.classes, self.dim, self.length = len(text_ids), shots.shape[1], length
         self.shots = np.bincount(codes, minlength=self.classes)
-        self.offsets, self._trusting = offsets, trusting
+        self.offsets, self._trusting, self.channels = offsets, trusting, channels
         self._apart = offsets is not None and (offsets.acts("key") or offsets.acts("value"))
         self.text = text
         self._text = text
@@ -254,9 +265,11 @@ class Bank:
 
     def queries(self, x: Floats) -> Queries:
         """Prepare vectors of length 1 for the read-out."""
+        # Zeros instead of numbers on the grid: products and sums stay exact.
+        told = x if self.channels is None else x * self.channels
         if self.offsets is None or not self.offsets.acts("query"):
-            return Queries(x, x)
-        return Queries(x, unit(self.offsets.moved("query", x)))
+            return Queries(x, x, told)
+        return Queries(x, unit(self.offsets.moved("query", x)), told)
 
     def text_probability(self, x: Floats, scale: float) -> Doubles | None:
         """Probabilities of the text alone, ``(queries, classes)``; None without text."""
@@ -300,6 +313,7 @@ class Bank:
         group, place = self._find(code)
         used, chosen = group.used, np.array([place])
         similarity, toward = self._products(group, chosen, query, used)
+        told = toward if query.told is query.x else self._along(query.told, group, chosen, used)
         filled = group.filled[chosen, :used]
         trust = group.trust[chosen, :used] if self._trusting else None
         dynamic = slot_weights(similarity, filled, beta=beta, trust=trust)[0, 0]
@@ -307,8 +321,12 @@ class Bank:
         lead = similarity[..., : group.first]
         static[: group.first] = slot_weights(lead, filled[:, : group.first], beta=beta)[0, 0]
         there = filled[0]
-        near, along = (each[0, 0, there].astype(np.float64) for each in (similarity, toward))
-        return Slice(group.ids[place, :used][there], near, along, static[there], dynamic[there])
+        near, along, own = (
+            each[0, 0, there].astype(np.float64) for each in (similarity, toward, told)
+        )
+        return Slice(
+            group.ids[place, :used][there], near, along, own, static[there], dynamic[there]
+        )
 
     def _read(
         self, group: Group, chosen: Codes, queries: Queries, beta: float, *, static: bool,
@@ -316,30 +334,31 @@ class Bank:
     ) -> tuple[Doubles | None, Doubles | None]:  # fmt: skip
         used = group.used if dynamic else group.first
         similarity, toward = self._products(group, chosen, queries, used)
-        output = self._output(group, chosen, queries, used)
         filled = group.filled[chosen, :used]
         among = group.among[chosen][:, group.pairs[:used, :used]]
         if hidden is not None and hidden < used:
             filled[:, hidden] = False
-        parts: list[Doubles | None] = []
-        for wanted, stop in ((static, group.first), (dynamic, used)):
-            if not wanted:
-                parts.append(None)
-                continue
-            near = similarity[..., :stop]
+
+        def read(stop: int, x: Floats, toward: Floats) -> Doubles:
+            """Read the first slots, and compare what is read with x."""
             trust = group.trust[chosen, :stop] if self._trusting and stop > group.first else None
-            parts.append(
-                attention(
-                    near,
-                    near if toward is similarity else toward[..., :stop],
-                    among[:, :stop, :stop],
-                    filled[:, :stop],
-                    beta=beta,
-                    trust=trust,
-                    output=None if output is None else (output[0][:, :stop], *output[1:]),
-                )
+            near = similarity[..., :stop]
+            return attention(
+                near,
+                near if toward is similarity else toward[..., :stop],
+                among[:, :stop, :stop],
+                filled[:, :stop],
+                beta=beta,
+                trust=trust,
+                output=self._output(group, chosen, x, stop),
             )
-        return parts[0], parts[1]
+
+        own = None
+        if static:
+            some = queries.told is not queries.x
+            told = self._along(queries.told, group, chosen, group.first) if some else toward
+            own = read(group.first, queries.told, told)
+        return own, read(used, queries.x, toward) if dynamic else None
 
     def _products(
         self, group: Group, chosen: Codes, queries: Queries, used: int
@@ -348,20 +367,22 @@ class Bank:
 
         float32: what was exact is rounded once.
         """
-
-        def shaped(x: Floats, slots: Floats) -> Floats:
-            """Cosines with the slots of the chosen classes, one block a class."""
-            flat = slots[chosen, :used].reshape(-1, self.dim)
-            near = cosines(x, flat).reshape(len(x), len(chosen), used)
-            return np.ascontiguousarray(near.transpose(1, 0, 2), np.float32)
-
-        similarity = shaped(queries.moved, group.keys)
+        similarity = self._shaped(queries.moved, group.keys, chosen, used)
         if group.values is group.keys and queries.moved is queries.x:
             return similarity, similarity
-        return similarity, shaped(queries.x, group.values)
+        return similarity, self._along(queries.x, group, chosen, used)
+
+    def _along(self, x: Floats, group: Group, chosen: Codes, used: int) -> Floats:
+        return self._shaped(x, group.values, chosen, used)
+
+    def _shaped(self, x: Floats, slots: Floats, chosen: Codes, used: int) -> Floats:
+        """Cosines with the slots of the chosen classes, one block a class."""
+        flat = slots[chosen, :used].reshape(-1, self.dim)
+        near = cosines(x, flat).reshape(len(x), len(chosen), used)
+        return np.ascontiguousarray(near.transpose(1, 0, 2), np.float32)
 
     def _output(
-        self, group: Group, chosen: Codes, queries: Queries, used: int
+        self, group: Group, chosen: Codes, x: Floats, used: int
     ) -> tuple[Doubles, Doubles, Doubles] | None:
         if self.offsets is None or not self.offsets.acts("output"):
             return None
@@ -369,9 +390,9 @@ class Bank:
         values = group.values[chosen, :used].astype(np.float64)
         slots = np.add.reduce(values * offset[:, None, :], axis=-1)
         size = np.add.reduce(offset * offset, axis=-1)
-        own = np.empty((len(chosen), len(queries)))
+        own = np.empty((len(chosen), len(x)))
         for row, vector in enumerate(offset):
-            own[row] = np.add.reduce(queries.x * vector, axis=-1)
+            own[row] = np.add.reduce(x * vector, axis=-1)
         return slots, size, own
 
 

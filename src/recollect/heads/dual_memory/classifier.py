@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 
 from recollect.encoders.base import Encoder
+from recollect.heads.abstention import Promise
 from recollect.heads.dual_memory.core import DualMemory
 from recollect.heads.dual_memory.fusion import Fusion
 from recollect.heads.dual_memory.names import Prompts
@@ -23,7 +24,7 @@ from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.settings import Mode
 from recollect.heads.dual_memory.stream import Labels, Order
 from recollect.heads.dual_memory.training import Training
-from recollect.heads.dual_memory.tuning import WeighingReport, tune_weights
+from recollect.heads.dual_memory.tuning import WeighingReport, choose_temperature, tune_weights
 from recollect.heads.inputs import in_our_words
 from recollect.memory.memory import Memory
 from recollect.types import Doubles, Explanation, Ids
@@ -64,6 +65,8 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         augmentation: How views are made: ``"augmix"`` or ``"crop"``, see ``augmentation.views``.
         scale: Of the logits; CLIP's 100.
         anchor: How many pictures a name is worth, for ``fusion="count"``.
+        temperature: What the logarithms of the probabilities are divided by before these add up to
+            1 again: above 1 answers are the same and less sure. :meth:`calibrate` chooses.
         trust: Dynamic slots weigh (1 - entropy / log(classes)) to this power; 0, as published,
             trusts all alike, 1 moved every set that was measured by at most 0.3 points.
         threshold: Pictures whose label is less sure than this share of log(classes) are not
@@ -72,6 +75,11 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         negative: How much speaks against classes that unsure pictures alike did not rule out, in
             logits; 0 leaves it out, TDA's 0.117 is a cautious choice. Unsure is what TDA's released
             code calls so: an entropy, in nats, of 0.2 to 0.5 times log2(classes).
+        channels: In how many channels the static memory meets a picture: those in which the class
+            names, or without names the means of the shots, differ most, as in APE. Text and dynamic
+            memory take all. None, as in the paper's results, is all.
+        channel_balance: Channels are chosen by (1 - this) times the variance over the classes less
+            this times the likeness of different classes; APE's 0.7.
         seed: Of the views.
 
     Attributes:
@@ -119,10 +127,13 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         augmentation: str = "augmix",
         scale: float = 100.0,
         anchor: float = 1.0,
+        temperature: float = 1.0,
         trust: float = 0.0,
         threshold: float | None = None,
         decay: float = 0.0,
         negative: float = 0.0,
+        channels: int | None = None,
+        channel_balance: float = 0.7,
         seed: int = 0,
     ) -> None:
         self.text_features = text_features
@@ -144,10 +155,13 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         self.augmentation = augmentation
         self.scale = scale
         self.anchor = anchor
+        self.temperature = temperature
         self.trust = trust
         self.threshold = threshold
         self.decay = decay
         self.negative = negative
+        self.channels = channels
+        self.channel_balance = channel_balance
         self.seed = seed
 
     # -- teaching ------------------------------------------------------------------------------
@@ -261,10 +275,31 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
 
     # -- asking --------------------------------------------------------------------------------
 
-    def predict(self, X: Any) -> NDArray[Any]:
-        """Return the most probable label of each picture; of equal ones the first."""
-        probability, classes = self._answers(X)
-        return np.asarray(classes[probability.argmax(axis=1)])
+    def predict(
+        self, X: Any, *, abstain: float | None = None, promise: Promise = "coverage"
+    ) -> NDArray[Any]:
+        """Return the most probable label of each picture; of equal ones the first.
+
+        Args:
+            X: Pictures.
+            abstain: None answers everything. A number in (0, 1), such as 0.05, leaves pictures
+                unanswered: the result then holds objects, None where there is no answer. The
+                threshold comes from the shots, some left out at a time as in :meth:`tune`.
+            promise: What ``abstain`` promises of pictures like the shots. ``"coverage"``: at most
+                this share stays unanswered, those of the largest :meth:`novelty`. ``"error"``: of
+                those answered at most this share is wrong, at 95 % confidence; those whose answer
+                is too improbable stay unanswered, all if need be.
+
+        Raises:
+            InvalidParameter: There is a number to keep to, but no class with two shots.
+
+        Example:
+            >>> shots = [[1, 0.1], [1, 0], [1, -0.1], [0.1, 1], [0, 1], [-0.1, 1]]
+            >>> birds = DualMemoryClassifier().fit(shots, ["crow"] * 3 + ["owl"] * 3)
+            >>> birds.predict([[1, 0.05], [-1, -1]], abstain=0.2).tolist()
+            ['crow', None]
+        """
+        return self._labels(X, abstain, promise)
 
     def predict_proba(self, X: Any) -> Doubles:
         """Return probabilities ``(pictures, classes)`` in the order of ``classes_``."""
@@ -273,8 +308,10 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
     def novelty(self, X: Any) -> Doubles:
         """Return how little each picture resembles any class: 1 - the best cosine, in [0, 2].
 
-        The cosine is that of the picture and a class's vector in the dynamic memory. Probabilities
-        say little here: the softmax is sure of the best of classes that all do not fit.
+        The cosine is that of the picture and a class's vector out of names and shots; what was
+        observed has no say, since a stranger that came along would make its like familiar.
+        Probabilities say little here: the softmax is sure of the best of classes that all do not
+        fit.
         """
         return self._novelty(X)
 
@@ -330,6 +367,23 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         report = tune_weights(self, X, y, weights=weights, oracle=oracle)
         self.set_params(weights=report.chosen.weights)
         return report
+
+    def calibrate(self, X: Any = None, y: Any = None) -> float:
+        """Choose the temperature at which the true labels are likeliest, set it and return it.
+
+        Only how sure the answers are changes; choose weights first.
+
+        Args:
+            X: Pictures set aside for this purpose. None asks the shots about themselves, some of
+                every class left out at a time, as in :meth:`tune`.
+            y: Their labels.
+
+        Raises:
+            InvalidParameter: No class has two shots, so that none can be left out.
+        """
+        temperature = choose_temperature(self, X, y)
+        self.set_params(temperature=temperature)
+        return temperature
 
     @property
     def classes_(self) -> NDArray[Any]:

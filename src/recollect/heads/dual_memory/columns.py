@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import InvalidMetadata, InvalidParameter, LengthMismatch
+from recollect.errors import (
+    DimensionMismatch,
+    InvalidMetadata,
+    InvalidParameter,
+    LengthMismatch,
+)
+from recollect.heads.dual_memory.names import as_vectors
 from recollect.heads.dual_memory.parts import PART, SERIAL, SHOT, TEXT, Names
 from recollect.memory import checks
 from recollect.memory.memory import Memory
@@ -57,6 +63,28 @@ def with_names(ids: Ids | None, names: Names | None, memory: Memory) -> Ids | No
         return ids
     first = max(memory.next_id, 1 + int(ids.max(initial=-1)))
     return np.concatenate([counted_up(first, len(names.labels)), ids])
+
+
+def check_views(given: Any, keys: Floats) -> NDArray[Any]:
+    """Return views ``(pictures, views, dim)``, at least one of every picture.
+
+    Raises:
+        DimensionMismatch: They have another shape or width.
+        LengthMismatch: There are none, or of other pictures.
+    """
+    views = as_vectors(given, f"(pictures, views, {keys.shape[1]})")
+    if views.ndim != 3 or views.shape[2] != keys.shape[1]:
+        raise DimensionMismatch(
+            "views have the wrong shape", expected=f"(pictures, views, {keys.shape[1]})",
+            got=str(views.shape), remedy="Encode the views with the pictures' own encoder.",
+        )  # fmt: skip
+    if len(views) != len(keys) or not views.shape[1]:
+        raise LengthMismatch(
+            "there must be views of every picture", expected=f"{len(keys)} times at least one",
+            got=f"{views.shape[0]} times {views.shape[1]}",
+            remedy="Leave views out: then each picture is its only view.",
+        )  # fmt: skip
+    return views
 
 
 def check_first_views(first: Floats, keys: Floats) -> None:

@@ -15,12 +15,13 @@ from recollect.errors import (
     DuplicateIds,
     InvalidLabel,
     InvalidParameter,
-    LengthMismatch,
     UnknownIds,
 )
+from recollect.heads.abstention import Promise, check_promise
 from recollect.heads.dual_memory.augmentation import augmented
 from recollect.heads.dual_memory.columns import (
     check_first_views,
+    check_views,
     counted_up,
     shot_columns,
     under_names,
@@ -30,11 +31,11 @@ from recollect.heads.dual_memory.derived import Derived, one_at_a_time
 from recollect.heads.dual_memory.evidence import explain_one
 from recollect.heads.dual_memory.fusion import Members, fuse, member_weights
 from recollect.heads.dual_memory.names import (
-    as_vectors,
     check_class_names,
     check_names,
     check_width,
     embed_names,
+    require_names,
 )
 from recollect.heads.dual_memory.observation import Holders, Observation
 from recollect.heads.dual_memory.parts import (
@@ -47,14 +48,16 @@ from recollect.heads.dual_memory.parts import (
     parts_with,
     read_parts,
 )
+from recollect.heads.dual_memory.rejection import refused
 from recollect.heads.dual_memory.settings import check_options, check_weights
 from recollect.heads.dual_memory.state import Plan, State
 from recollect.heads.dual_memory.training import Training
-from recollect.heads.dual_memory.tuning import Counts, codes_of, leave_out
+from recollect.heads.dual_memory.tuning import Counts, LeftOut, codes_of, leave_out
 from recollect.heads.inputs import NotFitted
 from recollect.memory import checks
 from recollect.memory.schema import Configuration
 from recollect.readout.attention import unit
+from recollect.readout.novelty import check_rate
 from recollect.types import Codes, Doubles, Explanation, Floats, Ids, Label
 
 # Pictures answered at once, so that what is held stays small.
@@ -82,7 +85,8 @@ class DualMemory(Derived):
         earlier = self._taught if known else []
         names = self._given_names()
         with self._width_unchanged_on_error():
-            if X is None and y is None and names is not None:
+            if X is None and y is None:
+                names = require_names(names)
                 keys, labels = names.vectors[:0], np.empty(0, object)
                 self.n_features_in_ = names.vectors.shape[1]
             else:
@@ -165,7 +169,10 @@ class DualMemory(Derived):
                 got="shots alone", remedy="Teach shots of the new class with partial_fit.",
             )  # fmt: skip
         if label in classes:
-            raise InvalidLabel("there is such a class", expected="a new name", got=repr(label))
+            raise InvalidLabel(
+                "there is such a class", expected="a new name", got=repr(label),
+                remedy="Teach it shots with partial_fit, or remove_class it first.",
+            )  # fmt: skip
         if text_feature is None:
             encoder = self._text_encoder()
             wording = self.prompts if prompts is None else prompts
@@ -181,7 +188,7 @@ class DualMemory(Derived):
         if {type(each) for each in classes} - {type(label)}:
             raise InvalidLabel(
                 "names are all text or all integers", expected=f"one like {classes[0]!r}",
-                got=repr(label),
+                got=repr(label), remedy="Write it like the others.",
             )  # fmt: skip
 
     @one_at_a_time
@@ -324,17 +331,7 @@ class DualMemory(Derived):
 
     def _views(self, X: Any, keys: Floats, given: Any) -> Floats | None:
         if given is not None:
-            views = as_vectors(given, f"(pictures, views, {keys.shape[1]})")
-            if views.ndim != 3 or views.shape[2] != keys.shape[1]:
-                raise DimensionMismatch(
-                    "views have the wrong shape",
-                    expected=f"(pictures, views, {keys.shape[1]})",
-                    got=str(views.shape),
-                )
-            if len(views) != len(keys) or not views.shape[1]:
-                raise LengthMismatch(
-                    "there must be views of every picture", expected=len(keys), got=views.shape[:2]
-                )
+            views = check_views(given, keys)
             flat = self._checked(views.reshape(-1, views.shape[2]))
             check_first_views(flat.reshape(views.shape)[:, 0], keys)
             if views.shape[1] == 1 and np.array_equal(flat, keys):
@@ -352,9 +349,27 @@ class DualMemory(Derived):
     def _answers(self, X: Any) -> tuple[Doubles, NDArray[Any]]:
         """Probabilities and the classes they belong to."""
         state, x = self._asked_about(X)
+        return self._said(state, x), np.array(state.parts.classes)
+
+    def _said(self, state: State, x: Floats) -> Doubles:
         blocks = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
-        found = [self._fused(state.members(some), state) for some in blocks]
-        return np.concatenate(found), np.array(state.parts.classes)
+        return np.concatenate([self._fused(state.members(some), state) for some in blocks])
+
+    @one_at_a_time
+    def _labels(self, X: Any, abstain: float | None, promise: Promise) -> NDArray[Any]:
+        """The most probable labels, None where it is better not to answer."""
+        rate = None if abstain is None else check_rate(abstain)
+        check_promise(promise)
+        state, x = self._asked_about(X)
+        probability = self._said(state, x)
+        labels = np.array(state.parts.classes)[probability.argmax(axis=1)]
+        if rate is None:
+            return np.asarray(labels)
+        own = self._shots_left_out()
+        answers = self._fused(own.members, state)
+        some = labels.astype(object)
+        some[refused(state.novelty(x), probability, own, answers, rate, promise)] = None
+        return np.asarray(some)
 
     @one_at_a_time
     def members(self, X: Any) -> Members:
@@ -386,9 +401,20 @@ class DualMemory(Derived):
     @one_at_a_time
     def left_out(self) -> tuple[Members, Codes, Counts]:
         """Ask the shots about themselves; see ``tuning.leave_out``."""
+        own = self._shots_left_out()
+        return own.members, own.truth, self._current().counts()
+
+    def _shots_left_out(self) -> LeftOut:
+        """What is said of the shots while they are left out, kept until something changes."""
         state = self._current()
+        moment, kept = self._kept[0], self.__dict__.get("_own")
+        if kept is not None and moment is not None and kept[0] == moment:
+            own: LeftOut = kept[1]
+            return own
         parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
-        return *leave_out(parts, state.options, self._learned), state.counts()
+        own = leave_out(parts, state.options, self._learned)
+        self._own = (moment, own)
+        return own
 
     @one_at_a_time
     def asked(self, X: Any, y: Any) -> tuple[Members, Codes, Counts]:
@@ -400,9 +426,7 @@ class DualMemory(Derived):
     @one_at_a_time
     def _novelty(self, X: Any) -> Doubles:
         state, x = self._asked_about(X)
-        _, dynamic = state.bank.scores(state.bank.queries(x), state.options.beta, static=False)
-        assert dynamic is not None
-        return np.asarray(1.0 - dynamic.max(axis=1))
+        return state.novelty(x)
 
     @one_at_a_time
     def _explain(self, X: Any) -> list[Explanation]:
@@ -439,7 +463,8 @@ class DualMemory(Derived):
 
     def _fused(self, members: Members, state: State, held: Doubles | None = None) -> Doubles:
         shares = self._shares(members, state, held)
-        return fuse(members, shares, logarithms=self.fusion == "logits")
+        logarithms, temperature = self.fusion == "logits", float(self.temperature)
+        return fuse(members, shares, logarithms=logarithms, temperature=temperature)
 
     def _shares(self, members: Members, state: State, held: Doubles | None = None) -> Doubles:
         weights = check_weights(self.weights)

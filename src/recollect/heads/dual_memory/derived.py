@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from recollect.errors import DimensionMismatch, InvalidLabel, InvalidParameter
 from recollect.heads.base import MemoryEstimator
 from recollect.heads.dual_memory.bank import require_room
+from recollect.heads.dual_memory.channels import channels_of, require_channels
 from recollect.heads.dual_memory.names import (
     check_class_names,
     check_names,
@@ -62,6 +63,7 @@ class Derived(MemoryEstimator):
     views: int
     augmentation: str
     anchor: float
+    temperature: float
     seed: int
 
     @property
@@ -121,7 +123,8 @@ class Derived(MemoryEstimator):
         if isinstance(offsets, Training):
             if not len(parts.shots):
                 return None
-            lesson = lesson_of(parts)
+            told = channels_of(parts, options.channels, options.balance)
+            lesson = lesson_of(parts, told)
             key = (offsets, options.beta, options.scale, lesson.digest())
             kept = self.__dict__.get("_trained")
             if kept is None or kept[0] != key:
@@ -134,8 +137,10 @@ class Derived(MemoryEstimator):
         return offsets
 
     def _require_offsets(self, classes: int, dim: int) -> None:
-        """Refuse, before they are written, classes that offsets or slots have no place for."""
-        require_room(classes, check_options(self).length, dim)
+        """Refuse, before they are written, classes that the settings have no place for."""
+        options = check_options(self)
+        require_room(classes, options.length, dim)
+        require_channels(options.channels, dim)
         if isinstance(self.offsets, Training):
             require_torch()
         if isinstance(self.offsets, Offsets) and self.offsets.shape != (classes, dim):
@@ -220,6 +225,6 @@ class Derived(MemoryEstimator):
         state = super().__getstate__()
         if self._agreed():
             state["_agreement"] = ()
-        for derived in ("_kept", "_named", "_trained", "_lock"):
+        for derived in ("_kept", "_named", "_trained", "_own", "_lock"):
             state.pop(derived, None)
         return state

@@ -66,7 +66,7 @@ def _contributions(found: Slice, members: Members, weights: Doubles, code: int) 
     assert dynamic is not None
     total = weights[1] * dynamic[0, code] * _parts(found.dynamic, found.toward)
     if static is not None:
-        total = total + weights[2] * static[0, code] * _parts(found.static, found.toward)
+        total = total + weights[2] * static[0, code] * _parts(found.static, found.told)
     if text is not None:
         total[0] += weights[0] * text[0, code]
     return np.asarray(total)

@@ -80,7 +80,9 @@ def member_weights(
     return np.where(total > 0, table / np.where(total > 0, total, 1.0), even)
 
 
-def fuse(members: Members, shares: Doubles, *, logarithms: bool = False) -> Doubles:
+def fuse(
+    members: Members, shares: Doubles, *, logarithms: bool = False, temperature: float = 1.0
+) -> Doubles:
     """Add the members' probabilities, text first, each times its share.
 
     Args:
@@ -88,6 +90,7 @@ def fuse(members: Members, shares: Doubles, *, logarithms: bool = False) -> Doub
         shares: float64 ``(3, pictures)``, see :func:`member_weights`.
         logarithms: Add logarithms instead, so that no member can overrule all others by being
             sure: the mean of their logits, up to what a softmax does not see.
+        temperature: What the logarithms of the sum are divided by: above 1 all is less sure.
 
     Returns:
         float64 ``(pictures, classes)``; rows sum to 1.
@@ -101,4 +104,6 @@ def fuse(members: Members, shares: Doubles, *, logarithms: bool = False) -> Doub
     for share, each in zip(shares, members.all(), strict=True):
         if each is not None:
             total += share[:, None] * (np.log(np.maximum(each, _TINY)) if logarithms else each)
-    return softmax(total) if logarithms else total
+    if logarithms:
+        return softmax(total / temperature)
+    return total if temperature == 1 else softmax(np.log(np.maximum(total, _TINY)) / temperature)

@@ -137,8 +137,9 @@ def check_names(text_features: Any, class_names: Any) -> Names:
         missing = [name for name in given if name not in text_features]
         if missing:
             raise InvalidLabel(
-                "a class has no text vector", expected="one for every name", got=missing[:5]
-            )
+                "a class has no text vector", expected="one for every name", got=missing[:5],
+                remedy="Add its vector, or leave the name out.",
+            )  # fmt: skip
         text_features = [text_features[name] for name in given]
         class_names = given
     vectors = as_vectors(text_features, "(classes, dim)")
@@ -207,6 +208,20 @@ def check_class_names(names: Any) -> list[Label]:
             remedy="Leave one out, or tell them apart: 'crane (bird)', 'crane (machine)'.",
         )
     return labels
+
+
+def require_names(names: Names | None) -> Names:
+    """Return names that are there.
+
+    Raises:
+        InvalidParameter: There are none, and no shots either.
+    """
+    if names is None:
+        raise InvalidParameter(
+            "there is nothing to answer with", expected="class names, or shots and their labels",
+            got="neither", remedy="Pass text_features or class_names, or fit(X, y).",
+        )  # fmt: skip
+    return names
 
 
 def check_width(names: Names, dim: int) -> None:

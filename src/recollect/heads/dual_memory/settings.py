@@ -58,6 +58,10 @@ def check_options(head: Any) -> Options:
     require_number("trust", head.trust, 0.0, 100.0)
     require_number("negative", head.negative, 0.0, 1e6)
     require_number("decay", head.decay, 0.0, 1e9)
+    if head.channels is not None:
+        require_whole("channels", head.channels, 1)
+    require_number("temperature", head.temperature, 1e-3, 1e6)
+    require_number("channel_balance", head.channel_balance, 0.0, 1.0)
     if head.threshold is not None:
         require_number("threshold", head.threshold, 0.0, 1.0)
     check_weights(head.weights)
@@ -73,6 +77,8 @@ def check_options(head: Any) -> Options:
         order=order, labels=labels, fraction=float(head.view_fraction), decay=float(head.decay),
         threshold=None if head.threshold is None else float(head.threshold),
         trust=float(head.trust), negative=float(head.negative),
+        channels=None if head.channels is None else int(head.channels),
+        balance=float(head.channel_balance),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recollect.heads.dual_memory.bank import Bank
+from recollect.heads.dual_memory.channels import channels_of
 from recollect.heads.dual_memory.competition import Offers, Slots, make_offers, no_offers, waiting
 from recollect.heads.dual_memory.fusion import Members
 from recollect.heads.dual_memory.negative import Negative, doubts
@@ -40,6 +41,8 @@ class Options:
         threshold: See ``make_offers``.
         trust: Exponent of (1 - entropy / log(classes)), by which dynamic slots weigh.
         negative: Factor of negative evidence; 0 leaves it out.
+        channels: In how many channels the static memory meets the picture; None is all.
+        balance: What they are chosen by; see ``telling_channels``.
     """
 
     length: int
@@ -52,6 +55,8 @@ class Options:
     threshold: float | None
     trust: float
     negative: float = 0.0
+    channels: int | None = None
+    balance: float = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,7 @@ class State:
             length=options.length,
             offsets=offsets,
             trusting=options.trust > 0,
+            channels=channels_of(parts, options.channels, options.balance),
         )
         self.slots = Slots(self.bank.classes, options.length)
         self.offers = no_offers()
@@ -189,18 +195,28 @@ class State:
             self.bank.queries(x), self.options.beta, static=bool(self.bank.shots.any())
         )
         against = self.negative.read(x) if self.options.negative else None
+        assert dynamic is not None
         return self.as_members(x, dynamic, static, against)
+
+    def novelty(self, x: Floats) -> Doubles:
+        """How little each picture resembles any class, by names and shots alone: ``(pictures,)``.
+
+        An observed stranger lies in the dynamic memory, under some name, and would make its like
+        familiar.
+        """
+        static, _ = self.bank.scores(self.bank.queries(x), self.options.beta, dynamic=False)
+        assert static is not None
+        return np.asarray(1.0 - static.max(axis=1))
 
     def as_members(
         self,
         x: Floats,
-        dynamic: Doubles | None,
+        dynamic: Doubles,
         static: Doubles | None,
         against: Doubles | None = None,
     ) -> Members:
         """Turn cosines into probabilities, and ask the text."""
         scale = self.options.scale
-        assert dynamic is not None
         logits = scale * dynamic
         if self.options.negative and against is not None:
             logits -= self.options.negative * against

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 
 _TINY = 1e-30  # below any length that is not zero
+_KEPT = 2**26  # products of shots and slots, half a gigabyte
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ class Lesson:
         memory: ``(classes, slots, dim)``: the static block, of length 1; zeros where empty.
         filled: bool ``(classes, slots)``.
         own: int64 ``(shots,)``: the slot in which each shot lies itself, -1 for none.
+        channels: bool ``(dim,)``: those in which the static block meets the queries; None is all.
     """
 
     features: NDArray[Any]
@@ -104,10 +106,12 @@ class Lesson:
     memory: NDArray[Any]
     filled: Mask
     own: Codes
+    channels: Mask | None = None
 
     def digest(self) -> str:
         """Tell lessons apart."""
-        arrays = (self.features, self.codes, self.memory)
+        told = np.ones(0, np.bool_) if self.channels is None else self.channels
+        arrays = (self.features, self.codes, self.memory, told)
         parts = [sha256(np.ascontiguousarray(each).tobytes()).hexdigest() for each in arrays]
         return ".".join(parts)
 
@@ -132,6 +136,14 @@ def train_offsets(
         MissingExtra: torch is not installed.
     """
     torch = require_torch()
+    # Also for a caller that asks its own models without gradients.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        return _trained(torch, lesson, how, beta, scale)
+
+
+def _trained(
+    torch: Any, lesson: Lesson, how: Training, beta: float, scale: float
+) -> tuple[Offsets, list[float]]:
     model = _Model(torch, lesson, how, beta, scale)
     shots, size = len(lesson.codes), min(how.batch, len(lesson.codes))
     steps = how.epochs * -(-shots // size)
@@ -153,8 +165,8 @@ def train_offsets(
     return model.offsets(), losses
 
 
-def lesson_of(parts: Parts) -> Lesson:
-    """Lay out the static block of a memory, and the shots as its queries."""
+def lesson_of(parts: Parts, channels: Mask | None = None) -> Lesson:
+    """Lay out the static block of a memory, and the shots as its queries, in these channels."""
     lead = int(parts.text is not None)
     counts = np.bincount(parts.codes, minlength=len(parts.classes))
     order = np.argsort(parts.codes, kind="stable")
@@ -166,7 +178,35 @@ def lesson_of(parts: Parts) -> Lesson:
         memory[:, 0] = parts.text
     memory[codes, own] = parts.shots[order]
     filled = np.arange(slots) < lead + counts[:, None]
-    return Lesson(parts.shots[order], codes, parts.text, memory, filled, own)
+    return Lesson(parts.shots[order], codes, parts.text, memory, filled, own, channels)
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """Slots of which only products are needed: an offset is added to these, not to the vectors.
+
+    Attributes:
+        base: ``(classes, slots, dim)``: before the offset; it stays as it is unless maps are
+            learned, so that nothing has to be differentiated through the whole block.
+        gram: ``(classes, slots, slots)``: its products.
+        offset: ``(classes, dim)``.
+        along: ``(classes, slots)``: products of both.
+        size: ``(classes,)``: of the offset with itself.
+        length: ``(classes, slots)``: of the sum.
+    """
+
+    base: Any
+    gram: Any
+    offset: Any
+    along: Any
+    size: Any
+    length: Any
+
+    def among(self) -> Any:
+        """Cosines of the slots of each class with each other."""
+        sums = self.gram + self.along[:, :, None] + self.along[:, None, :]
+        sums = sums + self.size[:, None, None]
+        return sums / (self.length[:, :, None] * self.length[:, None, :])
 
 
 class _Model:
@@ -178,18 +218,29 @@ class _Model:
         self._torch, self._how, self._beta, self._scale = library, how, beta, scale
         self._dtype = getattr(library, how.precision)
         self._x = self._tensor(lesson.features)
+        told = lesson.features if lesson.channels is None else lesson.features * lesson.channels
+        self._told = self._tensor(told)
         self._codes = library.from_numpy(np.asarray(lesson.codes, np.int64))
         self._text = None if lesson.text is None else self._tensor(lesson.text)
         self._memory = self._tensor(lesson.memory)
+        self._gram = self._memory @ self._memory.transpose(1, 2)
         self._filled = library.from_numpy(np.asarray(lesson.filled))
         self._own = library.from_numpy(np.asarray(lesson.own, np.int64))
         classes, _, dim = lesson.memory.shape
+        self._still = self._memory.new_zeros(classes, dim)
         self._roles = self._make_roles(classes, dim)
         nothing = np.zeros((1, 1))
         self._acting = Offsets(nothing, nothing, nothing, nothing, nothing, how.position)
         mapped = [role for role in MAPPED if how.affine and self._acting.acts(role)]
         self._maps = {role: self._zeros(dim, dim) for role in mapped}
         trained = [self._roles[role] for role in ROLES if self._acting.acts(role)]
+        # What stays as it is need not be multiplied in every step, if there is room for it.
+        self._near = self._told_near = None
+        if not mapped and len(lesson.features) * lesson.filled.size <= _KEPT:
+            self._near = self._products(self._x, self._memory)
+            self._told_near = self._near
+            if lesson.channels is not None:
+                self._told_near = self._products(self._told, self._memory)
         # Of tied offsets each is named once.
         unique = {id(each): each for each in (*trained, *self._maps.values())}
         self.parameters = list(unique.values())
@@ -210,27 +261,58 @@ class _Model:
         return Offsets(**arrays, position=self._how.position, maps=maps)
 
     def _static(self, chosen: Any) -> Any:
-        x = self._x[chosen]
-        query = self._moved("query", x, self._roles["query"].mean(dim=0))
-        keys = self._moved("key", self._memory, self._roles["key"][:, None])
-        values = self._moved("value", self._memory, self._roles["value"][:, None])
-        weights = self._torch.exp(
-            -self._beta * (1 - self._torch.einsum("bd,cnd->bcn", query, keys))
-        )
+        x = self._told[chosen]
+        keys, values = self._slots("key"), self._slots("value")
+        weights = self._torch.exp(-self._beta * (1 - self._asked(chosen, keys)))
         weights = weights * self._seen(chosen)
         # The class vectors, (shots, classes, dim), are never formed: what is needed of them are
         # products with the picture, with the offset, and with themselves.
-        among = values @ values.transpose(1, 2)
-        size = self._torch.einsum("bcn,cnm,bcm->bc", weights, among, weights)
-        length = size.clamp_min(_TINY).sqrt()
-        score = (weights * self._torch.einsum("bd,cnd->bcn", x, values)).sum(dim=-1) / length
+        through = self._torch.einsum("bcn,cnm->bcm", weights, values.among())
+        length = (through * weights).sum(dim=-1).clamp_min(_TINY).sqrt()
+        along = self._along(x, values, self._told_near, chosen) / values.length
+        score = (weights * along).sum(dim=-1) / length
         if self._acting.acts("output"):
             offset = self._roles["output"]
-            slots = self._torch.einsum("cnd,cd->cn", values, offset)
+            own = (values.offset * offset).sum(dim=-1)
+            slots = self._torch.einsum("cnd,cd->cn", values.base, offset) + own[:, None]
+            slots = slots / values.length
             along = self._torch.einsum("bcn,cn->bc", weights, slots) / length
             longer = (1 + 2 * along + (offset * offset).sum(dim=-1)).clamp_min(_TINY).sqrt()
             score = (score + x @ offset.T) / longer
         return self._scale * score
+
+    def _slots(self, role: str) -> _Slots:
+        """The static block as keys or values, without adding the offset to each slot."""
+        base, gram = self._memory, self._gram
+        if role in self._maps:
+            base = base + base @ self._maps[role]
+            gram = base @ base.transpose(1, 2)
+        offset = self._roles[role] if self._acting.acts(role) else self._still
+        along = self._torch.einsum("cnd,cd->cn", base, offset)
+        size = (offset * offset).sum(dim=-1)
+        squares = gram.diagonal(dim1=1, dim2=2) + 2 * along + size[:, None]
+        return _Slots(base, gram, offset, along, size, squares.clamp_min(_TINY).sqrt())
+
+    def _asked(self, chosen: Any, keys: _Slots) -> Any:
+        """Cosines of queries and keys, (shots, classes, slots)."""
+        x = self._x[chosen]
+        if "query" in self._maps:
+            x = x + x @ self._maps["query"]
+        shift = self._roles["query"].mean(dim=0, keepdim=True)
+        if not self._acting.acts("query"):
+            shift = self._still[:1]
+        length = (x + shift).norm(dim=-1).clamp_min(_TINY)[:, None, None]
+        # Products with x and with the offset, not with their sum: those with x do not change.
+        near = self._along(x, keys, self._near, chosen) + self._along(shift, keys)
+        return near / length / keys.length
+
+    def _along(self, x: Any, slots: _Slots, kept: Any = None, chosen: Any = None) -> Any:
+        """Products of x and each slot, (rows, classes, slots)."""
+        products = self._products(x, slots.base) if kept is None else kept[chosen]
+        return products + (x @ slots.offset.T)[:, :, None]
+
+    def _products(self, x: Any, base: Any) -> Any:
+        return (x @ base.flatten(0, 1).T).unflatten(1, base.shape[:2])
 
     def _text_logits(self, chosen: Any) -> Any:
         x = self._x[chosen]
@@ -245,12 +327,6 @@ class _Model:
         rows = self._torch.arange(len(chosen))[own >= 0]
         seen[rows, self._codes[chosen][own >= 0], own[own >= 0]] = False
         return seen
-
-    def _moved(self, role: str, vectors: Any, offset: Any) -> Any:
-        if not self._acting.acts(role):
-            return self._unit(vectors)
-        along = vectors @ self._maps[role] if role in self._maps else 0.0
-        return self._unit(vectors + along + offset)
 
     def _make_roles(self, classes: int, dim: int) -> dict[str, Any]:
         if not self._how.tied:

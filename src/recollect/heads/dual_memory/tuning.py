@@ -13,7 +13,7 @@ from recollect.errors import InvalidLabel, InvalidParameter
 from recollect.heads.dual_memory.fusion import GRID, Fusion, Members, fuse, member_weights
 from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.parts import Parts
-from recollect.heads.dual_memory.settings import HEAVIEST
+from recollect.heads.dual_memory.settings import HEAVIEST, check_weights
 from recollect.heads.dual_memory.state import Options, State
 from recollect.types import Codes, Doubles, Mask
 
@@ -25,6 +25,8 @@ Counts: TypeAlias = tuple[float | Doubles, float]
 """Filled dynamic slots, and shots, of a class in the mean."""
 
 FOLDS = 4
+TEMPERATURES = tuple(float(2.0 ** (step / 4)) for step in range(-8, 33))
+"""From 1/4 to 256, four to each doubling."""
 _TINY, _TIE = 1e-300, 1e-12
 
 
@@ -80,22 +82,58 @@ def tune_weights(
 ) -> WeighingReport:
     """Score a grid of weights; see ``DualMemoryClassifier.tune``."""
     tried = _tried(weights)
-    if X is None:
-        if oracle or y is not None:
-            raise InvalidParameter(
-                "labels alone cannot be asked about" if y is not None
-                else "an oracle needs the rows it knows the answers of",
-                expected="X and y", got="no X", remedy="Pass both, or neither.",
-            )  # fmt: skip
-        members, truth, counts = head.left_out()
-    else:
-        members, truth, counts = head.asked(X, y)
+    if X is None and y is None and oracle:
+        raise InvalidParameter(
+            "an oracle needs the rows it knows the answers of", expected="X and y", got="no X",
+            remedy="Pass both, or neither.",
+        )  # fmt: skip
+    members, truth, counts = _answered(head, X, y)
     report = score_weights(
         members, truth, tried, fusion=head.fusion, counts=counts, anchor=head.anchor
     )
     if oracle:
         return replace(report, source="oracle", chosen=report.best)
     return replace(report, source="shots" if X is None else "given")
+
+
+def choose_temperature(head: DualMemory, X: Any, y: Any) -> float:
+    """Find the temperature of the likeliest labels; see ``DualMemoryClassifier.calibrate``."""
+    members, truth, counts = _answered(head, X, y)
+    weights, fusion = check_weights(head.weights), head.fusion
+    shares = member_weights(members, weights, fusion, counts=counts, anchor=head.anchor)
+    return best_temperature(members, shares, truth, logarithms=fusion == "logits")
+
+
+def best_temperature(members: Members, shares: Doubles, truth: Codes, *, logarithms: bool) -> float:
+    """Try the temperatures of :data:`TEMPERATURES`; of equally good ones the smallest.
+
+    After Guo et al., "On Calibration of Modern Neural Networks" (ICML 2017), section 4.2.
+
+    Args:
+        members: What they say about some pictures.
+        shares: See ``fuse``.
+        truth: int64 ``(pictures,)``.
+        logarithms: See ``fuse``.
+    """
+
+    def likely(temperature: float) -> float:
+        """Mean logarithm of the true labels' probabilities."""
+        fused = fuse(members, shares, logarithms=logarithms, temperature=temperature)
+        return round(_likelihood(fused, truth), 9)
+
+    return max(TEMPERATURES, key=likely)
+
+
+def _answered(head: DualMemory, X: Any, y: Any) -> tuple[Members, Codes, Counts]:
+    """What is said about pictures set aside, or about shots that are left out."""
+    if X is not None:
+        return head.asked(X, y)
+    if y is not None:
+        raise InvalidParameter(
+            "labels alone cannot be asked about", expected="X and y", got="no X",
+            remedy="Pass both, or neither.",
+        )  # fmt: skip
+    return head.left_out()
 
 
 def score_weights(
@@ -149,9 +187,24 @@ def score_weights(
     return WeighingReport("given", len(truth), settings[0], chosen, settings)
 
 
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """What is said of shots while they are left out.
+
+    Attributes:
+        members: Of the shots of classes that have two or more.
+        truth: int64 ``(shots,)``: their classes.
+        novelty: float64 ``(shots,)``, ascending: how little they resemble any class.
+    """
+
+    members: Members
+    truth: Codes
+    novelty: Doubles
+
+
 def leave_out(
     parts: Parts, options: Options, learn: Callable[[Parts, Options], Offsets | None]
-) -> tuple[Members, Codes]:
+) -> LeftOut:
     """Ask shots about themselves, some of every class left out at a time.
 
     All classes lose as many, as far as they can: with one left out of one class alone, that class
@@ -162,11 +215,8 @@ def leave_out(
         options: Settings.
         learn: Gives the offsets for the shots that are left.
 
-    Returns:
-        Members for the shots of classes that have two or more, and their classes.
-
     Raises:
-        InvalidParameter: There are none.
+        InvalidParameter: No class has two shots.
     """
     rank = _ranks(parts.codes)
     counts = np.bincount(parts.codes, minlength=len(parts.classes))[parts.codes]
@@ -174,11 +224,12 @@ def leave_out(
         raise InvalidParameter(
             "no shot can be left out", expected="a class with at least two shots",
             got=f"{len(parts.codes)} shots of {len(set(parts.codes.tolist()))} classes",
-            remedy="Pass X and y set aside for tuning, or keep the weights.",
+            remedy="Teach a class a second shot; tune() also takes X and y set aside.",
         )  # fmt: skip
     folds = min(FOLDS, int(counts.max()))
     asked: list[Members] = []
     truth: list[Codes] = []
+    novelty: list[Doubles] = []
     for fold in range(folds):
         out = (rank % np.minimum(folds, counts) == fold) & (counts > 1)
         if out.any():
@@ -186,7 +237,8 @@ def leave_out(
             left = State(rest, options, learn(rest, options))
             asked.append(left.members(parts.shots[out]))
             truth.append(parts.codes[out])
-    return _joined(asked), np.concatenate(truth)
+            novelty.append(left.novelty(parts.shots[out]))
+    return LeftOut(_joined(asked), np.concatenate(truth), np.sort(np.concatenate(novelty)))
 
 
 def _ranks(codes: Codes) -> Codes:
@@ -260,6 +312,7 @@ def codes_of(classes: list[Any], labels: NDArray[Any]) -> Codes:
     unknown = sorted({*labels.tolist()} - code.keys(), key=str)
     if unknown:
         raise InvalidLabel(
-            "a label is of no class that is known", expected="labels in classes_", got=unknown[:5]
-        )
+            "a label is of no class that is known", expected="labels in classes_", got=unknown[:5],
+            remedy="Leave those pictures out, or teach the class first.",
+        )  # fmt: skip
     return np.array([code[label] for label in labels.tolist()], np.int64)

@@ -13,7 +13,7 @@ from recollect.heads.inputs import check_labels
 from recollect.heads.residual_memory.bases import Base, wrap
 from recollect.heads.residual_memory.estimator import Asked, ResidualEstimator
 from recollect.heads.residual_memory.folds import logits_out_of_fold
-from recollect.heads.residual_memory.layout import Layout, choose_entries
+from recollect.heads.residual_memory.layout import FORM, Layout, choose_entries
 from recollect.heads.residual_memory.recalled import (
     TRUTH,
     Named,
@@ -98,11 +98,12 @@ class ClassEstimator(ResidualEstimator):
         classes = self._known_classes(outputs.shape[1])
         counted = np.array_equal(classes, np.arange(len(classes)))
         layout = Layout(len(classes), choose_entries(self.entries, len(classes)))
-        return {
+        facts = {
             "head": "residual memory",
             "classes": len(classes) if counted else classes.tolist(),
             "entries": layout.entries,
         }
+        return facts | {"form": FORM} if layout.entries else facts
 
     @property
     def _reserved(self) -> frozenset[str]:
@@ -117,7 +118,8 @@ class ClassEstimator(ResidualEstimator):
         spec = memory.encoder_spec or {}
         if "classes" in spec:
             count = spec["classes"]
-            return Layout(len(count) if isinstance(count, list) else int(count), spec["entries"])
+            classes = len(count) if isinstance(count, list) else int(count)
+            return Layout(classes, spec["entries"], spec.get("form", 1))
         if memory.value == "label":
             return Layout(len(memory.labels), 0)
         return Layout(int(memory.value_dim or 0), None)
@@ -182,8 +184,16 @@ class ClassEstimator(ResidualEstimator):
                 got=f"value={memory.value!r}, metric={memory.metric!r}",
                 remedy="Start a new memory: pass a path where there is none yet.",
             )
-        recorded = (memory.encoder_spec or {}).get("classes")
-        if recorded is None and "head" in (memory.encoder_spec or {}):
+        spec = memory.encoder_spec or {}
+        if spec.get("form", FORM) not in range(1, FORM + 1):
+            raise InvalidParameter(
+                "the rows keep logits in a form of a later version",
+                expected=f"form 1 to {FORM}",
+                got=repr(spec["form"]),
+                remedy="Open them with the version that wrote them, or a later one.",
+            )
+        recorded = spec.get("classes")
+        if recorded is None and "head" in spec:
             raise InvalidParameter(
                 "the rows are of a regressor",
                 expected="the memory of a ResidualMemoryClassifier",

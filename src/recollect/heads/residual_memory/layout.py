@@ -4,6 +4,9 @@ Logits are kept, not residuals, so that the temperature may change afterwards. O
 the largest logits are kept, with the logarithm of the sum of all exponentials at each temperature
 of a ladder: the probabilities of the kept classes are exact at these temperatures, and the mass of
 the others is the bound on what leaving them out can change.
+
+The largest logit is the zero the others are counted from, so it is not written; and of up to 4,096
+classes two share a number, as float32 counts without gaps up to 2^24.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from recollect.types import Codes, Doubles, Floats
 LADDER = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 12.0)
 ALL_UP_TO = 256
 ENTRIES = 16
+# How few logits are written: 1 wrote every logit and gave every class a number of its own.
+FORM = 2
+_PAIRED_UP_TO = 1 << 12
 # Logits worked on at a time: 1 MiB, about a core's second-level cache.
 _CELLS = 1 << 18
 _GROUP = 64
@@ -33,17 +39,31 @@ class Layout:
     Attributes:
         classes: Number of classes of the base.
         entries: How many logits are kept; None keeps all, 0 none, only the label.
+        form: In which they are written; says nothing where all or none are kept.
     """
 
     classes: int
     entries: int | None
+    form: int = FORM
 
     @property
     def width(self) -> int | None:
         """Width of the vector, or None where the value is the label."""
         if self.entries is None:
             return self.classes
-        return len(LADDER) + 2 * self.entries if self.entries else None
+        if not self.entries:
+            return None
+        columns = -(-self.entries // 2) if self._paired else self.entries
+        return len(LADDER) + self.entries - self._implied + columns
+
+    @property
+    def _implied(self) -> int:
+        """How many logits are not written. A single one may be that of the true class."""
+        return int(self.form > 1 and (self.entries or 0) > 1)
+
+    @property
+    def _paired(self) -> bool:
+        return self.form > 1 and self.classes <= _PAIRED_UP_TO
 
     def check_temperature(self, temperature: float) -> None:
         """Refuse a temperature at which the kept logits say nothing exact.
@@ -81,7 +101,7 @@ class Layout:
 
     def _pack_some(self, logits: Floats, codes: Codes, packed: Floats) -> None:
         assert self.entries
-        start, middle = len(LADDER), len(LADDER) + self.entries
+        start, middle = len(LADDER), len(LADDER) + self.entries - self._implied
         kept = largest(logits, codes, self.entries)
         logits = logits - logits.max(axis=1, keepdims=True)
         room = np.empty_like(logits)
@@ -89,8 +109,18 @@ class Layout:
             np.multiply(logits, np.float32(1.0 / temperature), out=room)
             np.exp(room, out=room)
             packed[:, place] = np.log(room.sum(axis=1))
-        packed[:, start:middle] = np.take_along_axis(logits, kept, axis=1)
-        packed[:, middle:] = kept
+        packed[:, start:middle] = np.take_along_axis(logits, kept[:, self._implied :], axis=1)
+        packed[:, middle:] = self._joined(kept) if self._paired else kept
+
+    def _joined(self, columns: Codes) -> Codes:
+        """Two columns as one number; behind the last of an odd number stands a 0."""
+        even = np.pad(columns, ((0, 0), (0, columns.shape[1] % 2)))
+        return even[:, ::2] * self.classes + even[:, 1::2]
+
+    def _parted(self, numbers: Codes) -> Codes:
+        """The columns again."""
+        pairs = np.stack(np.divmod(numbers, self.classes), axis=2)
+        return pairs.reshape(len(numbers), -1)[:, : self.entries]
 
     def unpack(self, vectors: NDArray[Any], temperature: float) -> tuple[Doubles, Codes | None]:
         """Read probabilities back.
@@ -102,12 +132,14 @@ class Layout:
             return soften(vectors, temperature), None
         self.check_temperature(temperature)
         total = vectors[:, LADDER.index(temperature), None].astype(np.float64)
-        start, middle = len(LADDER), len(LADDER) + self.entries
+        start, middle = len(LADDER), len(LADDER) + self.entries - self._implied
         exponents = vectors[:, start:middle].astype(np.float64) / temperature
+        exponents = np.pad(exponents, ((0, 0), (self._implied, 0)))
         # What float32 rounded off may not push the sum of probabilities above 1.
         shares = np.exp(exponents - total)
         shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
-        return shares, vectors[:, middle:].astype(np.int64)
+        columns = vectors[:, middle:].astype(np.int64)
+        return shares, self._parted(columns) if self._paired else columns
 
 
 def largest(logits: NDArray[Any], codes: Codes, entries: int) -> Codes:
