@@ -231,9 +231,10 @@ def test_a_quicker_search_is_chosen_on_held_out_samples_and_put_beside_all_cells
 
     found = dense_query.measure_query(task(10), chosen)
 
-    assert [each["options"].get("prefilter") for each in found["tried"]] == [None, 4, None, 4]
-    limit = found["tried"][0]["miou"] * (1 - dense_query.TOLERANCE)
-    assert found["quick"] in [t["options"] for t in found["tried"] if t["miou"] >= limit]
+    *tried, flat = found["tried"]
+    assert [each["options"].get("prefilter") for each in tried] == [None, 4, None, 4]
+    fine = [each["options"] for each in tried if each["miou"] >= flat["miou"]]
+    assert found["quick"] in (fine or [tried[0]["options"]])
     assert found["flat"]["miou"] == found["lines"][0]["few"]["miou"]
     report = {"parts": {"query": {"words": "Query", "kind": "query", "sets": {"one": found}}}}
     assert "| flat, all " in page(report)

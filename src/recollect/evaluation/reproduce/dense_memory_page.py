@@ -252,7 +252,8 @@ def _decoder(_: str, part: Mapping[str, Any]) -> str:
 def _query(_: str, part: Mapping[str, Any]) -> str:
     about = (
         "*Quick* is the search of narrower k and fewer samples that took the least time of those "
-        "that lose at most 0.5 % on held-out samples (all tried stand in the JSON file). *Flat* "
+        "that are not worse on held-out samples than flat search among 100,000 cells (all tried "
+        "stand in the JSON file). *Flat* "
         "compares with every labelled cell of every sample by the same score: what the others "
         "would find if they missed nothing. Seconds of the processor for one query, features "
         "given; the times that count are those of `benchmarks/dense_memory.py`."
