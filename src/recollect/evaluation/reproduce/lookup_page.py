@@ -125,7 +125,7 @@ def _ladder(lines: list[Line]) -> str:
 
 
 def _shares(lines: list[Line]) -> str:
-    names = [name for name in lines[0] if name not in {"share", "bytes"}]
+    names = [name for name in lines[-1] if name not in {"share", "bytes"}]
     return _table(
         ("share", "megabytes", "paper, equal", "paper, searched on the test images", *names),
         (
@@ -133,7 +133,7 @@ def _shares(lines: list[Line]) -> str:
                 f"{line['share']:.0%}",
                 f"{line['bytes'] / 1e6:.2f}",
                 *PAPER_SHARES.get(line["share"], ("", "")),
-                *(_percent(line[name]) for name in names),
+                *(_percent(line[name]) if name in line else "" for name in names),
             )
             for line in lines
         ),
@@ -244,8 +244,8 @@ that a run can go on later.
 ## Protocol
 
 - {data}: networks are trained on the first {trained:,} training images; {choosing:,} of the others
-  choose weights and k; in the end all {rows:,} are recorded. {queries:,} test images; curves use
-  the first {curve:,} of them.
+  choose weights, all of them k; in the end all {rows:,} are recorded. {queries:,} test images;
+  curves use the first {curve:,} of them.
 - Nothing was chosen on test images. The paper's weights were, so its tuned figures are an
   oracle's.
 - Key: 64 x 1 + 2 x 5 + 48 x 2 = 170 bits. Errors: {standard_error}. Seed {seed}.
@@ -289,13 +289,13 @@ nearer it is than the farthest of the k (McCann and Lowe, CVPR 2012).
 
 Keys only. Clusters of 4; a center is the row nearest to the median of its cluster, so that every
 comparison is one with a row, which votes and may be the answer; leaves of {leaf}. Then centers that
-are medians, and leaves of 4. All test images; a comparison is one with a center or a row.
+are medians, leaves of 4, one start. All test images; a comparison is one with a center or a row.
 
 {by_comparisons}{trees}
 
 ## Noise on the distances
 
-Gaussian, on each of the three group distances; a quarter of the curve's questions.
+Gaussian, on each of the three group distances; an eighth of the curve's questions.
 
 {noise}
 

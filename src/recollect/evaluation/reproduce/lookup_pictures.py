@@ -29,8 +29,14 @@ def draw(out: Path, report: dict[str, Any], lab: Lab) -> None:
 def _by_share(report: dict[str, Any]) -> Figure:
     lines = report["shares"]["lines"]
     shares = [100 * line["share"] for line in lines]
-    names = [name for name in lines[0] if name not in {"share", "bytes"}]
-    curves = {name: (shares, [100 * line[name]["accuracy"] for line in lines]) for name in names}
+    curves = {
+        name: (
+            [100 * line["share"] for line in lines if name in line],
+            [100 * line[name]["accuracy"] for line in lines if name in line],
+        )
+        for name in lines[-1]
+        if name not in {"share", "bytes"}
+    }
     levels = {"its network": report["networks"]["lines"][1]} if "networks" in report else {}
     levels |= {"1-NN on pixels": report["beside"]["lines"][0]} if "beside" in report else {}
     for name, line in levels.items():
