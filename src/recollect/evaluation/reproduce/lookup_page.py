@@ -143,12 +143,10 @@ def _shares(lines: list[Line]) -> str:
 def _trees(lines: list[Line]) -> str:
     every = lines[0]["comparisons"]
     return _table(
-        ("ways", "centers", "comparisons per look-up", "of all rows", "bytes read per answer",
-         "accuracy"),
+        ("ways", "comparisons per look-up", "of all rows", "bytes read per answer", "accuracy"),
         (
             (
-                _ways(line), line["centers"] if line["beam"] else "",
-                f"{line['comparisons']:,.1f}", f"1/{every / line['comparisons']:,.0f}",
+                _ways(line), f"{line['comparisons']:,.1f}", f"1/{every / line['comparisons']:,.0f}",
                 f"{line['bytes_read']:,}", _percent(line),
             )
             for line in lines
@@ -288,8 +286,7 @@ nearer it is than the farthest of the k (McCann and Lowe, CVPR 2012).
 ## Tree
 
 Keys only. Clusters of 4; a center is the row nearest to the median of its cluster, so that every
-comparison is one with a row, which votes and may be the answer; leaves of {leaf}. Then centers that
-are medians, leaves of 4, one start. All test images; a comparison is one with a center or a row.
+comparison is one with a row, which votes and may be the answer; leaves of {leaf}. All test images.
 
 {by_comparisons}{trees}
 
