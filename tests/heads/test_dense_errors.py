@@ -118,6 +118,7 @@ def test_a_bad_target_is_refused(target, error):
      {"k": None}, {"k": 2.0}, {"k": "12"}, {"k": iter([2])}, {"k": np.array(2.5)},
      {"sparse_keep": 0}, {"sparse_keep": 1.5}, {"novelty": "memory"},
      {"search": 0.9}, {"search": "lists"},
+     {"labels": 3}, {"labels": ()}, {"labels": (0, -1)}, {"labels": (1.5,)}, {"labels": "12"},
      {"ignore": -(2**70)}, {"ignore": 2**63}, {"ignore": None}, {"ignore": 1.5},
      {"temperature": 10**400}, {"position": 1e300}, {"balance": 1e308}, {"radius": 10**12},
      {"max_iterations": 10**30}, {"tolerance": 10**400}, {"level_weights": 3},
@@ -176,6 +177,20 @@ def test_bytes_hold_features_of_any_size(size):
     head = DenseMemorySegmenter(k=1, precision="int8", message_passing=None).fit(samples, [[1, 2]])
 
     assert head.predict(samples).tolist() == [[1, 2]]
+
+
+def test_a_label_that_was_not_announced_is_refused_with_its_place():
+    """A typo in a mask must not become a class; where any label may come, it may."""
+    head = DenseMemorySegmenter(k=1, labels=(1, 2)).fit(*GOOD)
+    version = head.memory_.version
+
+    with pytest.raises(InvalidLabel, match=r"mask 1 holds an unknown label.*7 at pixel \(1,\)"):
+        head.partial_fit([signal(EAST, NORTH)] * 2, [[1, 255], [2, 7]])
+    with pytest.raises(InvalidLabel, match="mask 0"):
+        head.relabel([0], [[3, 1]])
+
+    assert head.memory_.version == version
+    assert head.set_params(labels=None).partial_fit(*GOOD).classes_.tolist() == [1, 2]
 
 
 def test_relabelling_with_numbers_of_another_width_is_refused():

@@ -36,12 +36,17 @@ def match_weights(similarity: NDArray[Any], temperature: float) -> Doubles:
                [0. , 0. , 0. ]])
     """
     found = similarity > -np.inf
-    score = np.where(found, similarity, 0.0).astype(np.float64)
-    top = np.where(found, score, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
-    behind = np.where(found, score - np.where(np.isfinite(top), top, 0.0), 0.0)
+    if similarity.size and found.all():
+        behind = similarity.astype(np.float64)
+        behind -= behind.max(axis=1, keepdims=True)
+    else:
+        score = np.where(found, similarity, 0.0).astype(np.float64)
+        top = np.where(found, score, -np.inf).max(axis=1, initial=-np.inf, keepdims=True)
+        behind = np.where(found, score - np.where(np.isfinite(top), top, 0.0), -np.inf)
     # Divided last: at the smallest temperatures only what is behind may leave the range, to -inf.
-    with np.errstate(over="ignore"):
-        weights = np.where(found, np.exp(behind / temperature), 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # what was not found is set below
+        weights = np.exp(np.divide(behind, temperature, out=behind), out=behind)
+    weights[~found] = 0.0
     total = weights.sum(axis=1, keepdims=True)
     np.divide(weights, total, out=weights, where=total > 0)
     return weights
@@ -211,10 +216,13 @@ def propagate(
     own = np.where(has_state, np.where(heard, 1.0 - alpha, 1.0), 0.0)[:, None]
     share = np.where(has_state, np.where(heard, alpha, 0.0), 1.0)[:, None]
     state, change, done = anchor, np.inf, 0
+    held = own * anchor
     while done < max_iterations and change >= tolerance and change > 0:
-        base = anchor if mode == "anchored" else state
-        following = own * base + share * (matrix @ state)
-        change = float(np.abs(following - state).max(initial=0.0))
+        following = matrix @ state
+        following *= share
+        following += held if mode == "anchored" else own * state
+        moved = np.subtract(following, state)
+        change = float(np.abs(moved, out=moved).max(initial=0.0))
         state, done = following, done + 1
     return Propagated(state, has_state | heard, done, change < tolerance or change == 0)
 

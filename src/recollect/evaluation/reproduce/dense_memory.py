@@ -120,7 +120,9 @@ def _measured(
         found = {"words": "What a query costs", "kind": "query", "sets": {}}
         for each in QUERIED:
             task = shortened(TASKS[each](data, models), limit)
-            found["sets"][each] = dense_query.measure_query(task, _chosen(out, task))
+            line = _line_of(out, each, "chosen") or {}
+            known = line.get("miou" if task.labels else "rmse")
+            found["sets"][each] = dense_query.measure_query(task, _chosen(out, task), known)
     else:
         task = shortened(TASKS[name](data, models), limit)
         opened = time.perf_counter() - begun
@@ -262,7 +264,10 @@ def choose(task: Task) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     asked = asked.take(spread(len(asked), MOST_TO_CHOOSE))
     tried: list[dict[str, Any]] = []
     best: tuple[float, dict[str, Any]] = (-np.inf, {})
+    axes = memory.pyramids[0][0].ndim - 1
     for search in SEARCHES:
+        if axes == 1 and search["position"]:
+            continue  # when a recording began says nothing of what a beat is
         best = max(best, _tried(task, search, memory, asked, tried), key=lambda pair: pair[0])
     head = taught(task, best[1], memory)
     for reading in READINGS[task.kind]:
@@ -448,8 +453,12 @@ def _earlier(out: Path | None) -> dict[str, Any]:
 
 def _write(out: Path, report: dict[str, Any]) -> None:
     from recollect.evaluation.reproduce.dense_memory_page import page
+    from recollect.evaluation.reproduce.dense_speed_page import save_plots
 
     report["parts"] = {name: report["parts"][name] for name in PARTS if name in report["parts"]}
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
-    (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+    speed = out / f"{STEM}-speed.json"
+    measured = json.loads(speed.read_text(encoding="utf-8")) if speed.is_file() else None
+    save_plots(report, measured, out)
+    (out / f"{STEM}.md").write_text(page(report, measured), encoding="utf-8")

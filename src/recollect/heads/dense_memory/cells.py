@@ -13,6 +13,8 @@ from recollect.index.policy import Approximate
 from recollect.readout.grids import Shape, children, neighbors, parents
 from recollect.types import Floats, Ids, Mask
 
+SHARED = 1 << 14  # cells from which on the index reads them where they are
+
 
 class Column:
     """An array that grows at its end; what was read before stays as it is."""
@@ -181,6 +183,7 @@ class Cells:
         self.alive: list[bool] = []
         self.shapes: list[tuple[Shape, ...]] = []
         self._valid = Column(bool)
+        self._indexed = 0
 
     @property
     def valid(self) -> Mask:
@@ -229,13 +232,28 @@ class Cells:
             around = neighbors(shapes[at], 1)[nodes[at]]
             self.levels[at].link(linked, _placed(around, nodes[at], shapes[at], first[at]))
         self._valid.append(valid)
-        places = np.arange(first[0], len(self.levels[0]))
-        if len(self.levels) == 1:
-            places, vectors = places[valid], [vectors[0][valid]]
-        self.index.add(places, vectors[0])
         self.ids.append(id_)
         self.alive.append(True)
         self.shapes.append(shapes)
+
+    def flush(self) -> None:
+        """Let the search of the coarsest level know what was appended; needed before it."""
+        coarsest = self.levels[0]
+        places = np.arange(self._indexed, len(coarsest))
+        vectors = coarsest.vectors[self._indexed :]
+        if len(self.levels) == 1:
+            there = self.valid[places]
+            places, vectors = places[there], vectors[there]
+        # What was appended stays as it is, so that many cells need not be copied.
+        take = self.index.attach if len(places) >= SHARED else self.index.add
+        take(places, vectors)
+        self._indexed = len(coarsest)
+
+    def reserve(self, samples: int) -> None:
+        """Make room for so many samples like the first."""
+        for level in self.levels:
+            level.reserve(samples)
+        self._valid.reserve(samples * len(self.valid))
 
     def drop(self, positions: list[int]) -> None:
         """Leave samples out of every later answer; their arrays go when the layout is rebuilt."""

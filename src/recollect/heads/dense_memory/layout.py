@@ -23,7 +23,7 @@ from recollect.readout.grids import Shape, chain
 from recollect.readout.propagation import unit_rows, weighted_mean
 from recollect.types import Doubles, Floats, Ids, Mask
 
-READ_AT_ONCE = 32  # rows read from the memory at a time
+READ_AT_ONCE = 8  # rows read from the memory at a time: few stay in memory that is there already
 FOLLOWED = frozenset({"add", "remove", "compact"})  # operations that leave other rows as they were
 
 
@@ -182,12 +182,13 @@ class Layout(ABC):
                 if len(self._at) == 1:
                     self._reserve(len(new))
                 self._take_whole(rows.keys[at], rows.sources[at])
+        if self.cells is not None:
+            self.cells.flush()
 
     def _reserve(self, rows: int) -> None:
         """Make room for rows like the first."""
         assert self.cells is not None
-        for level in self.cells.levels:
-            level.reserve(rows)
+        self.cells.reserve(rows)
 
     def _take_whole(self, key: Floats, source: str | None) -> None:
         if self._whole is None:
@@ -288,6 +289,10 @@ class LabelLayout(Layout):
         if fresh:
             self.classes += fresh
             self._counts.widen(len(self.classes))
+
+    def _reserve(self, rows: int) -> None:
+        super()._reserve(rows)
+        self._counts.reserve(rows * len(self._counts.values))
 
     def present(self) -> NDArray[np.int64]:
         """Labels that samples of the memory hold now, sorted."""

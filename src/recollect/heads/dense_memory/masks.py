@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +18,15 @@ EXACT = 2.0**53  # the whole numbers to which float64 holds every one
 _CODES = ((255, np.uint8), (65_535, np.uint16), (2**32 - 1, np.uint32))
 
 
-def check_mask(given: Any, name: str, size: Shape, ignore: int, *, exact: bool) -> NDArray[Any]:
+def check_mask(
+    given: Any,
+    name: str,
+    size: Shape,
+    ignore: int,
+    *,
+    exact: bool,
+    allowed: Sequence[int] | None = None,
+) -> NDArray[Any]:
     """Judge a mask of labels.
 
     Args:
@@ -26,13 +35,14 @@ def check_mask(given: Any, name: str, size: Shape, ignore: int, *, exact: bool) 
         size: Size of the image, or sides of the finest grid.
         ignore: The value that stands for "no label".
         exact: True: the mask has exactly this size. False: no side is shorter.
+        allowed: The labels there are; None means all from 0.
 
     Returns:
         int64 of the mask's size.
 
     Raises:
         DimensionMismatch: Another size.
-        InvalidLabel: A label below 0, or none at all.
+        InvalidLabel: A label below 0, one that is not allowed, or none at all.
         InvalidType: No whole numbers.
     """
     mask = _array(given, name, "whole numbers, one a pixel")
@@ -67,7 +77,23 @@ def check_mask(given: Any, name: str, size: Shape, ignore: int, *, exact: bool) 
             got=int(labels[known].min()),
             remedy="Set ignore= to the value that stands for no label.",
         )
+    if allowed is not None:
+        _check_allowed(labels, known, allowed, name)
     return labels
+
+
+def _check_allowed(
+    labels: NDArray[np.int64], known: NDArray[np.bool_], allowed: Sequence[int], name: str
+) -> None:
+    strange = known & ~np.isin(labels, np.asarray(allowed, np.int64))
+    if strange.any():
+        place = tuple(np.argwhere(strange)[0].tolist())
+        raise InvalidLabel(
+            f"{name} holds an unknown label",
+            expected=f"one of {', '.join(map(str, sorted(allowed))):.80}",
+            got=f"{labels[place]} at pixel {place}, in {strange.sum()} pixels in all",
+            remedy="Add it to labels=, or replace it by the value to ignore.",
+        )
 
 
 def check_target(given: Any, name: str, size: Shape, *, exact: bool) -> NDArray[np.float32]:

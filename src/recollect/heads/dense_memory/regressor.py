@@ -138,7 +138,7 @@ class DenseMemoryRegressor(DenseMemory):
     # -- inside --------------------------------------------------------------------------------
 
     def _settings(self) -> Settings:
-        names = set(Settings.__dataclass_fields__) - {"retrieve", "balance", "ignore"}
+        names = set(Settings.__dataclass_fields__) - {"retrieve", "balance", "ignore", "labels"}
         return Settings(**{name: getattr(self, name) for name in names})
 
     def _new_layout(self, options: dict[str, Any]) -> NumberLayout:

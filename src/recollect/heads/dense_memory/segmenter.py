@@ -50,6 +50,8 @@ class DenseMemorySegmenter(DenseMemory):
         ignore: Value in masks that stands for "no label", and in answers for "no match".
         memory: None: every ``fit`` starts a memory that lives in the estimator. A path, or a
             ``Memory`` of arrays: used as it is.
+        labels: The labels that masks may hold, others are refused; None takes any, whenever it
+            comes.
         score: ``"level"`` ranks matches by their similarity on the level alone, as the paper does;
             ``"path"`` by the weighted mean of the similarities from the coarsest level on.
         level_weights: Of ``"path"``, one a level; all alike when None.
@@ -109,6 +111,7 @@ class DenseMemorySegmenter(DenseMemory):
         ignore: int = 255,
         memory: Memory | str | Path | None = None,
         *,
+        labels: Sequence[int] | None = None,
         score: Score = "level",
         level_weights: Sequence[float] | None = None,
         position: float = 0.0,
@@ -137,6 +140,7 @@ class DenseMemorySegmenter(DenseMemory):
         self.message_passing = message_passing
         self.ignore = ignore
         self.memory = memory
+        self.labels = labels
         self.score = score
         self.level_weights = level_weights
         self.position = position
@@ -183,7 +187,8 @@ class DenseMemorySegmenter(DenseMemory):
 
     def _judge(self, given: Any, name: str, sample: Sample) -> dict[str, NDArray[Any]]:
         size, exact = sample.masked
-        return coded(check_mask(given, name, size, self.ignore, exact=exact), self.ignore)
+        mask = check_mask(given, name, size, self.ignore, exact=exact, allowed=self.labels)
+        return coded(mask, self.ignore)
 
     def _check_batch(
         self, values: Sequence[dict[str, NDArray[Any]]], beside: Mapping[str, NDArray[Any]] | None

@@ -56,6 +56,7 @@ class Settings:
     balance: float = 0.0
     reading: Literal["mean", "median", "linear"] = "mean"
     ignore: int = 255
+    labels: Sequence[int] | None = None
     sparse_keep: int = 1
     novelty: Novelty = "mean"
     search: Approximate | None = None
@@ -64,6 +65,7 @@ class Settings:
         _check_k(self.k)
         if not _whole(self.ignore) or not -LABELS <= self.ignore < LABELS:
             raise _wrong("ignore", "a whole number that fits in 64 bits", self.ignore)
+        _check_labels(self.labels)
         _above("temperature", self.temperature, 0.0, infinite=True)
         _above("link_temperature", self.link_temperature, 0.0, infinite=True)
         at_least("sparse_levels", self.sparse_levels, 0)
@@ -168,6 +170,14 @@ def _check_k(k: Any) -> None:
         raise _wrong("k", "a whole number of at least 1, or one a level", k)
     for each in [k] if _whole(k) else k:
         at_least("k", each, 1)
+
+
+def _check_labels(labels: Any) -> None:
+    if labels is None:
+        return
+    fine = _several(labels) and all(_whole(each) and 0 <= each < LABELS for each in labels)
+    if not fine or not len(labels):
+        raise _wrong("labels", "whole numbers from 0 on, or None for any", labels)
 
 
 def at_least(name: str, value: object, least: int) -> None:
