@@ -52,6 +52,7 @@ def measure_query(task: Task, chosen: dict[str, Any], known: float | None = None
         if every is None:
             every = _asked(task, head, task.test)[main]
         lines.append({"name": name, "options": plain, main: every, "few": some})
+    del head  # its cells take as much room again
     every = taught(task, chosen, task.train)
     layout = every._layout()  # noqa: SLF001 - what flat search goes through
     return {
