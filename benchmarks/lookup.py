@@ -6,8 +6,8 @@ same run: the whole network with its glimpses, and its layers alone. Images are 
 network is untrained: time does not depend on what it has learned, only on how many rows there are.
 
 The header answers one image after the other, whatever the batch. At batch 1 the call from Python
-is part of its time; "inside C" is the time of a batch divided by its images, beside torch at
-batch 1.
+(ctypes) is part of its time; "inside C" is what a C program that loops over images has: the time of
+the loop over a batch divided by its images, beside torch at batch 1.
 """
 
 from __future__ import annotations
@@ -158,6 +158,26 @@ def prepare(options: argparse.Namespace) -> tuple[LookupPredictor, np.ndarray, A
     return flat, asked, truth, network
 
 
+def with_tree(options: argparse.Namespace) -> tuple[LookupPredictor, np.ndarray, Any, Network]:
+    """Return what ``prepare`` does, with the tree grown; read from a file where one is kept."""
+    if options.table and options.table.is_file() and options.network and options.mnist:
+        kept = LookupPredictor.load(options.table)
+        if kept.weights != tuple(options.weights):
+            raise SystemExit(f"{options.table} was made with the weights {kept.weights}")
+        kept = replace(kept, beam=options.beam, slack=options.slack, k=options.k, vote=options.vote)
+        with np.load(options.mnist, allow_pickle=False) as arrays:
+            return (
+                kept, arrays["x_test"], arrays["y_test"][: options.batch],
+                Network.load(options.network),
+            )  # fmt: skip
+    flat, asked, truth, network = prepare(options)
+    tree = replace(flat, beam=options.beam, slack=options.slack)
+    tree = replace(tree, trees=tree.grown)
+    if options.table:
+        tree.save(options.table)
+    return tree, asked, truth, network
+
+
 def inside_c(results: list[dict[str, Any]], batch: int) -> dict[str, float]:
     """Images per second of the header alone, as a ratio to torch at batch 1."""
     speed = {(line["batch"], line["what"]): line["images_per_second"] for line in results}
@@ -172,6 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=20_000, help="recorded images")
     parser.add_argument("--network", type=Path, help="a trained network instead of a random one")
+    parser.add_argument("--table", type=Path, help="keeps table and tree; measured alone if there")
     parser.add_argument("--mnist", type=Path, help="mnist.npz instead of random strokes")
     parser.add_argument("--weights", type=float, nargs=3, default=[3.0, 1.0, 0.5])
     parser.add_argument("--beam", type=int, default=4)
@@ -185,12 +206,10 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
 
-    flat, asked, truth, network = prepare(options)
-    tree = replace(flat, beam=options.beam, slack=options.slack)
     begun = time.perf_counter()
-    tree = replace(tree, trees=tree.grown)
-    narrow = replace(flat, beam=1, trees=tree.grown)
-    grown = time.perf_counter() - begun
+    tree, asked, truth, network = with_tree(options)
+    prepared = time.perf_counter() - begun
+    flat, narrow = replace(tree, beam=None, slack=None), replace(tree, beam=1, slack=None)
     model = torch_model(network)
     begun = time.perf_counter()
     fast = {
@@ -226,7 +245,7 @@ def main() -> None:
     report = {
         "options": vars(options), "load": os.getloadavg(), "results": results,
         "inside_c": inside_c(results, options.batch), "rows": len(flat.table),
-        "grow_seconds": grown, "compile_seconds": compiled,
+        "prepare_seconds": prepared, "compile_seconds": compiled,
         "comparisons": compared, "bytes_touched": {n: c * key for n, c in compared.items()},
         "packed": packed_against_unpacked(flat, options.rounds),
         "sizes": {name: native.sizes for name, native in fast.items()},
@@ -235,7 +254,7 @@ def main() -> None:
         "load",
         "inside_c",
         "rows",
-        "grow_seconds",
+        "prepare_seconds",
         "compile_seconds",
         "comparisons",
         "packed",

@@ -12,6 +12,7 @@ import recollect
 from recollect import errors
 from recollect.evaluation.reproduce.dense_memory_page import page as dense_page
 from recollect.evaluation.reproduce.dual_memory_page import page as dual_page
+from recollect.evaluation.reproduce.lookup_page import page as lookup_page
 from recollect.evaluation.reproduce.residual_memory_page import page as residual_page
 from recollect.evaluation.reproduce.visual_memory_capabilities import read_parts
 from recollect.evaluation.reproduce.visual_memory_choice_page import page as choice_page
@@ -58,6 +59,7 @@ def test_every_link_to_a_file_leads_somewhere(page):
         ("visual-memory-choice", choice_page),
         ("dense-memory", dense_page),
         ("dual-memory", dual_page),
+        ("lookup", lookup_page),
         ("residual-memory", residual_page),
         ("visual-memory-lifelong", lifelong_page),
         ("visual-memory-scaling", scaling_page),

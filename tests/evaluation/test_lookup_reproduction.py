@@ -44,7 +44,7 @@ def test_every_part_is_measured_written_and_kept(data, tmp_path, monkeypatch):
     assert json.loads((tmp_path / "lookup.json").read_text()) == report
     page = (tmp_path / "lookup.md").read_text()
     assert all(word in page for word in ("89.19", "1-NN on raw pixels", "nanojoules"))
-    for name in ("by-share", "glimpses", "weights"):
+    for name in ("by-share", "by-comparisons", "glimpses", "weights"):
         assert (tmp_path / f"lookup-{name}.png").stat().st_size < 150_000
     assert run(**options) == report
 

@@ -27,7 +27,7 @@ class Part(ctypes.Structure):
     _fields_ = (
         ("words", _WHOLE), ("rows", _WHOLE), ("prices", _AT), ("keys", _AT), ("centers", _AT),
         ("node_start", _AT), ("child", _AT), ("leaf_start", _AT), ("leaf_rows", _AT),
-        ("beam", _WHOLE), ("slack", _WHOLE),
+        ("pivots", _AT), ("reach", _AT), ("beam", _WHOLE), ("slack", _WHOLE),
     )  # fmt: skip
 
 
@@ -38,7 +38,8 @@ class Replay(ctypes.Structure):
         *((name, _WHOLE) for name in ("side", "cells", "patches", "steps", "levels", "per_step")),
         ("front", _WHOLE), ("words", _WHOLE),
         *((name, _AT) for name in ("cell_sides", "limits", "parts", "starts", "states", "places")),
-        ("begin", _AT), ("column", _WHOLE), ("row", _WHOLE),
+        ("begin", _AT), ("column", _WHOLE), ("row", _WHOLE), ("answers", _AT),
+        ("classes", _WHOLE), ("vote", _WHOLE),
     )  # fmt: skip
 
 
@@ -86,6 +87,13 @@ class Tables:
         out = np.empty(wide, np.int64), np.empty(wide, np.int64), np.empty((n, steps), np.int64)
         self._call(self.library.tables_replay, whole, asked, n, k, out)
         return out
+
+    def votes(self, whole: Packed, images: NDArray[np.uint8], classes: int, k: int) -> Codes:
+        """Return the votes of images by class, ``(n, classes)``, and nothing else."""
+        votes = np.empty((len(images), classes), np.int64)
+        asked = np.ascontiguousarray(images)
+        self._call(self.library.tables_votes, whole, asked, len(images), k, (votes,))
+        return votes
 
     @staticmethod
     def _call(

@@ -25,11 +25,14 @@ from recollect.errors import (
     WriteFailed,
 )
 from recollect.heads.lookup import c_code, examples, packed, standalone
+from recollect.heads.lookup.cluster import Growth
+from recollect.heads.lookup.glimpse import integral
 from recollect.heads.lookup.native import NativeLookup
 from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.packed import pack, unpack
 from recollect.heads.lookup.predictor import LookupPredictor
 
+OLD = Path(__file__).resolve().parents[2] / "old_formats"
 STRICT = ("-Wall", "-Wextra", "-Wpedantic", "-Wno-overlength-strings", "-Werror")
 needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
 
@@ -46,7 +49,14 @@ def taught(**options):
     return made.fit(images, labels)
 
 
-@pytest.mark.parametrize("options", [{}, {"tree": 2, "k": 3}, {"per_step": False}], ids=str)
+MEDIANS = Growth(centers="medians")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"tree": 2, "k": 3}, {"per_step": False}, {"tree": 2, "growth": MEDIANS}],
+    ids=str,
+)
 def test_a_table_read_back_answers_alike(tmp_path, options):
     """Keys, values, counts, witnesses, tree, weights: all that an answer takes."""
     images, _ = noisy(150)
@@ -111,11 +121,11 @@ def test_a_flipped_bit_is_refused_by_name(tmp_path):
 
 def test_a_table_of_another_version_is_refused_by_name(tmp_path, monkeypatch):
     """The message names both formats."""
-    monkeypatch.setattr(packed, "FORMAT", 3)
+    monkeypatch.setattr(packed, "FORMAT", 4)
     taught().save(tmp_path / "t.table")
     monkeypatch.undo()
 
-    with pytest.raises(UnsupportedFormat, match="expected format 1 to 2, got 3"):
+    with pytest.raises(UnsupportedFormat, match="expected format 1 to 3, got 4"):
         LookupPredictor.load(tmp_path / "t.table")
 
 
@@ -149,6 +159,33 @@ def _parts(folder):
     return packed.read_file(folder / "t.table")
 
 
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_table_of_a_format_before_is_read(version):
+    """Trees of medians, votes by rank: 40 bars, weights 2, 1, 0.5, two ways, k of 3."""
+    back = LookupPredictor.load(OLD / f"lookup-{version}.table")
+
+    assert (back.beam, back.k, back.vote, back.weights) == (2, 3, "last", (2.0, 1.0, 0.5))
+    assert back.trees is not None
+    assert [tree.pivots for tree in back.trees] == [None, None]
+    assert back.predict(examples.bars(44)[0][40:]).tolist() == ["across", "down"] + ["across"] * 2
+
+
+@pytest.mark.parametrize("place", [0, -1])
+@pytest.mark.parametrize("value", [-1, 10_000, None])
+def test_a_center_that_is_no_row_of_its_cluster_is_refused(tmp_path, place, value):
+    """Below 0, above the rows, or the row of another cluster: found twice, or read from nowhere."""
+    taught(tree=2).save(tmp_path / "t.table")
+    about, arrays = packed.read_file(tmp_path / "t.table")
+    pivots = arrays["tree 0 pivots"].copy()
+    other = pivots[pivots != pivots[place]][0]
+    pivots[place] = other if value is None else value
+
+    packed.write_file(tmp_path / "t.table", about, arrays | {"tree 0 pivots": pivots})
+
+    with pytest.raises(CorruptMemory, match="center of the table"):
+        LookupPredictor.load(tmp_path / "t.table")
+
+
 def test_no_table_and_no_place_are_named(tmp_path):
     """Nothing to read, nowhere to write."""
     with pytest.raises(MemoryNotFound):
@@ -178,6 +215,7 @@ def test_float_keys_have_no_packed_form(tmp_path):
     [
         (None, 1, {}), (None, 4, {}), (1, 1, {}), (4, 3, {}), (4, 3, {"vote": "all"}),
         (None, 5, {"vote": "distance"}), (4, 9, {"vote": "distance", "slack": 150}),
+        (4, 9, {"vote": "distance", "growth": Growth(centers="medians")}),
     ],
 )  # fmt: skip
 def test_the_compiled_header_answers_like_python(tree, k, more, per_step):
@@ -249,6 +287,21 @@ def test_pixels_that_are_no_bytes_are_not_exported(tmp_path):
 
     with pytest.raises(InvalidParameter, match="bytes"):
         made.export_c(tmp_path / "x.h")
+
+
+@pytest.mark.parametrize("per_step", [True, False])
+@pytest.mark.parametrize("tree", [None, 2])
+@pytest.mark.parametrize("vote", ["last", "all", "distance"])
+def test_votes_without_a_trail_are_those_of_the_trail(vote, tree, per_step):
+    """Answers are added up in C; what was found on the way is not written down for it."""
+    images, _ = noisy(200)
+    made = taught(tree=tree, k=9, vote=vote, per_step=per_step).predictor()
+
+    votes = made.tally(images)
+
+    assert votes.tolist() == made.votes(made.trail(images)).tolist()
+    assert made.tally(images[::2]).tolist() == votes[::2].tolist()
+    assert made.tally(images[:1]).tolist() == votes[:1].tolist()
 
 
 @needs_compiler
@@ -324,6 +377,57 @@ def test_a_damaged_network_is_refused_by_name(tmp_path, place):
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CorruptMemory):
         Network.load(path)
+
+
+def test_a_weight_altered_to_a_huge_one_is_refused_without_a_warning(tmp_path):
+    """One bit of an exponent makes 1e307 of 0.1, which is no number any more on the grid."""
+    path = tmp_path / "n.safetensors"
+    examples.network().save(path)
+    whole = bytearray(path.read_bytes())
+    whole[-1] ^= 64
+    path.write_bytes(whole)
+
+    with pytest.raises(CorruptMemory, match="not those that were written"):
+        Network.load(path)
+
+
+def test_a_network_of_format_1_is_read():
+    """Its fingerprint covered neither the grid nor the names; the weights are the same."""
+    back = Network.load(OLD / "network-1.safetensors")
+
+    assert (back.names, back.grid) == (("across", "down"), 16)
+    sums = integral(examples.bars(4)[0])
+    state = np.tile(back.start, (4, 1))
+    seen = back.sense(sums, state, 0)
+    assert np.array_equal(back.step(state, seen)[0], examples.network().step(state, seen)[0])
+
+
+def test_a_network_of_format_1_that_was_altered_is_refused(tmp_path):
+    """The old fingerprint is still compared."""
+    whole = bytearray((OLD / "network-1.safetensors").read_bytes())
+    whole[-2] ^= 1
+    (tmp_path / "n.safetensors").write_bytes(whole)
+
+    with pytest.raises(CorruptMemory, match="not those that were written"):
+        Network.load(tmp_path / "n.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("version", "error"), [("3", UnsupportedFormat), ("0", CorruptMemory), ("x", CorruptMemory)]
+)
+def test_a_network_of_another_version_is_refused_by_name(tmp_path, version, error):
+    """A newer one as such; a number that never was as damage."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    examples.network().save(tmp_path / "n.safetensors")
+    with safe_open(tmp_path / "n.safetensors", framework="numpy") as file:
+        about = file.metadata() | {"format": version}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(weights, tmp_path / "n.safetensors", about)
+
+    with pytest.raises(error):
+        Network.load(tmp_path / "n.safetensors")
 
 
 def test_no_network_there_is_named(tmp_path):

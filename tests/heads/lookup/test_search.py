@@ -14,7 +14,7 @@ from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.runs import Runs
 from recollect.heads.lookup.search import FlatSearch
 from recollect.heads.lookup.table import make_table
-from recollect.heads.lookup.tree import TreeSearch
+from recollect.heads.lookup.tree import Tree, TreeSearch
 
 MOST = [1, 28, 3]
 
@@ -106,12 +106,13 @@ def test_bits_and_columns_agree(keys, asked, k):
     asked=st.tuples(st.integers(0, 1), st.integers(0, 28), st.integers(0, 3)),
     k=st.integers(1, 4),
     how=st.sampled_from([{}, {"beam": 2}, {"beam": 50}, {"beam": 3, "slack": 150}]),
+    centers=st.sampled_from(["rows", "medians"]),
 )
-@settings(max_examples=80, deadline=None)
-def test_the_compiled_search_finds_what_numpy_finds(keys, asked, k, how):
+@settings(max_examples=120, deadline=None)
+def test_the_compiled_search_finds_what_numpy_finds(keys, asked, k, how, centers):
     """Flat and by tree: rows, distances and comparisons."""
     table, costs = table_of(keys), whole_costs([1.0, 0.5, 2.0], MOST)
-    trees = grow_trees(table, costs, Growth(branches=3, leaf=2))
+    trees = grow_trees(table, costs, Growth(branches=3, leaf=2, centers=centers))
     query = np.array([asked], np.uint8)
     for search in (
         lambda compiled: FlatSearch(table, costs, compiled=compiled),
@@ -140,19 +141,21 @@ def test_float_keys_are_compared_as_floats():
     ]
 
 
-def tree_search(keys, *, beam=1, branches=2, leaf=1):
+def tree_search(keys, *, beam=1, branches=2, leaf=1, centers="rows"):
     table, costs = table_of(keys), whole_costs([1, 1, 1], MOST)
-    trees = grow_trees(table, costs, Growth(branches=branches, leaf=leaf))
+    trees = grow_trees(table, costs, Growth(branches=branches, leaf=leaf, centers=centers))
     return TreeSearch(table.keys, table.parts, trees, costs, beam=beam)
 
 
 def test_a_tree_of_two_clusters_finds_the_near_one():
-    """Two far groups of two: one center of two, then one of two rows or centers."""
+    """Two centers, which are rows, then the other row of the near one; medians: two, two, one."""
     keys = [[0, 0, 0], [0, 2, 0], [0, 20, 0], [0, 22, 0]]
     found = tree_search(keys).nearest(np.array([[0, 20, 1], [0, 0, 1]], np.uint8), 0)
 
     assert found.rows[:, 0].tolist() == [2, 0]
-    assert found.comparisons.tolist() == [5, 5]
+    assert found.comparisons.tolist() == [3, 3]
+    medians = tree_search(keys, centers="medians").nearest(np.array([[0, 20, 1]], np.uint8), 0)
+    assert medians.comparisons.tolist() == [5]
 
 
 def test_every_row_lies_in_one_leaf():
@@ -162,7 +165,7 @@ def test_every_row_lies_in_one_leaf():
     tree = grow(keys, whole_costs([1, 1, 1], MOST), Growth())
 
     assert np.sort(tree.leaf_rows).tolist() == list(range(len(keys)))
-    assert np.diff(tree.leaf_start).max() <= 4
+    assert np.diff(tree.leaf_start).max() <= Growth().leaf
 
 
 def test_equal_clusters_are_dealt_out():
@@ -184,6 +187,34 @@ def test_a_beam_that_keeps_everything_is_exact():
 
     assert np.array_equal(found.rows, flat.rows)
     assert np.array_equal(found.distances, flat.distances)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_a_wide_cluster_is_entered_before_one_whose_center_is_a_little_nearer(compiled):
+    """Asked at 15: 10 is 5 away but reaches 4 (half of 8), 19 is 4 away and reaches half of 1."""
+    table = table_of([[0, place, 0] for place in (10, 18, 19, 20)])
+    links = {"node_start": [0, 2], "child": [-1, -1], "leaf_start": [0, 2, 4],
+             "leaf_rows": [0, 1, 2, 3], "pivots": [0, 2]}  # fmt: skip
+    tree = Tree(table.keys[[0, 2]], **{name: np.array(link) for name, link in links.items()})
+    costs = whole_costs([1, 1, 1], MOST)
+    search = TreeSearch(table.keys, table.parts, [tree], costs, compiled=compiled)
+
+    found = search.nearest(np.array([[0, 15, 0]], np.uint8), 0)
+
+    assert search.reach[0].tolist() == [4 * costs.columns[1], costs.columns[1] // 2]
+    assert found.rows.tolist() == [[1]]
+    assert found.comparisons.tolist() == [3]
+
+
+def test_a_beam_wide_enough_compares_every_row_once():
+    """Centers that are rows: as many comparisons as there are rows, and every row is found."""
+    random = np.random.default_rng(1)
+    keys = np.unique(random.integers(0, [2, 29, 4], (60, 3)).astype(np.uint8), axis=0)
+
+    found = tree_search(keys, beam=64, branches=3).nearest(keys[:5], 0, len(keys))
+
+    assert found.comparisons.tolist() == [len(keys)] * 5
+    assert np.sort(found.rows, axis=1).tolist() == [list(range(len(keys)))] * 5
 
 
 @pytest.mark.parametrize("beam", [1, 3])
@@ -219,7 +250,9 @@ def test_keys_of_another_width_are_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"branches": 1}, {"leaf": 0}, {"starts": 0}, {"iterations": 0}], ids=str
+    "wrong",
+    [{"branches": 1}, {"leaf": 0}, {"starts": 0}, {"iterations": 0}, {"centers": "means"}],
+    ids=str,
 )
 def test_a_tree_that_cannot_grow_is_refused(wrong):
     """One branch would never split anything."""

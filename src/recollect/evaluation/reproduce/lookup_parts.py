@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,14 @@ from recollect.evaluation.reproduce.lookup import (
     NOISE,
     SHARES,
     SLACK,
+    TUNING_K,
     Lab,
     Subject,
     accuracy,
     figure,
 )
 from recollect.evaluation.reproduce.lookup_larger import larger
+from recollect.heads.lookup.cluster import Growth, grow_trees
 from recollect.heads.lookup.energy import estimate_lookup, estimate_network
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.recipe import Recipe
@@ -39,8 +42,8 @@ if TYPE_CHECKING:
 # Weights of tables whose weights nobody chose.
 _PLAIN = (3.0, 0.1, 0.3)
 # Rounds of training of the networks of the ablations, and images they see.
-_SHORT, _FEW, _BATCH = 5, 12_000, 128
-FLOAT_EPOCHS, PUBLISHED_EPOCHS = 30, 12
+_SHORT, _FEW, _BATCH = 6, 6000, 64
+FLOAT_EPOCHS, PUBLISHED_EPOCHS = 30, 40
 
 
 def improved(lab: Lab) -> Subject:
@@ -61,12 +64,16 @@ def floats(lab: Lab) -> Subject:
 
 def chosen(lab: Lab, subject: Subject) -> dict[str, Any]:
     """Weights and k of the vote by distance, chosen on the images set aside: weights first."""
-    k, digits = KS[1], lab.digits
+    k, digits = TUNING_K, lab.digits
     weights = lab.tuned(subject, per_step=True, labels=True, k=k, vote="distance").weights
-    plain = lab.predictor(subject, upto=digits.trained, weights=weights, vote="distance")
-    held = digits.choosing
-    scores = [accuracy(replace(plain, k=k), digits.images[held], digits.labels[held]) for k in KS]
-    return {"weights": weights, "k": KS[int(np.argmax(scores))], "vote": "distance"}
+    path = lab.work / f"k-{subject.name}.json"
+    if not path.is_file():
+        plain = lab.predictor(subject, upto=digits.trained, weights=weights, vote="distance")
+        held, truth = digits.images[digits.choosing], digits.labels[digits.choosing]
+        scores = {k: accuracy(replace(plain, k=k), held, truth) for k in KS}
+        path.write_text(json.dumps(scores), encoding="utf-8")
+    scores = {int(k): score for k, score in json.loads(path.read_text(encoding="utf-8")).items()}
+    return {"weights": weights, "k": max(scores, key=lambda k: scores[k]), "vote": "distance"}
 
 
 def networks(lab: Lab) -> list[dict[str, Any]]:
@@ -91,7 +98,7 @@ def _network(lab: Lab, subject: Subject, words: str) -> dict[str, Any]:
 def published(lab: Lab) -> list[dict[str, Any]]:
     """The published recipe: network, table, and the table with weights chosen honestly."""
     subject = as_published(lab)
-    asked, truth = _curve(lab)
+    asked, truth = lab.digits.queries, lab.digits.truth
     network = _network(lab, subject, "glimpse 2 bits, state 1 bit, rounded after training")
     tuned = lab.tuned(subject, per_step=False, labels=False, k=1).weights
     lines = [{"name": "network", **figure(network["accuracy"], len(lab.digits.truth))}]
@@ -167,16 +174,19 @@ def ladder(lab: Lab) -> list[dict[str, Any]]:
     return lines
 
 
-def final(lab: Lab, **options: Any) -> LookupPredictor:
-    """The improved table with the weights and the k that were chosen."""
+def final(lab: Lab, *, upto: int | None = None) -> LookupPredictor:
+    """The improved table with the weights and the k that were chosen; all of it has its tree."""
     subject = improved(lab)
-    made = lab.predictor(subject, **{**chosen(lab, subject), **options})
+    made = lab.predictor(subject, upto=upto, **chosen(lab, subject))
+    if upto is not None:
+        return made
     path = lab.work / "tree.table"
-    if "upto" not in options and path.is_file():
+    if path.is_file():
         kept = LookupPredictor.load(path)
         if np.array_equal(kept.table.keys, made.table.keys) and kept.weights == made.weights:
             return replace(made, trees=kept.trees)
-    return made
+    replace(made, beam=1).save(path)
+    return replace(made, trees=LookupPredictor.load(path).trees)
 
 
 def _curve(lab: Lab) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -186,43 +196,55 @@ def _curve(lab: Lab) -> tuple[NDArray[Any], NDArray[Any]]:
 def shares(lab: Lab) -> list[dict[str, Any]]:
     """Accuracy against the share of the training images that are recorded."""
     asked, truth = _curve(lab)
+    first: dict[str, Any] = {"per_step": False, "labels": False}
+    tuned = lab.tuned(as_published(lab), **first, k=1).weights
     lines = []
     for share in SHARES:
         count = int(len(lab.digits.images) * share)
+        best = final(lab, upto=None if share == 1 else count)
         made = {
-            "equal weights, one row": lab.predictor(improved(lab), upto=count),
-            "improved": final(lab, upto=count),
+            "published, equal": lab.predictor(as_published(lab), upto=count, **first),
+            "published, chosen": lab.predictor(
+                as_published(lab), upto=count, weights=tuned, **first
+            ),
+            "ours, equal, one row": lab.predictor(improved(lab), upto=count),
+            "ours": best,
+            "ours, tree of 4 ways": replace(best, beam=BEAMS[-1]),
         }
         lines.append(
-            {"share": share}
+            {"share": share, "bytes": _bytes(best)}
             | {name: figure(accuracy(one, asked, truth), len(truth)) for name, one in made.items()}
         )
     return lines
 
 
+def _bytes(made: LookupPredictor) -> int:
+    """Return what the rows take, packed."""
+    return len(made.table) * (made.layout.key_bits + made.layout.value_bits) // 8
+
+
 def trees(lab: Lab) -> list[dict[str, Any]]:
     """Flat and by tree: accuracy against comparisons and bytes read."""
-    asked, truth = _curve(lab)
-    lines = []
     flat = final(lab)
-    if flat.trees is None:
-        replace(flat, beam=1).save(lab.work / "tree.table")
-        flat = final(lab)
-    ways: list[tuple[int | None, int | None]] = [(None, None), *((beam, None) for beam in BEAMS)]
-    for beam, slack in (*ways, (BEAMS[-1], SLACK), (8, SLACK)):
-        made = replace(flat, beam=beam, slack=slack)
-        trail = made.trail(asked)
-        named = np.asarray(made.classes)[made.votes(trail).argmax(axis=1)]
-        right = float((named == truth).mean())
-        compared = float(trail.comparisons.mean())
-        lines.append(
-            {
-                "beam": beam, "slack": slack, "comparisons": round(compared, 1),
-                "bytes_read": round(compared * 5 * made.layout.key_bits / 8),
-                **figure(right, len(truth)),
-            }
-        )  # fmt: skip
-    return lines
+    growth = Growth(leaf=4, centers="medians")
+    medians = replace(flat, growth=growth, trees=grow_trees(flat.table, flat.costs, growth))
+    ways = [flat, *(replace(flat, beam=beam) for beam in BEAMS)]
+    ways += [replace(flat, beam=BEAMS[-1], slack=SLACK), replace(flat, beam=2 * BEAMS[-1])]
+    ways += [replace(medians, beam=beam) for beam in BEAMS]
+    return [_way(lab, made) for made in ways]
+
+
+def _way(lab: Lab, made: LookupPredictor) -> dict[str, Any]:
+    asked, truth = lab.digits.queries, lab.digits.truth
+    trail = made.trail(asked)
+    named = np.asarray(made.classes)[made.votes(trail).argmax(axis=1)]
+    compared = float(trail.comparisons.mean())
+    return {
+        "beam": made.beam, "slack": made.slack, "centers": made.growth.centers,
+        "comparisons": round(compared, 1),
+        "bytes_read": round(compared * 5 * made.layout.key_bits / 8),
+        **figure(float((named == truth).mean()), len(truth)),
+    }  # fmt: skip
 
 
 def noise(lab: Lab) -> list[dict[str, Any]]:

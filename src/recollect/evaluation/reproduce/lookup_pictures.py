@@ -19,6 +19,8 @@ def draw(out: Path, report: dict[str, Any], lab: Lab) -> None:
 
     if "shares" in report:
         _by_share(report).savefig(out / f"{STEM}-by-share.png")
+    if "trees" in report:
+        _by_comparisons(report).savefig(out / f"{STEM}-by-comparisons.png")
     if "ladder" in report:
         _search(lab).savefig(out / f"{STEM}-weights.png")
         _glimpses(lab).savefig(out / f"{STEM}-glimpses.png")
@@ -27,7 +29,7 @@ def draw(out: Path, report: dict[str, Any], lab: Lab) -> None:
 def _by_share(report: dict[str, Any]) -> Figure:
     lines = report["shares"]["lines"]
     shares = [100 * line["share"] for line in lines]
-    names = [name for name in lines[0] if name != "share"]
+    names = [name for name in lines[0] if name not in {"share", "bytes"}]
     curves = {name: (shares, [100 * line[name]["accuracy"] for line in lines]) for name in names}
     levels = {"its network": report["networks"]["lines"][1]} if "networks" in report else {}
     levels |= {"1-NN on pixels": report["beside"]["lines"][0]} if "beside" in report else {}
@@ -41,11 +43,31 @@ def _by_share(report: dict[str, Any]) -> Figure:
     )
 
 
+def _by_comparisons(report: dict[str, Any]) -> Figure:
+    lines = report["trees"]["lines"]
+    curves = {}
+    for centers in ("rows", "medians"):
+        own = [one for one in lines if one["centers"] == centers and one["beam"]]
+        own = sorted((one for one in own if not one["slack"]), key=lambda one: one["beam"])
+        curves[f"tree, centers are {centers}"] = (
+            [one["comparisons"] for one in own], [100 * one["accuracy"] for one in own],
+        )  # fmt: skip
+    across = [min(xs[0] for xs, _ in curves.values()), max(xs[-1] for xs, _ in curves.values())]
+    curves["all rows"] = (across, [100 * lines[0]["accuracy"]] * 2)
+    curves["all rows, less 1 point"] = (across, [100 * lines[0]["accuracy"] - 1] * 2)
+    return plot_curves(
+        {"": curves},
+        x="comparisons per look-up",
+        y="accuracy (%)",
+        title="MNIST: accuracy by comparisons",
+    )
+
+
 def _search(lab: Lab) -> Figure:
-    from recollect.evaluation.reproduce.lookup import KS
+    from recollect.evaluation.reproduce.lookup import TUNING_K
     from recollect.evaluation.reproduce.lookup_parts import improved
 
-    trace = lab.tuned(improved(lab), per_step=True, labels=True, k=KS[1], vote="distance").trace
+    trace = lab.tuned(improved(lab), per_step=True, labels=True, k=TUNING_K, vote="distance").trace
     reached = [score for _, score in trace]
     best = [max(reached[: place + 1]) for place in range(len(reached))]
     count = list(range(1, len(reached) + 1))

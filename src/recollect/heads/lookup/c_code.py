@@ -16,6 +16,7 @@ from recollect.heads.lookup.compiled import limits_of
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.readout import VOTES
+from recollect.heads.lookup.tree import TreeSearch
 
 _MOST_VOTERS = 1000
 _LINE = 4000  # bytes of one string literal; compilers join them
@@ -57,9 +58,11 @@ def write_c(
     numbers = {"parts": table.parts}
     tree: dict[str, NDArray[Any]] = {}
     if predictor.beam is not None:
-        arrays |= {"centers": _rows(np.concatenate([t.centers for t in predictor.grown]), layout)}
         tree = _joined_trees(predictor)
-    text = _text(predictor, name, arrays, numbers | tree)
+        if "pivots" not in tree:
+            centers = np.concatenate([t.centers for t in predictor.grown])
+            arrays |= {"centers": _rows(centers, layout)}
+    text = _text(predictor, name, arrays, numbers | tree, pivots="pivots" in tree)
     try:
         Path(path).write_text(text, encoding="ascii")
     except OSError as error:
@@ -75,7 +78,7 @@ def write_c(
 
 def _text(
     predictor: LookupPredictor, name: str, arrays: dict[str, NDArray[np.uint8]],
-    numbers: dict[str, NDArray[Any]],
+    numbers: dict[str, NDArray[Any]], *, pivots: bool,
 ) -> str:  # fmt: skip
     layout, costs = predictor.layout, predictor.costs.columns
     defines = {
@@ -86,7 +89,7 @@ def _text(
         "COST_PHI": costs[-1], "K": _voters(predictor), "BEAM": predictor.beam or 0,
         "CLASSES": len(predictor.classes), "ANSWER_BYTES": _answer_bytes(predictor),
         "PER_STEP": int(predictor.table.per_step), "VOTE": VOTES.index(predictor.vote),
-        "SLACK": predictor.slack or 0,
+        "SLACK": predictor.slack or 0, "PIVOTS": int(pivots),
     }  # fmt: skip
     big, labels = name.upper(), ", ".join(_quoted(str(label)) for label in predictor.classes)
     lines = [
@@ -129,7 +132,19 @@ def _joined_trees(predictor: LookupPredictor) -> dict[str, NDArray[Any]]:
             [*(t.leaf_start[:-1] + at for t, _, _, at, _ in each), end[1]]
         ),
         "leaf_rows": np.concatenate([t.leaf_rows + first for t, _, _, _, first in each]),
-    }
+    } | _joined_pivots(predictor)
+
+
+def _joined_pivots(predictor: LookupPredictor) -> dict[str, NDArray[Any]]:
+    trees, parts = predictor.grown, predictor.table.parts
+    rows = [
+        tree.pivots + first
+        for tree, first in zip(trees, parts, strict=False)
+        if tree.pivots is not None
+    ]
+    if len(rows) < len(trees) or not isinstance(predictor.search, TreeSearch):
+        return {}
+    return {"pivots": np.concatenate(rows), "reach": np.concatenate(predictor.search.reach)}
 
 
 def _rows(keys: NDArray[Any], layout: Layout) -> NDArray[np.uint8]:

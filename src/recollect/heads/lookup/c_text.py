@@ -128,57 +128,91 @@ static int lookup_keep(lookup_near *kept, int count, int most, int64_t distance,
 }
 
 #if LOOKUP_BEAM > 0
-/* As above, but ties to what came first, which is how ways down are kept. */
-static int lookup_open(lookup_near *kept, int count, int64_t distance, int32_t center)
+typedef struct { int64_t counts, distance; int32_t center; } lookup_way;
+
+/* Keep the best ways down, best first; ties to what came first. */
+static int lookup_open(lookup_way *kept, int count, int64_t distance, int32_t center)
 {
     int at = count < LOOKUP_KEPT ? count : LOOKUP_KEPT - 1;
-    if (count == LOOKUP_KEPT && distance >= kept[at].distance)
+#if LOOKUP_PIVOTS
+    const int64_t counts = distance - lookup_reach[center];
+#else
+    const int64_t counts = distance;
+#endif
+    if (count == LOOKUP_KEPT && counts >= kept[at].counts)
         return count;
-    while (at > 0 && kept[at - 1].distance > distance) {
+    while (at > 0 && kept[at - 1].counts > counts) {
         kept[at] = kept[at - 1];
         at--;
     }
+    kept[at].counts = counts;
     kept[at].distance = distance;
-    kept[at].row = center;
+    kept[at].center = center;
     return count < LOOKUP_KEPT ? count + 1 : count;
+}
+
+/* Give up ways that are farther than so many hundredths of the first. */
+static int lookup_near_ways(lookup_way *kept, int count)
+{
+    int i, left = 1;
+    if (!LOOKUP_SLACK) return count;
+    for (i = 1; i < count; i++)
+        if (kept[i].distance * 100 <= kept[0].distance * LOOKUP_SLACK) kept[left++] = kept[i];
+    return left;
+}
+
+static int64_t lookup_to_row(const unsigned char *query, int32_t row)
+{
+    return lookup_distance(query, lookup_keys + (int64_t)row * LOOKUP_KEY_BYTES);
 }
 
 static int lookup_nearest(const unsigned char *query, int part, lookup_near *kept, int most)
 {
-    lookup_near ways[LOOKUP_KEPT] = {{0, 0}}, next[LOOKUP_KEPT] = {{0, 0}};
-    int count = 0, more, i, found = 0;
+    lookup_way ways[LOOKUP_KEPT] = {{0, 0, 0}}, next[LOOKUP_KEPT] = {{0, 0, 0}};
+    int count = 1, more, i, found = 0;
     int32_t at;
-    for (at = lookup_node_start[lookup_roots[part]];
-            at < lookup_node_start[lookup_roots[part] + 1]; at++)
-        count = lookup_open(ways, count,
-            lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
+    ways[0].center = -1;
     do {
         int total = 0;
         more = 0;
         for (i = 0; i < count; i++)
-            if (lookup_child[ways[i].row] < 0)
-                total = lookup_open(next, total, ways[i].distance, ways[i].row);
+            if (ways[i].center >= 0 && lookup_child[ways[i].center] < 0)
+                total = lookup_open(next, total, ways[i].distance, ways[i].center);
         for (i = 0; i < count; i++) {
-            const int32_t node = lookup_child[ways[i].row];
+            const int32_t above = ways[i].center;
+            const int32_t node = above < 0 ? lookup_roots[part] : lookup_child[above];
             if (node < 0) continue;
             more = 1;
-            for (at = lookup_node_start[node]; at < lookup_node_start[node + 1]; at++)
-                total = lookup_open(next, total,
-                    lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES), at);
+            for (at = lookup_node_start[node]; at < lookup_node_start[node + 1]; at++) {
+#if LOOKUP_PIVOTS
+                /* A center is a row; one that is the center above, too, is known. */
+                const int32_t row = lookup_pivots[at];
+                int64_t distance = ways[i].distance;
+                if (above < 0 || row != lookup_pivots[above]) {
+                    distance = lookup_to_row(query, row);
+                    found = lookup_keep(kept, found, most, distance, row);
+                }
+#else
+                const int64_t distance
+                    = lookup_distance(query, lookup_centers + (int64_t)at * LOOKUP_KEY_BYTES);
+#endif
+                total = lookup_open(next, total, distance, at);
+            }
         }
-        while (LOOKUP_SLACK && total > 1
-                && next[total - 1].distance * 100 > next[0].distance * LOOKUP_SLACK)
-            total--;
+        total = lookup_near_ways(next, total);
         if (more) {
             for (i = 0; i < total; i++) ways[i] = next[i];
             count = total;
         }
     } while (more);
     for (i = 0; i < count; i++)
-        for (at = lookup_leaf_start[ways[i].row]; at < lookup_leaf_start[ways[i].row + 1]; at++) {
+        for (at = lookup_leaf_start[ways[i].center];
+                at < lookup_leaf_start[ways[i].center + 1]; at++) {
             const int32_t row = lookup_leaf_rows[at];
-            found = lookup_keep(kept, found, most,
-                lookup_distance(query, lookup_keys + (int64_t)row * LOOKUP_KEY_BYTES), row);
+#if LOOKUP_PIVOTS
+            if (row == lookup_pivots[ways[i].center]) continue;
+#endif
+            found = lookup_keep(kept, found, most, lookup_to_row(query, row), row);
         }
     return found;
 }

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.heads.lookup.layout import Layout
+from recollect.heads.lookup.readout import VOTES, Vote
 from recollect.heads.lookup.replay import Trail
 from recollect.heads.lookup.search import FlatSearch, Search
 from recollect.heads.lookup.table import Table
@@ -27,14 +28,21 @@ class Replayer:
     packed: Packed
     table: Table
     steps: int
+    classes: int
 
     def trail(self, pixels: NDArray[np.uint8], k: int) -> Trail:
         """Look up images ``(n, side, side)``."""
         near, apart, compared = self.library.replay(self.packed, pixels, self.steps, k)
         return Trail(near, apart, compared, self.table.answers[near[:, :, 0]])
 
+    def votes(self, pixels: NDArray[np.uint8], k: int) -> Codes:
+        """Return the votes of images by class, int64 ``(n, classes)``."""
+        return self.library.votes(self.packed, pixels, self.classes, k)
 
-def replayer(layout: Layout, table: Table, search: Search, start: NDArray[Any]) -> Replayer | None:
+
+def replayer(
+    layout: Layout, table: Table, search: Search, start: NDArray[Any], *, classes: int, vote: Vote
+) -> Replayer | None:
     """Return the compiled way to answer bytes, or None where there is none."""
     library = find_tables()
     if library is None or not isinstance(search, FlatSearch | TreeSearch):
@@ -57,10 +65,11 @@ def replayer(layout: Layout, table: Table, search: Search, start: NDArray[Any]) 
         states=_fronts(coder, table.states, layout)[:, :front],
         places=table.states[:, -2:].astype(np.uint8),
         begin=_fronts(coder, start[None], layout)[0, :front], column=layout.start,
-        row=layout.start,
+        row=layout.start, answers=table.answers.astype(np.int64, copy=False), classes=classes,
+        vote=VOTES.index(vote),
     )  # fmt: skip
     held = Packed(arrays.structure, (*arrays.arrays, parts, *search.packed))
-    return Replayer(library, held, table, layout.glimpses)
+    return Replayer(library, held, table, layout.glimpses, classes)
 
 
 def limits_of(layout: Layout) -> Codes:

@@ -73,6 +73,33 @@ def check_tree(tree: Tree, rows: int) -> None:
     )
     if not sound:
         raise InvalidParameter("a tree of the table leads nowhere, or in a circle")
+    if tree.pivots is not None and not _in_their_clusters(tree, tree.pivots):
+        raise InvalidParameter("a center of the table is a row of another cluster")
+
+
+def check_pivots(pivots: Codes, rows: int) -> None:
+    """Refuse centers that are no rows, before their keys are taken.
+
+    Raises:
+        InvalidParameter: A number below 0, or as large as there are rows.
+    """
+    if not len(pivots) or pivots.min() < 0 or pivots.max() >= rows:
+        raise InvalidParameter("a center of the table is no row of it", expected=f"0 to {rows - 1}")
+
+
+def _in_their_clusters(tree: Tree, pivots: Codes) -> bool:
+    """Whether every row that is a center lies in that cluster, at every level down to its leaf."""
+    if len(pivots) != len(tree.centers):
+        return False
+    nodes, leaves = len(tree.node_start) - 1, np.flatnonzero(tree.child < 0)
+    leaf_of = np.empty(len(tree.leaf_rows), np.int64)
+    leaf_of[tree.leaf_rows] = np.repeat(np.arange(len(pivots)), np.diff(tree.leaf_start))
+    inner = tree.child >= 0
+    above = np.full(nodes, -1, np.int64)
+    above[tree.child[inner]] = pivots[inner]
+    owner = np.repeat(np.arange(nodes), np.diff(tree.node_start))
+    again = np.bincount(owner[pivots == above[owner]], minlength=nodes)
+    return bool((again[1:] == 1).all() and (leaf_of[pivots[leaves]] == leaves).all())
 
 
 def _spans(starts: Codes, count: int, end: int, *, least: int) -> bool:

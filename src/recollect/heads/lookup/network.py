@@ -208,7 +208,10 @@ class Network:
                 weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             names = json.loads(about.get("names", "null"))
             grid = json.loads(about.get("grid", str(_GRID)))
-            network = cls(layout, weights, grid, None if names is None else tuple(names))
+            with np.errstate(over="ignore"):  # weights altered to 1e305 are refused below
+                network = cls(layout, weights, grid, None if names is None else tuple(names))
+        except UnsupportedFormat:  # a ValueError too, but it has a name of its own
+            raise
         except (SafetensorError, InputError, TypeError, ValueError, RecursionError) as error:
             raise CorruptMemory(f"{path} holds no usable network: {error}") from error
         old = about["format"] == "1"

@@ -21,8 +21,8 @@ from recollect.errors import (
 )
 
 MAGIC = b"RCLOOKUP"
-# Format 1 knew no votes of every look.
-FORMAT = 2
+# Format 1 knew no votes of every look, format 2 no trees whose centers are rows.
+FORMAT = 3
 _HEAD = struct.Struct("<8sIQ")
 _DIGEST = 32
 _HEADER_LIMIT = 1 << 20

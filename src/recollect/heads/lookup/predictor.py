@@ -17,7 +17,13 @@ from recollect.heads.lookup.compiled import Replayer, replayer
 from recollect.heads.lookup.costs import Costs, check_weights, costs_of
 from recollect.heads.lookup.glimpse import glimpse, integral
 from recollect.heads.lookup.images import check_images
-from recollect.heads.lookup.judging import check_arrays, check_classes, check_table, check_tree
+from recollect.heads.lookup.judging import (
+    check_arrays,
+    check_classes,
+    check_pivots,
+    check_table,
+    check_tree,
+)
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.packed import check_bits, pack, read_file, unpack, write_file
 from recollect.heads.lookup.readout import Vote, add_votes, check_reading, votes_of_rows
@@ -86,7 +92,19 @@ class LookupPredictor:
 
     @cached_property
     def _compiled(self) -> Replayer | None:
-        return replayer(self.layout, self.table, self.search, self.start)
+        return replayer(
+            self.layout, self.table, self.search, self.start, classes=len(self.classes),
+            vote=self.vote,
+        )  # fmt: skip
+
+    @cached_property
+    def _labels(self) -> NDArray[Any]:
+        return np.asarray(self.classes)
+
+    @cached_property
+    def _voters(self) -> int:
+        # No step has more rows than that, however many may vote.
+        return min(self.k, int(np.diff(self.table.parts).max()))
 
     @property
     def start(self) -> NDArray[Any]:
@@ -102,14 +120,11 @@ class LookupPredictor:
             images: ``(n, side, side)``.
         """
         pixels = check_images(images, self.layout.side)
-        # No step has more rows than that, however many may vote.
-        k = min(self.k, int(np.diff(self.table.parts).max()))
-        size = max(1, _BLOCK // k)
-        return _joined(
-            [self._some(pixels[at : at + size], k) for at in range(0, len(pixels), size)]
-        )
+        size = max(1, _BLOCK // self._voters)
+        return _joined([self._some(pixels[at : at + size]) for at in range(0, len(pixels), size)])
 
-    def _some(self, pixels: NDArray[Any], k: int) -> Trail:
+    def _some(self, pixels: NDArray[Any]) -> Trail:
+        k = self._voters
         if self._compiled is not None and pixels.dtype == np.uint8:
             return self._compiled.trail(pixels, k)
 
@@ -134,7 +149,18 @@ class LookupPredictor:
 
     def predict(self, images: Any) -> NDArray[Any]:
         """Return the label of each image: object array of str, or int64."""
-        return np.asarray(np.asarray(self.classes)[self.votes(self.trail(images)).argmax(axis=1)])
+        return np.asarray(self._labels[self.tally(images).argmax(axis=1)])
+
+    def tally(self, images: Any) -> Codes:
+        """Return the votes of images by class, int64 ``(n, classes)``, as of their trail.
+
+        Args:
+            images: ``(n, side, side)``.
+        """
+        pixels = check_images(images, self.layout.side)
+        if self._compiled is not None and pixels.dtype == np.uint8:
+            return self._compiled.votes(pixels, self._voters)
+        return self.votes(self.trail(pixels))
 
     # -- files ---------------------------------------------------------------------------------
 
@@ -154,13 +180,11 @@ class LookupPredictor:
             "row_of": self.table.row_of,
         }
         if self.beam is not None:
+            key_bits = self._bits[: self.layout.key_width]
             for number, tree in enumerate(self.grown):
                 arrays |= {
-                    f"tree {number} centers": pack(
-                        tree.centers, self._bits[: self.layout.key_width]
-                    )
-                } | {
-                    f"tree {number} {name}": getattr(tree, name).astype(np.int32) for name in LINKS
+                    f"tree {number} {name}": block
+                    for name, block in _tree_arrays(tree, key_bits).items()
                 }
         about = {
             "layout": self.layout.as_dict(), "classes": list(self.classes),
@@ -204,14 +228,9 @@ class LookupPredictor:
         )
         beam = about["beam"]
         trees = None if beam is None else [
-            Tree(
-                unpack(arrays[f"tree {part} centers"], bits[:key]).astype(np.uint8),
-                *(arrays[f"tree {part} {name}"].astype(np.int64) for name in LINKS),
-            )
+            _read_tree(arrays, part, table.keys[table.part(part)], bits[:key])
             for part in range(len(table.parts) - 1)
         ]  # fmt: skip
-        for tree, rows_of_part in zip(trees or (), np.diff(table.parts), strict=bool(trees)):
-            check_tree(tree, int(rows_of_part))
         a, b, c = about["weights"]
         return cls(
             layout, table, check_classes(about["classes"]), (a, b, c), about["k"], beam,
@@ -233,6 +252,30 @@ def row_bits(layout: Layout, classes: int) -> NDArray[np.int64]:
     state = [layout.h_bits] * layout.state + [layout.location_bits] * 2
     answer = max(1, (classes - 1).bit_length())
     return np.array([*state, *[layout.phi_bits] * layout.phi, *state, answer], np.int64)
+
+
+def _tree_arrays(tree: Tree, key_bits: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """Return what of a tree is written: centers that are rows by their numbers."""
+    links = {name: getattr(tree, name).astype(np.int32) for name in LINKS}
+    if tree.pivots is None:
+        return {"centers": pack(tree.centers, key_bits)} | links
+    return {"pivots": tree.pivots.astype(np.int32)} | links
+
+
+def _read_tree(
+    arrays: dict[str, NDArray[Any]], part: int, keys: NDArray[Any], key_bits: NDArray[np.int64]
+) -> Tree:
+    """Build one tree of a file over the keys of its part, and judge it."""
+    links = {name: arrays[f"tree {part} {name}"].astype(np.int64) for name in LINKS}
+    if f"tree {part} centers" in arrays:
+        centers = unpack(arrays[f"tree {part} centers"], key_bits).astype(np.uint8)
+        tree = Tree(centers, **links)
+    else:
+        pivots = arrays[f"tree {part} pivots"].astype(np.int64)
+        check_pivots(pivots, len(keys))
+        tree = Tree(keys[pivots], **links, pivots=pivots)
+    check_tree(tree, len(keys))
+    return tree
 
 
 def _joined(trails: list[Trail]) -> Trail:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recollect.errors import InvalidParameter
 from recollect.heads.lookup.costs import Costs
 from recollect.heads.lookup.search import Found, check_costs, check_queries
-from recollect.heads.lookup.words import Words, coder_of
+from recollect.heads.lookup.words import Coder, Words, coder_of
 from recollect.index.tables import Packed, Part, find_tables, point
 from recollect.types import Codes
 
@@ -30,6 +30,9 @@ class Tree:
         leaf_start: int64 ``(centers + 1,)``: rows of leaf c are
             ``leaf_rows[leaf_start[c]:leaf_start[c + 1]]``.
         leaf_rows: int64 ``(rows,)``: rows of the table, counted from the start of its part.
+        pivots: int64 ``(centers,)``: the row, counted in the same way, whose key a center is; None
+            where centers are medians. A row is the center of at most one cluster of each level,
+            and of one cluster below each whose center it is, down to the leaf that holds it.
     """
 
     centers: NDArray[Any]
@@ -37,6 +40,7 @@ class Tree:
     child: Codes
     leaf_start: Codes
     leaf_rows: Codes
+    pivots: Codes | None = None
 
     @property
     def depth(self) -> int:
@@ -53,6 +57,10 @@ class Tree:
 class TreeSearch:
     """Goes down to the nearest centers and scans their leaves; an exact key may be missed.
 
+    Where centers are rows, every comparison is one with a row, and every row compared is found.
+    There, ways are kept by their distance less half the mean distance of the rows below from the
+    center: the rows of a wide cluster may lie nearer than its center does.
+
     Args:
         keys: ``(rows, key width)``, all rows of the table.
         parts: First row of each part, and the end.
@@ -61,6 +69,9 @@ class TreeSearch:
         beam: Ways down that are kept at every level.
         slack: Ways farther than so many hundredths of the nearest way are given up; None keeps all.
         compiled: Whether the compiled search may be used; NumPy finds the same rows.
+
+    Attributes:
+        reach: int64 ``(centers,)`` for each part: by how much nearer a way counts than it is.
     """
 
     def __init__(
@@ -83,6 +94,10 @@ class TreeSearch:
         # Medians of a tree that came from elsewhere may be halves, which are no codes.
         self._middle = coder_of(costs, trees[0].centers)
         self._centers = [self._middle.write(tree.centers) for tree in trees]
+        self.reach = [
+            reach_of(tree, self.coder, keys, self._centers[p])
+            for p, (tree, keys) in enumerate(zip(trees, self._keys, strict=True))
+        ]
         bits = isinstance(self.coder, Words) and isinstance(self._middle, Words)
         self._library = find_tables() if compiled and bits else None
         self.packed = [self._pack(part) for part in range(len(trees))]
@@ -95,7 +110,7 @@ class TreeSearch:
         return point(
             Part, words=len(self.coder), rows=len(tree.leaf_rows), prices=self.coder.prices,
             keys=self._keys[part], centers=self._centers[part], beam=self.beam,
-            slack=self.slack, **links,
+            slack=self.slack, pivots=tree.pivots, reach=self.reach[part], **links,
         )  # fmt: skip
 
     def nearest(self, queries: NDArray[Any], step: int, k: int = 1) -> Found:
@@ -120,44 +135,87 @@ class TreeSearch:
         self, query: NDArray[Any], toward: NDArray[Any], part: int, k: int
     ) -> tuple[Codes, Codes, int]:
         """Find the rows of one query in NumPy; ``toward`` is compared with centers."""
-        leaves, compared = self._descend(toward, part)
+        leaves, met = self._descend(toward, part)
         tree = self.trees[part]
         places = np.concatenate(
             [np.arange(tree.leaf_start[leaf], tree.leaf_start[leaf + 1]) for leaf in leaves]
         )
+        if tree.pivots is not None:  # the center of a leaf is one of its rows, and known already
+            own = np.repeat(tree.pivots[leaves], np.diff(tree.leaf_start)[leaves])
+            places = places[tree.leaf_rows[places] != own]
         distances = self.coder.between(self._keys[part][places], query)
-        rows = tree.leaf_rows[places]
+        rows, compared = tree.leaf_rows[places], len(met) + len(places)
+        if tree.pivots is not None:
+            rows = np.concatenate([rows, tree.pivots[[center for _, center in met]]])
+            distances = np.concatenate([distances, [apart for apart, _ in met]])
         order = np.lexsort((rows, distances))[:k]
         short = (0, k - len(order))
         return (
             np.pad(rows[order], short, constant_values=-1),
             np.pad(distances[order], short, constant_values=-1),
-            compared + len(places),
+            compared,
         )
 
-    def _descend(self, query: NDArray[Any], part: int) -> tuple[list[int], int]:
-        """Return the leaf centers of the ways that are kept, and how many were compared."""
-        tree = self.trees[part]
+    def _descend(self, query: NDArray[Any], part: int) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the leaf centers of the ways that are kept, and what was compared on the way."""
+        tree, reach = self.trees[part], self.reach[part]
         ways: list[tuple[int, int]] = [(0, -1)]  # distance and center; the root has none above it
-        compared = 0
+        met: list[tuple[int, int]] = []
         while True:
             nodes = [0 if center < 0 else int(tree.child[center]) for _, center in ways]
             if max(nodes) < 0:
-                return [center for _, center in ways], compared
+                return [center for _, center in ways], met
             # Leaves that were reached compete with what lies below the others.
             following = [way for way, node in zip(ways, nodes, strict=True) if node < 0]
-            for node in nodes:
+            for way, node in zip(ways, nodes, strict=True):
                 if node >= 0:
-                    following.extend(self._below(query, part, node))
-                    compared += int(tree.node_start[node + 1] - tree.node_start[node])
-            ways = sorted(following, key=lambda way: way[0])[: self.beam]
+                    below, new = self._below(query, part, node, way)
+                    following.extend(below)
+                    met.extend(new)
+            ways = sorted(following, key=lambda way: way[0] - reach[way[1]])[: self.beam]
             if self.slack:
                 limit = self.slack * ways[0][0]
                 ways = [ways[0], *(way for way in ways[1:] if 100 * way[0] <= limit)]
 
-    def _below(self, query: NDArray[Any], part: int, node: int) -> list[tuple[int, int]]:
-        """Return distance and number of each center of a node."""
+    def _below(
+        self, query: NDArray[Any], part: int, node: int, above: tuple[int, int]
+    ) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+        """Return distance and number of each center of a node, and those that were compared."""
         tree = self.trees[part]
         begin, end = int(tree.node_start[node]), int(tree.node_start[node + 1])
         apart = self._middle.between(self._centers[part][begin:end], query)
-        return list(zip(apart.tolist(), range(begin, end), strict=True))
+        every = list(zip(apart.tolist(), range(begin, end), strict=True))
+        if tree.pivots is None or above[1] < 0:
+            return every, every
+        # The center above is one of these: how far it is, is known.
+        same = int(tree.pivots[above[1]])
+        return every, [way for way in every if tree.pivots[way[1]] != same]
+
+
+def reach_of(tree: Tree, coder: Coder, keys: NDArray[Any], centers: NDArray[Any]) -> Codes:
+    """Return half the mean distance of the rows below each center from it, in whole units.
+
+    Args:
+        tree: The tree.
+        coder: Compares keys.
+        keys: Rows in the order of the leaves, as they are compared.
+        centers: Centers, as they are compared.
+
+    Returns:
+        int64 ``(centers,)``; zeros where centers are no rows.
+    """
+    total, count = (np.zeros(len(centers), np.int64) for _ in range(2))
+    if tree.pivots is None:
+        return total
+    owner = np.repeat(np.arange(len(tree.node_start) - 1), np.diff(tree.node_start))
+    above = np.full(len(tree.node_start) - 1, -1, np.int64)
+    inner = np.flatnonzero(tree.child >= 0)
+    above[tree.child[inner]] = inner
+    at = np.repeat(np.arange(len(centers)), np.diff(tree.leaf_start))
+    while len(at):
+        np.add.at(total, at, coder.between(keys, centers[at]))
+        count += np.bincount(at, minlength=len(centers))
+        at = above[owner[at]]
+        keys, at = keys[at >= 0], at[at >= 0]
+    # The center is one of the rows below, at distance 0.
+    return np.asarray(total // (2 * np.maximum(count - 1, 1)))

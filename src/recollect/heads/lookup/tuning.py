@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from recollect.errors import InvalidParameter, MissingExtra
 
 Weights = tuple[float, float, float]
-# Weights run over this factor in both directions, relative to the state's.
-_FACTOR = 16.0
 # Random settings before the model of the objective takes over (published: 5 of 10).
 _STARTUP = 6
 
@@ -39,6 +37,7 @@ def search_weights(
     *,
     evaluations: int = 25,
     seed: int = 0,
+    factor: float = 16.0,
     oracle: bool = False,
     progress: Callable[[int, int], object] | None = None,
 ) -> WeightReport:
@@ -49,6 +48,8 @@ def search_weights(
             the images that an accuracy is reported on.
         evaluations: Settings to try; the first is (1, 1, 1), so the result is never worse there.
         seed: Of the search.
+        factor: Weights of glimpse and location run over this factor in both directions, relative
+            to the state's (published: 100).
         oracle: The mark of a search that did see them.
         progress: Called as ``progress(done, total)``.
 
@@ -79,7 +80,7 @@ def search_weights(
     for number in range(evaluations):
         trial = study.ask()
         glimpse, location = (
-            trial.suggest_float(name, 1 / _FACTOR, _FACTOR, log=True)
+            trial.suggest_float(name, 1 / factor, factor, log=True)
             for name in ("glimpse", "location")
         )
         total = glimpse + 1.0 + location
