@@ -37,8 +37,8 @@ def _learning(speed: Mapping[str, Any]) -> list[str]:
         ("one more labelled frame", f"{one:.4f}", "1", ""),
         (f"all {adding['samples']} frames", f"{every:.2f}", f"{every / one:,.0f}", "1"),
         (
-            (f"a linear head, {fitting['cells']:,} cells, {fitting['rounds']} rounds until it "
-            "converges"), f"{fitting['seconds']:,.1f}", f"{fitting['seconds'] / one:,.0f}",
+            (f"a linear head, {fitting['cells']:,} cells, {fitting['rounds']} steps of "
+            "L-BFGS, the most it may take"), f"{fitting['seconds']:,.1f}", f"{fitting['seconds'] / one:,.0f}",
             f"{fitting['seconds'] / every:,.1f}",
         ),
         (
