@@ -177,6 +177,12 @@ def test_a_file_that_is_not_there_and_a_path_that_is_none(tmp_path):
         Offsets.load(5)
 
 
+def test_offsets_are_not_written_into_a_folder_that_is_not_there(tmp_path):
+    """As for every file of this library."""
+    with pytest.raises(errors.WriteFailed, match="could not be written"):
+        Offsets(*np.zeros((5, 1, 1))).save(tmp_path / "nowhere" / "offsets.npz")
+
+
 @pytest.mark.parametrize("change", [{"maps": [1]}, {"key": np.ones((2, 2), complex)},
                                     {"key": None}, {"position": np.array(["all", "key"])}],
                          ids=str)  # fmt: skip

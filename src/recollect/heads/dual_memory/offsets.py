@@ -17,6 +17,7 @@ from recollect.errors import (
     InvalidParameter,
     MemoryNotFound,
     NonFinite,
+    WriteFailed,
 )
 from recollect.heads.dual_memory.array_files import UNREADABLE, read_arrays
 from recollect.heads.dual_memory.ranges import require_choice
@@ -127,12 +128,22 @@ class Offsets:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write them to a ``.npz`` file."""
+        """Write them to a ``.npz`` file.
+
+        Raises:
+            WriteFailed: The disk refused.
+        """
         assert self.maps is not None
         arrays = {role: getattr(self, role) for role in ROLES}
         arrays |= {f"map_{role}": each for role, each in self.maps.items()}
-        with Path(path).open("wb") as file:
-            np.savez(file, position=np.array(self.position), **arrays)
+        try:
+            with Path(path).open("wb") as file:
+                np.savez(file, position=np.array(self.position), **arrays)
+        except OSError as error:
+            raise WriteFailed(
+                "the offsets could not be written", expected="a file in a folder that is there",
+                got=error, remedy="Make the folder, or free some room.",
+            ) from error  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> Offsets:
