@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import doctest
 import json
+import statistics
 
 import doc_pages
 import pytest
@@ -72,6 +73,20 @@ def figures(name):
 def test_the_page_of_a_reproduction_is_what_its_figures_say(name, page_of):
     """The page is written from the run's JSON file, never by hand."""
     assert (REPRODUCTIONS / f"{name}.md").read_text(encoding="utf-8") == page_of(figures(name))
+
+
+def test_what_trust_is_said_to_do_is_what_was_measured():
+    """The range in its description is that of the means over draws, set by set and shot by shot."""
+    report = json.loads((REPRODUCTIONS / "dual-memory.json").read_text(encoding="utf-8"))
+    gains = [
+        100 * statistics.mean(d["trust 1"]["dynamic"] - d["trust 0"]["dynamic"] for d in drawn)
+        for by in report["decided"].values()
+        for drawn in by.values()
+    ]
+
+    told = f"by {min(gains):+.1f} to {max(gains):+.1f} points"
+
+    assert told in " ".join(recollect.DualMemoryClassifier.__doc__.split())
 
 
 def test_the_reference_lists_exactly_the_public_names():
