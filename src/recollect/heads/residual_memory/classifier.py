@@ -342,8 +342,9 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
 
         Args:
             X: Rows set aside for this purpose: neither in the memory nor in the base's training
-                rows; those that are in the memory are left out, with a warning. None asks every row of the memory with itself left out; as the base was
-                trained on them, that understates the gain, unless residuals are out of fold.
+                rows; those that are in the memory are left out, with a warning. None asks every
+                row of the memory with itself left out; as the base was trained on them, that
+                understates the gain, unless residuals are out of fold.
             y: Their labels.
             grid: Values to try for ``k``, ``sigma`` (factors of the median distance to the
                 largest k-th neighbor), ``temperature`` and ``strength``; what is left out keeps

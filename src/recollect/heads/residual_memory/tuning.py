@@ -211,8 +211,8 @@ def not_taught(near: Found, same: Mask) -> Mask:
         InvalidParameter: All queries are rows of the memory.
     """
     lies_on = near.similarity == 0.0
-    _, which, times = np.unique(near.ids[:, 0], return_inverse=True, return_counts=True)
-    taught = same & (lies_on.sum(axis=1) == 1) & lies_on[:, 0] & (times[which] == 1)
+    on, times = np.unique(near.ids[lies_on[:, 0], 0], return_counts=True)
+    taught = same & (lies_on.sum(axis=1) == 1) & np.isin(near.ids[:, 0], on[times == 1])
     if taught.all():
         raise InvalidParameter(
             "all rows to choose settings on are in the memory, where each finds itself",
