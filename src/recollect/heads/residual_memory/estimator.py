@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -69,8 +69,13 @@ class Found:
 
     def only(self, queries: Mask) -> Found:
         """Those of some queries."""
-        some = (part[queries] for part in (self.ids, self.similarity, self.own, self.places))
-        return Found(*some, self.rows)
+        return replace(
+            self,
+            ids=self.ids[queries],
+            similarity=self.similarity[queries],
+            own=self.own[queries],
+            places=self.places[queries],
+        )
 
 
 class ResidualEstimator(MemoryEstimator):

@@ -255,7 +255,8 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
             )
         near = self._find(asked.embedding, tried.ks[-1])
         kept = self._table(rows).parts[near.places[:, 0]]
-        new = not_taught(near, np.isclose(kept, truth - base, rtol=1e-5).all(axis=1))
+        same = np.asarray(np.isclose(kept, truth - base, rtol=1e-5).all(axis=1))
+        new = not_taught(near, same)
         return near.only(new), truth[new], base[new], tried
 
     def _check_answers(self, asked: Asked) -> Doubles:

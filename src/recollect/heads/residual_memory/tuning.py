@@ -226,7 +226,7 @@ def not_taught(near: Found, same: Mask) -> Mask:
             "where each finds itself: they are left out",
             stacklevel=2,
         )
-    return ~taught
+    return np.asarray(~taught)
 
 
 def choose(
