@@ -34,7 +34,7 @@ from recollect.index.scope import default_cores
 # What `recollect reproduce dense-memory` chose for CamVid on validation frames: for quality alone,
 # and the quickest search that is not worse there than flat search among 100,000 cells.
 WIDE: dict[str, Any] = {"score": "path", "k": (100, 60, 30), "position": 0.3}
-QUICK: dict[str, Any] = WIDE | {"k": (48, 32, 30), "prefilter": 45}
+QUICK: dict[str, Any] = WIDE | {"k": (32, 24, 24), "prefilter": 45}
 PUBLISHED: dict[str, Any] = {"score": "level", "k": (32, 16, 8, 4), "position": 0.0}
 WAYS: dict[str, dict[str, Any]] = {
     "query_seconds": {"prefilter": None, "search": None},

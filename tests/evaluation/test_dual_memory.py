@@ -20,7 +20,7 @@ from recollect.evaluation.reproduce.dual_memory import measure
 from recollect.evaluation.reproduce.dual_memory_cells import Cell
 from recollect.evaluation.reproduce.dual_memory_page import page
 from recollect.evaluation.reproduce.dual_memory_plots import pictures
-from recollect.evaluation.reproduce.dual_memory_sections import promises
+from recollect.evaluation.reproduce.dual_memory_sections import combinations, promises
 from recollect.evaluation.reproduce.dual_memory_views import COUNTS, PICTURES
 from recollect.readout.attention import unit
 
@@ -83,6 +83,29 @@ def test_a_promise_that_is_not_kept_is_said_not_to_be(report):
     )
     assert "-0.4 | **no** |" in blocked
     assert promises(report) == kept
+
+
+def test_the_combinations_that_miss_the_best_member_are_named_with_their_figures(report):
+    """Fusion as published is the default: that it promises less must stand on the page."""
+    worse = json.loads(json.dumps(report))
+    for by in worse["main"].values():
+        for found in by.values():
+            for group in ("robust", "trusting", "published"):
+                for member in ("text", "static", "dynamic"):
+                    if member in found.get(group, {}):
+                        found[group][member] = [0.5]
+                found[group] |= {"logits, honest": [0.6], "fixed, honest": [0.6]}
+    worse["main"]["synthetic"]["2"]["robust"]["fixed, honest"] = [0.25]
+    worse["sets"]["synthetic"]["queries"] = 10_000
+
+    told = combinations(worse)
+
+    assert told.count("*robust, honest weights (fusion as published)* (25.0 ± 0.4 against") == 1
+    assert "50.0 at 2) does not" in told
+    assert "*robust, logits, honest weights*" in told.partition("keep what is promised")[0]
+    rows = [line for line in promises(worse).splitlines() if line.startswith("| robust, honest")]
+    assert rows[0].endswith("| +10.0, -25.0 | **no** |")
+    assert told in page(worse)
 
 
 def test_the_pictures_are_drawn(report):

@@ -62,13 +62,24 @@ def in_our_words() -> Iterator[None]:
     except ValueError as error:
         said = str(error)
         for words, kind, remedy in _MEANINGS:
-            if words in said:
-                raise kind(said, remedy=remedy) from error
+            if words not in said:
+                continue
+            if kind is NonFinite:  # what follows recommends another library's estimators
+                first = said.partition("\n")[0].rstrip(".")
+                raise NonFinite(
+                    first, expected="finite numbers", got=words, remedy=remedy
+                ) from error
+            raise kind(said, remedy=remedy) from error
         raise InputError(said, remedy="Pass plain numbers, one row for each item.") from error
 
 
 def check_features(estimator: BaseEstimator, X: Any, *, reset: bool) -> NDArray[Any]:
     """Return float32 or float64 features ``(rows, dim)``; ``reset`` learns width and names."""
+    if X is None:
+        raise InvalidType(
+            "there are no features", expected="an array (rows, dim)", got="None",
+            remedy="Pass one row of numbers for each item.",
+        )  # fmt: skip
     if not reset and _plain(estimator, X):
         return np.asarray(X)  # the memory itself judges width and values
     with in_our_words():
@@ -128,6 +139,28 @@ def check_labels(estimator: BaseEstimator, X: Any, y: Any) -> NDArray[Any]:
             remedy="Convert them first, for example with [str(label) for label in y].",
         )
     return np.array(labels, object)
+
+
+def as_text(labels: Any) -> NDArray[Any]:
+    r"""Return labels as an array: text in NumPy's own type for it, integers as they are.
+
+    That type drops NUL at the end of a text, and two names would become one: such labels stay
+    objects.
+
+    Args:
+        labels: A list, or an array: all text or all integers.
+
+    Example:
+        >>> as_text(["crow", "owl"]).dtype.kind, as_text(["crow", "crow\0"]).dtype.kind
+        ('U', 'O')
+    """
+    given = labels if isinstance(labels, np.ndarray) else np.array(labels, object)
+    if given.dtype != object:
+        return given
+    plain = given.tolist()
+    if any(isinstance(each, str) and each.endswith("\0") for each in plain):
+        return given
+    return np.array(plain) if plain and isinstance(plain[0], int) else given.astype(str)
 
 
 def check_numbers(estimator: BaseEstimator, X: Any, y: Any) -> Doubles:

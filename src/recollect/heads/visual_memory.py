@@ -19,11 +19,11 @@ from recollect.encoders.base import Encoder
 from recollect.errors import InvalidParameter
 from recollect.heads.abstention import Promise, check_promise
 from recollect.heads.explanation import Reading, answers_of, explain_votes
-from recollect.heads.inputs import in_our_words
+from recollect.heads.inputs import as_text, in_our_words
 from recollect.heads.members import choose_means
 from recollect.heads.neighbors import within
 from recollect.heads.selection import RELIABILITIES, TuningReport, make_grid
-from recollect.heads.voting_classifier import VotingClassifier, as_text, codes_of, labels_of
+from recollect.heads.voting_classifier import VotingClassifier, codes_of, labels_of
 from recollect.heads.what_if import WhatIf, chosen_rows
 from recollect.memory.memory import Memory
 from recollect.readout.novelty import NoveltyScore, check_rate, novelty_scores

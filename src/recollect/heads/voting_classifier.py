@@ -12,7 +12,7 @@ from recollect.heads.abstention import too_novel, too_unsure
 from recollect.heads.class_statistics import ClassStatistics
 from recollect.heads.copies import without_rows
 from recollect.heads.explanation import added_shares, answers_of
-from recollect.heads.inputs import check_labels
+from recollect.heads.inputs import as_text, check_labels
 from recollect.heads.members import Means, OwnShares, blended, own_shares
 from recollect.heads.neighbors import NeighborEstimator, joined, within
 from recollect.heads.what_if import WhatIf, preview_removal
@@ -284,8 +284,3 @@ def labels_of(near: Neighbors, codes: Codes) -> NDArray[Any]:
     """Labels of codes, as the user gets them."""
     assert near.classes is not None
     return as_text(near.classes[codes])
-
-
-def as_text(labels: NDArray[Any]) -> NDArray[Any]:
-    """Text as NumPy's own type for it, integers as they are."""
-    return labels.astype(str) if labels.dtype == object else labels

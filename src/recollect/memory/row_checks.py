@@ -172,7 +172,11 @@ def check_sources(sources: Any, rows: int) -> list[str | None]:
         return [None] * rows
     given = as_list(sources, rows, "sources")
     if not all(source is None or isinstance(source, str | PathLike) for source in given):
-        raise InputError("sources must be text or paths", expected="str, a path or None")
+        wrong = next(each for each in given if not isinstance(each, str | PathLike | None))
+        raise InputError(
+            "sources must be text or paths", expected="str, a path or None", got=f"{wrong!r:.80}",
+            remedy="Pass str(source), or None where there is none.",
+        )  # fmt: skip
     given = [None if source is None else str(source) for source in given]
     _check_text([source for source in given if source is not None], "sources", InputError)
     return given

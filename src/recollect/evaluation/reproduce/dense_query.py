@@ -21,10 +21,10 @@ from recollect.heads.dense_memory.search import flat
 from recollect.readout.propagation import match_weights
 
 NARROWER = ((100, 60, 30), (48, 32, 30), (32, 24, 24))
-SHARES = (1, 4, 8)  # of the samples one in so many is compared with
+SHARES = (1, 8)  # of the samples one in so many is compared with
 BOUNDED = 100_000  # cells of the flat search that a quicker one may not fall behind
-HELD_OUT = 24  # samples asked while it is chosen
-FEW = 6  # test samples asked of flat search among all cells
+HELD_OUT = 12  # samples asked while it is chosen
+FEW = 3  # test samples asked of flat search among all cells
 
 
 def measure_query(task: Task, chosen: dict[str, Any], known: float | None = None) -> dict[str, Any]:
@@ -52,6 +52,7 @@ def measure_query(task: Task, chosen: dict[str, Any], known: float | None = None
         if every is None:
             every = _asked(task, head, task.test)[main]
         lines.append({"name": name, "options": plain, main: every, "few": some})
+    del head  # its cells take as much room again
     every = taught(task, chosen, task.train)
     layout = every._layout()  # noqa: SLF001 - what flat search goes through
     return {

@@ -108,29 +108,13 @@ def run(
         InputError: The data or a model is not there.
         InvalidParameter: A number is out of range.
     """
-    if queries < 10 or seeds < 1 or not sets or not shots:
-        raise InvalidParameter(
-            "there is too little to measure", expected="10 queries, 1 seed, a set and shots",
-            got=f"{queries}, {seeds}, {list(sets)}, {list(shots)}",
-        )  # fmt: skip
+    _require_enough(queries, seeds, sets, shots)
     cache = cache_file() if out is not None else ":memory:"
     name = f"{STEM}-{NOTES}-{queries}-{size}.jsonl"
     total = len(sets) * seeds * (5 * len(shots) + 25) + 140
     book = Notebook(None if out is None else cache_file().parent / name, progress, total)
     book.until = time.monotonic() + (float("inf") if seconds is None else seconds)
-
-    def load(each: str, text: Any) -> NamedSet:
-        """One set by one text model; its stream is longer where ``LONGER`` says so."""
-        return load_named(
-            data,
-            models,
-            each,
-            text=text,
-            rows=ROWS,
-            queries=queries * LONGER.get(each, 1),
-            size=size,
-            cache=cache,
-        )
+    load = partial(_load, data, models, queries=queries, size=size, cache=cache)
 
     def views(cell: Cell) -> Floats:
         """Views of the first ``PICTURES`` questions of a cell."""
@@ -138,8 +122,8 @@ def run(
         return views_of(data, models, cell.named, places, size=size, cache=cache)
 
     try:
-        mini = {each: load(each, "minilm") for each in sets}
-        clip = {each: load(each, "clip") for each in sets}
+        mini = {each: load(each, text="minilm") for each in sets}
+        clip = {each: load(each, text="clip") for each in sets}
         report = measure(mini, clip, book, seeds, shots, views)
     except TimeoutError:
         return None
@@ -148,6 +132,31 @@ def run(
     if out is not None:
         _write(report, out)
     return report
+
+
+def _require_enough(queries: int, seeds: int, sets: Sequence[str], shots: Sequence[int]) -> None:
+    if queries < 10 or seeds < 1 or not sets or not shots:
+        raise InvalidParameter(
+            "there is too little to measure", expected="10 queries, 1 seed, a set and shots",
+            got=f"{queries}, {seeds}, {list(sets)}, {list(shots)}",
+            remedy="Leave them out for those of the page.",
+        )  # fmt: skip
+
+
+def _load(
+    data: Path, models: Path, name: str, *, text: Any, queries: int, size: int, cache: str | Path
+) -> NamedSet:
+    """One set by one text model; its stream is longer where ``LONGER`` says so."""
+    return load_named(
+        data,
+        models,
+        name,
+        text=text,
+        rows=ROWS,
+        queries=queries * LONGER.get(name, 1),
+        size=size,
+        cache=cache,
+    )
 
 
 def _write(report: dict[str, Any], out: Path) -> None:

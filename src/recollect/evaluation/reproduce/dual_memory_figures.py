@@ -16,6 +16,14 @@ TITLES = {
 }
 SINGLE = ("text", "static", "dynamic")
 PROPOSED, TRUSTING = ("robust", "logits, honest"), ("trusting", "logits, honest")
+COMBINATIONS = {
+    "robust, logits, honest weights": PROPOSED,
+    "robust, trust 1, logits, honest weights": TRUSTING,
+    "robust, honest weights (fusion as published)": ("robust", "fixed, honest"),
+    "published, honest weights": ("published", "fixed, honest"),
+}
+"""Of order, fusion and weights, each held against the best single member."""
+
 LEARNED = "learned "
 """Groups of rows with learned offsets begin so; behind it stands the mode."""
 

@@ -110,6 +110,8 @@ It took {seconds:,} s on {cores} cores that were shared with other work.
 
 {promises}
 
+{combinations}
+
 ## Names, shots and stream together
 
 Mean accuracy in percent over the sets and draws, by shots of each class.
@@ -257,6 +259,7 @@ def page(report: Mapping[str, Any]) -> str:
         "shorter": sections.shorter(report),
         "probes": sections.probes(report),
         "promises": sections.promises(report),
+        "combinations": sections.combinations(report),
         "decided": sections.decided(report),
         "unkind": sections.unkind(report),
         "pictures": report["viewed pictures"],

@@ -125,7 +125,7 @@ def _ladder(lines: list[Line]) -> str:
 
 
 def _shares(lines: list[Line]) -> str:
-    names = [name for name in lines[0] if name not in {"share", "bytes"}]
+    names = [name for name in lines[-1] if name not in {"share", "bytes"}]
     return _table(
         ("share", "megabytes", "paper, equal", "paper, searched on the test images", *names),
         (
@@ -133,7 +133,7 @@ def _shares(lines: list[Line]) -> str:
                 f"{line['share']:.0%}",
                 f"{line['bytes'] / 1e6:.2f}",
                 *PAPER_SHARES.get(line["share"], ("", "")),
-                *(_percent(line[name]) for name in names),
+                *(_percent(line[name]) if name in line else "" for name in names),
             )
             for line in lines
         ),
@@ -143,12 +143,10 @@ def _shares(lines: list[Line]) -> str:
 def _trees(lines: list[Line]) -> str:
     every = lines[0]["comparisons"]
     return _table(
-        ("ways", "centers", "comparisons per look-up", "of all rows", "bytes read per answer",
-         "accuracy"),
+        ("ways", "comparisons per look-up", "of all rows", "bytes read per answer", "accuracy"),
         (
             (
-                _ways(line), line["centers"] if line["beam"] else "",
-                f"{line['comparisons']:,.1f}", f"1/{every / line['comparisons']:,.0f}",
+                _ways(line), f"{line['comparisons']:,.1f}", f"1/{every / line['comparisons']:,.0f}",
                 f"{line['bytes_read']:,}", _percent(line),
             )
             for line in lines
@@ -244,8 +242,8 @@ that a run can go on later.
 ## Protocol
 
 - {data}: networks are trained on the first {trained:,} training images; {choosing:,} of the others
-  choose weights and k; in the end all {rows:,} are recorded. {queries:,} test images; curves use
-  the first {curve:,} of them.
+  choose weights, all of them k; in the end all {rows:,} are recorded. {queries:,} test images;
+  curves use the first {curve:,} of them.
 - Nothing was chosen on test images. The paper's weights were, so its tuned figures are an
   oracle's.
 - Key: 64 x 1 + 2 x 5 + 48 x 2 = 170 bits. Errors: {standard_error}. Seed {seed}.
@@ -288,14 +286,13 @@ nearer it is than the farthest of the k (McCann and Lowe, CVPR 2012).
 ## Tree
 
 Keys only. Clusters of 4; a center is the row nearest to the median of its cluster, so that every
-comparison is one with a row, which votes and may be the answer; leaves of {leaf}. Then centers that
-are medians, and leaves of 4. All test images; a comparison is one with a center or a row.
+comparison is one with a row, which votes and may be the answer; leaves of {leaf}. All test images.
 
 {by_comparisons}{trees}
 
 ## Noise on the distances
 
-Gaussian, on each of the three group distances; a quarter of the curve's questions.
+Gaussian, on each of the three group distances; an eighth of the curve's questions.
 
 {noise}
 

@@ -49,8 +49,9 @@ class Column:
 
     def widen(self, width: int) -> None:
         """Make room for more columns, filled with 0."""
-        missing = width - self._kept.shape[1]
-        self._kept = np.pad(self._kept, ((0, 0), (0, missing)))
+        room = np.zeros((len(self._kept), width), self._kept.dtype)
+        room[: self._used, : self._kept.shape[1]] = self._kept[: self._used]
+        self._kept = room
 
     def _same_width(self, rows: NDArray[Any]) -> NDArray[Any]:
         missing = rows.shape[1] - self._kept.shape[1]

@@ -25,7 +25,7 @@ from recollect.heads.dual_memory.settings import Mode
 from recollect.heads.dual_memory.stream import Labels, Order
 from recollect.heads.dual_memory.training import Training
 from recollect.heads.dual_memory.tuning import WeighingReport, choose_temperature, tune_weights
-from recollect.heads.inputs import in_our_words
+from recollect.heads.inputs import as_text, in_our_words
 from recollect.memory.memory import Memory
 from recollect.types import Doubles, Explanation, Ids
 
@@ -68,7 +68,8 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         temperature: What the logarithms of the probabilities are divided by before these add up to
             1 again: above 1 answers are the same and less sure. :meth:`calibrate` chooses.
         trust: Dynamic slots weigh (1 - entropy / log(classes)) to this power; 0, as published,
-            trusts all alike, 1 moved every set that was measured by at most 0.3 points.
+            trusts all alike; 1 changed the dynamic memory alone by +0.0 to +0.5 points on the sets
+            that were measured (``docs/reproduction/dual-memory.md``).
         threshold: Pictures whose label is less sure than this share of log(classes) are not
             written; None writes all.
         decay: Entropy that a slot gains with each picture after it, so that old ones give way.
@@ -326,7 +327,8 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         A member's probability is shared out among the slots of the class in proportion to what
         each adds to the logit (a slot that points away from the picture takes away), and times the
         member's weight. So the contributions of the rows, added up, are the score of the answer.
-        No counterfactual is searched for: ``minimal`` is False.
+        No counterfactual is searched for: ``minimal`` is False. A name that was given for a memory
+        of shots, and is not written there, has the id -1.
 
         Example:
             >>> birds = DualMemoryClassifier([[1, 0], [0, 1]], ["crow", "owl"])
@@ -388,7 +390,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels that have a name or a shot, sorted."""
-        return np.array(self._current().parts.classes)
+        return as_text(self._current().parts.classes)
 
     @property
     def ids_(self) -> Ids:

@@ -119,5 +119,8 @@ def _each(name: str, given: Any, rows: int) -> Iterator[Any]:
     if given is None or isinstance(given, str | bytes) or not hasattr(given, "__len__"):
         given = [given] * rows
     if len(given) != rows:
-        raise LengthMismatch(f"{name} must have one value per row", expected=rows, got=len(given))
+        raise LengthMismatch(
+            f"{name} must have one value per row", expected=rows, got=len(given),
+            remedy="Give one for each shot, None where there is none, or one for all.",
+        )  # fmt: skip
     return iter(given)

@@ -53,7 +53,7 @@ from recollect.heads.dual_memory.settings import check_options, check_weights
 from recollect.heads.dual_memory.state import Plan, State
 from recollect.heads.dual_memory.training import Training
 from recollect.heads.dual_memory.tuning import Counts, LeftOut, codes_of, leave_out
-from recollect.heads.inputs import NotFitted
+from recollect.heads.inputs import NotFitted, as_text
 from recollect.memory import checks
 from recollect.memory.schema import Configuration
 from recollect.readout.attention import unit
@@ -286,7 +286,7 @@ class DualMemory(Derived):
             )
         members = state.as_members(plan.x, cosines, static, against)
         probability = self._fused(members, state, held)
-        classes = np.array(state.parts.classes)
+        classes = as_text(state.parts.classes)
         return Observation(
             labels=classes[probability.argmax(axis=1)],
             probability=probability,
@@ -349,7 +349,7 @@ class DualMemory(Derived):
     def _answers(self, X: Any) -> tuple[Doubles, NDArray[Any]]:
         """Probabilities and the classes they belong to."""
         state, x = self._asked_about(X)
-        return self._said(state, x), np.array(state.parts.classes)
+        return self._said(state, x), as_text(state.parts.classes)
 
     def _said(self, state: State, x: Floats) -> Doubles:
         blocks = (x[start : start + _BLOCK] for start in range(0, len(x), _BLOCK))
@@ -362,7 +362,7 @@ class DualMemory(Derived):
         check_promise(promise)
         state, x = self._asked_about(X)
         probability = self._said(state, x)
-        labels = np.array(state.parts.classes)[probability.argmax(axis=1)]
+        labels = as_text(state.parts.classes)[probability.argmax(axis=1)]
         if rate is None:
             return np.asarray(labels)
         own = self._shots_left_out()

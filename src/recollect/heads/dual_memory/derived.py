@@ -18,6 +18,7 @@ from recollect.heads.dual_memory.names import (
     check_names,
     check_pair,
     check_width,
+    content_of,
     embed_names,
     text_side,
 )
@@ -154,9 +155,11 @@ class Derived(MemoryEstimator):
     def _given_names(self) -> Names | None:
         """Names with vectors as they were given or are encoded; None if there are none."""
         source = (self.text_features, self.class_names, self.prompts, self.text_encoder)
+        # What was given may have been changed in place since.
+        content = tuple(map(content_of, source))
         kept = self.__dict__.get("_named")
-        if kept is not None and all(a is b for a, b in zip(kept[0], source, strict=True)):
-            found: Names | None = kept[1]
+        if kept is not None and kept[1] == content:
+            found: Names | None = kept[2]
             return found
         if self.text_features is not None:
             names: Names | None = check_names(self.text_features, self.class_names)
@@ -165,7 +168,7 @@ class Derived(MemoryEstimator):
             names = Names(labels, embed_names(labels, self.prompts, self._text_encoder()))
         else:
             names = None
-        self._named = source, names
+        self._named = source, content, names
         return names
 
     def _text_encoder(self) -> Any:

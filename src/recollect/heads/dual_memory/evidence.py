@@ -6,9 +6,10 @@ import numpy as np
 
 from recollect.heads.dual_memory.bank import Slice
 from recollect.heads.dual_memory.fusion import Members
+from recollect.heads.dual_memory.parts import PART, TEXT
 from recollect.heads.dual_memory.state import State
 from recollect.memory.memory import Memory
-from recollect.types import Doubles, Evidence, Explanation, Floats
+from recollect.types import Doubles, Evidence, Explanation, Floats, Label, Rows
 
 _LEAST = 1e-6
 """Labels below this probability are left out of `shares`."""
@@ -33,18 +34,18 @@ def explain_one(
     added = _contributions(found, members, weights, code)
     added *= probability[code] / added.sum()
     order = np.argsort(-found.similarity, kind="stable")
-    rows = memory.rows(found.ids[order])
+    there = found.ids[order] >= 0  # a name that was given for a memory of shots is no row of it
+    rows = memory.rows(found.ids[order][there])
+    place_of = np.cumsum(there) - 1
     evidence = tuple(
-        Evidence(
-            id=int(rows.ids[place]),
+        _evidence(
+            rows if there[turn] else None,
+            int(place_of[turn]),
             value=state.parts.classes[code],
             similarity=float(found.similarity[at]),
-            weight=float(rows.weights[place]),
             contribution=float(added[at]),
-            source=rows.sources[place],
-            metadata={name: column[place] for name, column in rows.metadata.items()},
         )
-        for place, at in enumerate(order.tolist())
+        for turn, at in enumerate(order.tolist())
     )
     ranked = np.argsort(-probability, kind="stable")
     return Explanation(
@@ -57,6 +58,24 @@ def explain_one(
         },
         evidence=evidence,
         minimal=False,
+    )
+
+
+def _evidence(
+    rows: Rows | None, place: int, *, value: Label, similarity: float, contribution: float
+) -> Evidence:
+    """A row of the memory, or, without rows, a name that was given and not written."""
+    metadata = {PART: TEXT}
+    if rows is not None:
+        metadata = {name: column[place] for name, column in rows.metadata.items()}
+    return Evidence(
+        id=-1 if rows is None else int(rows.ids[place]),
+        value=value,
+        similarity=similarity,
+        weight=1.0 if rows is None else float(rows.weights[place]),
+        contribution=contribution,
+        source=None if rows is None else rows.sources[place],
+        metadata=metadata,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -148,6 +148,7 @@ def check_names(text_features: Any, class_names: Any) -> Names:
             "text features must be one vector a class",
             expected="(classes, dim)",
             got=str(vectors.shape),
+            remedy="Pass an array with one row for each class, or a mapping from names to vectors.",
         )
     keys = checks.check_keys(vectors, Configuration(dim=vectors.shape[1]), what="text features")
     names = range(len(keys)) if class_names is None else class_names
@@ -160,6 +161,37 @@ def check_names(text_features: Any, class_names: Any) -> Names:
             remedy="Give every class a name and a vector.",
         )
     return Names(labels, keys)
+
+
+def content_of(given: Any) -> Hashable:
+    """Return what tells whether names, vectors or prompts are those that were given before.
+
+    Args:
+        given: Arrays, mappings, sequences and plain values are compared by what they hold, anything
+            else by what it is.
+
+    Example:
+        >>> names = ["crow", "owl"]
+        >>> before = content_of(names)
+        >>> names[0] = "jay"
+        >>> content_of(names) == before
+        False
+    """
+    if given is None or isinstance(given, str | bytes | int | float | np.generic):
+        return type(given), given
+    if isinstance(given, Mapping):
+        return tuple((content_of(name), content_of(each)) for name, each in given.items())
+    if isinstance(given, list | tuple) and not (given and isinstance(given[0], list | tuple)):
+        return tuple(map(content_of, given))
+    try:
+        array = np.asarray(given)
+    except checks.UNREADABLE:
+        array = np.array(None)
+    if array.dtype != object:
+        return array.dtype.str, array.shape, array.tobytes()
+    if isinstance(given, list | tuple):
+        return tuple(map(content_of, given))
+    return (array.shape, *map(content_of, array.ravel().tolist())) if array.ndim else id(given)
 
 
 def as_vectors(given: Any, shape: str) -> NDArray[Any]:

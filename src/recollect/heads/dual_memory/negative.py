@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.heads.dual_memory.competition import Slots
+from recollect.heads.dual_memory.stream import Order
 from recollect.readout.attention import cosines
 from recollect.types import Codes, Doubles, Floats
 
@@ -78,13 +79,13 @@ class Negative:
         self._x = np.zeros((classes * LENGTH, dim), np.float32)
         self._masks = np.zeros((classes * LENGTH, classes))
 
-    def follow(self, x: Floats, found: Doubts, *, read_first: bool) -> Doubles:
+    def follow(self, x: Floats, found: Doubts, *, order: Order) -> Doubles:
         """Let pictures enter one after another, and read for each what speaks against it.
 
         Args:
             x: float32 ``(pictures, dim)``, of length 1.
             found: What each brings.
-            read_first: Whether a picture is read before it enters.
+            order: When a picture is read; see ``stream.follow``.
 
         Returns:
             float64 ``(pictures, classes)``: evidence against each class.
@@ -95,10 +96,11 @@ class Negative:
             slot = self._slots.offer(code, float(found.entropy[place]), place)
             if slot < 0:
                 continue
-            at, since = LENGTH * code + slot, place + read_first
-            against[since:] -= _evidence(x[since:], self._x[at : at + 1]) * self._masks[at]
+            at = LENGTH * code + slot
+            gone, come = place + (order == "read-write"), place + (order != "write-read")
+            against[gone:] -= _evidence(x[gone:], self._x[at : at + 1]) * self._masks[at]
             self._x[at], self._masks[at] = x[place], found.masks[place]
-            against[since:] += _evidence(x[since:], self._x[at : at + 1]) * self._masks[at]
+            against[come:] += _evidence(x[come:], self._x[at : at + 1]) * self._masks[at]
         return against
 
     def read(self, x: Floats) -> Doubles:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,12 @@ from recollect.errors import (
     DimensionMismatch,
     InputError,
     InvalidParameter,
+    MemoryNotFound,
     NonFinite,
+    WriteFailed,
 )
+from recollect.heads.dual_memory.array_files import UNREADABLE, read_arrays
+from recollect.heads.dual_memory.ranges import require_choice
 from recollect.readout.attention import POSITIONS, Position, mapped
 from recollect.types import Doubles
 
@@ -72,20 +75,20 @@ class Offsets:
     maps: Mapping[str, Doubles] | None = None
 
     def __post_init__(self) -> None:
-        if self.position not in POSITIONS:
-            raise InvalidParameter(
-                "no such position of offsets",
-                expected=f"one of {', '.join(POSITIONS)}",
-                got=repr(self.position),
-                remedy="Leave it at 'all'.",
-            )
+        require_choice("position", self.position, POSITIONS)
         for role in ROLES:
             object.__setattr__(self, role, _numbers(role, getattr(self, role)))
         shapes = {getattr(self, role).shape for role in ROLES}
-        if len(shapes) > 1 or self.query.ndim != 2:
+        if len(shapes) > 1 or self.query.ndim != 2 or not self.query.size:
             raise DimensionMismatch(
-                "offsets must have one shape", expected="(classes, dim)", got=sorted(shapes)
-            )
+                "offsets must have one shape", expected="(classes, dim), at least 1 of each",
+                got=sorted(shapes), remedy="Give one row for each class, as wide as a key.",
+            )  # fmt: skip
+        if not isinstance(self.maps, Mapping | None):
+            raise InvalidParameter(
+                "maps are no mapping", expected=f"a role such as {MAPPED[0]!r} -> its map",
+                got=f"{self.maps!r:.80}", remedy="Pass {'key': array}, or None.",
+            )  # fmt: skip
         maps = {role: _numbers(role, each) for role, each in (self.maps or {}).items()}
         side = self.query.shape[1]
         if not maps.keys() <= set(MAPPED) or any(m.shape != (side, side) for m in maps.values()):
@@ -93,6 +96,7 @@ class Offsets:
                 "a map does not fit",
                 expected=f"({side}, {side}) for {', '.join(MAPPED)}",
                 got={role: each.shape for role, each in maps.items()},
+                remedy="Leave maps out, or learn them with Training(affine=True).",
             )
         object.__setattr__(self, "maps", maps)
 
@@ -124,30 +128,40 @@ class Offsets:
         )
 
     def save(self, path: str | Path) -> None:
-        """Write them to a ``.npz`` file."""
+        """Write them to a ``.npz`` file.
+
+        Raises:
+            WriteFailed: The disk refused.
+        """
         assert self.maps is not None
         arrays = {role: getattr(self, role) for role in ROLES}
         arrays |= {f"map_{role}": each for role, each in self.maps.items()}
-        with Path(path).open("wb") as file:
-            np.savez(file, position=np.array(self.position), **arrays)
+        try:
+            with Path(path).open("wb") as file:
+                np.savez(file, position=np.array(self.position), **arrays)
+        except OSError as error:
+            raise WriteFailed(
+                "the offsets could not be written", expected="a file in a folder that is there",
+                got=error, remedy="Make the folder, or free some room.",
+            ) from error  # fmt: skip
 
     @classmethod
     def load(cls, path: str | Path) -> Offsets:
         """Read a file of :meth:`save`; nothing in it is run.
 
         Raises:
-            CorruptMemory: It is no such file.
+            InvalidParameter: That is no path.
+            MemoryNotFound: There is no such file.
+            CorruptMemory: It holds something else.
         """
+        place = _existing(path)
         try:
-            with Path(path).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                known = {name: arrays[name] for name in arrays.files}
+            known = read_arrays(place)
             position = str(known.pop("position"))
             roles = {role: known.pop(role) for role in ROLES}
             maps = {name.removeprefix("map_"): each for name, each in known.items()}
             return cls(**roles, position=position, maps=maps)  # type: ignore[arg-type]
-        except FileNotFoundError:
-            raise
-        except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        except (*UNREADABLE, KeyError) as error:
             raise CorruptMemory(
                 f"there are no offsets in {str(path)!r}",
                 expected="a file written by Offsets.save",
@@ -156,11 +170,39 @@ class Offsets:
             ) from error
 
 
+def _existing(path: Any) -> Path:
+    try:
+        place = Path(path)
+    except TypeError as error:
+        raise InvalidParameter(
+            "this is no path", expected="a path to a file", got=f"{path!r:.80}",
+            remedy="Pass the path that was given to save.",
+        ) from error  # fmt: skip
+    if not place.is_file():
+        raise MemoryNotFound(
+            f"there is no file at {place}", remedy="Check the path, or train offsets and save them."
+        )
+    return place
+
+
 def _numbers(name: str, values: Any) -> Doubles:
     try:
-        given = np.ascontiguousarray(values, np.float64)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the {name} offsets are not numbers", got=error) from error
+        given = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise _not_numbers(name, error) from error
+    if given.dtype.kind not in "fiu":
+        raise _not_numbers(name, f"{values!r:.80}")
+    given = np.ascontiguousarray(given, np.float64)
     if not np.isfinite(given).all():
-        raise NonFinite(f"the {name} offsets must be finite", expected="no NaN or infinity")
+        raise NonFinite(
+            f"the {name} offsets must be finite", expected="no NaN or infinity",
+            got=f"{given[~np.isfinite(given)][0]}", remedy="Train them again, at a lower rate.",
+        )  # fmt: skip
     return given
+
+
+def _not_numbers(name: str, got: object) -> InputError:
+    return InputError(
+        f"the {name} offsets are not numbers", expected="real numbers (classes, dim)", got=got,
+        remedy="Pass an array of float64.",
+    )  # fmt: skip

@@ -23,6 +23,15 @@ def require_choice(name: str, value: Any, known: tuple[str, ...]) -> None:
         )
 
 
+def require_flag(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, bool | np.bool_):
+        raise InvalidParameter(
+            f"{name} is neither true nor false", expected="True or False",
+            got=f"{value!r:.80}", remedy=f"Leave {name} at its default if unsure.",
+        )  # fmt: skip
+
+
 def require_whole(name: str, value: Any, least: int, most: int | None = None) -> None:
     """Refuse what is no integer in this range."""
     try:

@@ -237,8 +237,7 @@ class State:
         if not self.options.negative:
             return np.zeros((len(x), 0))
         found = doubts(guesses.probability, guesses.codes, guesses.entropy)
-        first = self.order == "read-write"
-        return self.negative.follow(x, found, read_first=first)
+        return self.negative.follow(x, found, order=self.order)
 
     def _guess(self, views: Floats, counts: Codes) -> Guesses:
         options = self.options

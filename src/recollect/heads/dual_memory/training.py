@@ -15,6 +15,7 @@ from recollect.heads.dual_memory.parts import Parts
 from recollect.heads.dual_memory.ranges import (
     INT64,
     require_choice,
+    require_flag,
     require_number,
     require_whole,
 )
@@ -79,11 +80,7 @@ class Training:
         require_number("weight_decay", self.weight_decay, 0.0, 1.0)
         require_number("epsilon", self.epsilon, 1e-15, 1.0)
         for name in ("leave_one_out", "affine", "tied"):
-            if not isinstance(getattr(self, name), bool | np.bool_):
-                raise InvalidParameter(
-                    f"{name} is not known", expected="True or False",
-                    got=f"{getattr(self, name)!r:.80}", remedy=f"Leave {name} at its default.",
-                )  # fmt: skip
+            require_flag(name, getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from recollect.errors import InvalidLabel, InvalidParameter
 from recollect.heads.dual_memory.fusion import GRID, Fusion, Members, fuse, member_weights
 from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.parts import Parts
+from recollect.heads.dual_memory.ranges import require_flag
 from recollect.heads.dual_memory.settings import HEAVIEST, check_weights
 from recollect.heads.dual_memory.state import Options, State
 from recollect.types import Codes, Doubles, Mask
@@ -82,6 +83,7 @@ def tune_weights(
 ) -> WeighingReport:
     """Score a grid of weights; see ``DualMemoryClassifier.tune``."""
     tried = _tried(weights)
+    require_flag("oracle", oracle)
     if X is None and y is None and oracle:
         raise InvalidParameter(
             "an oracle needs the rows it knows the answers of", expected="X and y", got="no X",
@@ -292,7 +294,11 @@ def _tried(weights: Sequence[float] | None) -> tuple[float, ...]:
         tried = tuple(float(each) for each in weights)
     except (TypeError, ValueError, OverflowError):
         tried = ()
-    if not tried or not all(0 < each <= HEAVIEST for each in tried):
+    if (
+        isinstance(weights, str | bytes)
+        or not tried
+        or not all(0 < each <= HEAVIEST for each in tried)
+    ):
         raise InvalidParameter(
             "the weights to try are out of range",
             expected=f"numbers above 0, up to {HEAVIEST:g}",
