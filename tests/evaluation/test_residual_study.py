@@ -242,3 +242,40 @@ def test_the_tables_are_measured(tmp_path):
     )
 
     assert len(report["tables"]["figures"]) == 48
+
+
+def test_the_page_names_the_network_of_which_layers_are_compared():
+    """It said the first of the table, which is sorted otherwise."""
+    first, second = PICTURES[0] | {"base": 0.5}, PICTURES[1] | {"base": 0.25}
+    layer = GAIN | {"embedding": "logits", "width": 3, "base": 0.25, "setting": SETTING}
+
+    text = page({"images": part([first, second]), "layers": part([layer]), "versions": {}})
+
+    assert "pets, ResNet-14, 100 rows, seed 0\n(base 25.0 %)" in text
+
+
+def test_the_page_says_how_many_networks_miss_what_few_logits_may_change():
+    """An aim of 0.05 points: one stays, one misses; a set of few classes is not counted."""
+    missing = PICTURES[1] | {"few_logits": 0.3188}
+    other = PICTURES[0] | {"data": "few", "few_logits": 0.32}
+
+    text = page({"images": part([PICTURES[0], missing, other]), "versions": {}})
+
+    assert "1 of 2 networks on pets miss it,\nfrom -0.12 to -0.12." in text
+
+
+def test_the_page_counts_a_memory_beside_the_layer_fitted_anew():
+    """One place above and beyond the error of both, one below and within it, one off."""
+    line = {"network": "net", "rows": 10, "base": 0.8, "resmem": 0.8, "seconds": 1.0,
+            "standard_error": 0.003, "setting": SETTING}  # fmt: skip
+    lines = [
+        line | {"method": "ResMem, a", "gain": 0.03},
+        line | {"method": "ResMem, b", "gain": 0.008},
+        line | {"method": "ResMem, c", "gain": 0.0, "setting": SETTING | {"active": False}},
+        line | {"method": "last layer anew", "gain": 0.01, "setting": {"active": True, "C": 1.0}},
+    ]
+
+    text = page({"shift": part(lines), "versions": {}})
+
+    assert "| 10 | 3 | 1 | 1 | 2 | 1 |" in text
+    assert "The memory is off in 1 of these 3 comparisons" in text

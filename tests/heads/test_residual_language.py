@@ -44,7 +44,7 @@ def test_labels_alone_mix_model_and_neighbors():
     """kNN-LM: a quarter of 0.1 from the model and 0.9 from the neighbors."""
     memory = TokenMemory(clueless, k=4, sigma=0.1, entries=0, strength=0.9).teach(CYCLE)
 
-    np.testing.assert_allclose(memory.next_token([5, 0]), [0.025, 0.925, 0.025, 0.025], atol=1e-6)
+    np.testing.assert_allclose(memory.next_token([3, 0]), [0.025, 0.925, 0.025, 0.025], atol=1e-6)
 
 
 def test_a_text_read_in_pieces_scores_as_in_one():
@@ -165,3 +165,112 @@ def test_what_is_no_model_is_refused():
     memory = TokenMemory(clueless).teach(CYCLE)
     with pytest.raises(errors.InvalidParameter, match="asked with tokens"):
         memory.head.predict([[0.0]])
+
+
+def test_a_text_with_an_unknown_token_leaves_nothing_behind():
+    """Pieces before it were written, and stayed."""
+    text = np.tile([0, 1, 2], 20)
+    text[40] = 7
+    memory = TokenMemory(clueless, k=4, entries=0, piece=8)
+
+    with pytest.raises(errors.InputError, match="vocabulary"):
+        memory.teach(text)
+
+    assert len(memory) == 0
+    taught = memory.teach(CYCLE)
+    version = taught.head.memory_.version
+    with pytest.raises(errors.InputError, match="vocabulary"):
+        taught.teach(text)
+    assert taught.head.memory_.version == version
+
+
+def test_a_model_that_fails_in_a_later_piece_leaves_nothing_behind():
+    """All contexts are read before one is written, and then in one version."""
+
+    def short(tokens):
+        if len(tokens) > 8 + 2 and tokens[-1] == 1:
+            raise IndexError("too far")
+        return clueless(tokens)
+
+    memory = TokenMemory(short, k=4, entries=0, piece=9, reach=2)
+
+    with pytest.raises(errors.InputError, match="language model does not answer"):
+        memory.teach(np.tile([0, 1, 2, 0], 20))
+
+    assert len(memory) == 0
+
+
+@pytest.mark.parametrize("entries", [0, 2])
+def test_a_text_is_taught_in_one_version(entries):
+    """Whole, or not at all."""
+    memory = TokenMemory(clueless, k=4, entries=entries, piece=8).teach(CYCLE)
+
+    assert len(memory) == 119
+    assert memory.teach(CYCLE).head.memory_.version == memory.head.memory_.version
+    assert [each.operation for each in memory.head.memory_.versions()].count("add") == 2
+
+
+def test_every_question_judges_all_its_tokens():
+    """The last token of a text, too, which only foretells."""
+    memory = TokenMemory(clueless, k=4, entries=0).teach(CYCLE)
+
+    for ask in (memory.tune, memory.next_token, memory.explain, memory.score, memory.teach):
+        with pytest.raises(errors.InputError, match="vocabulary"):
+            ask([0, 1, 7])
+
+
+@pytest.mark.parametrize(
+    "tokens", [[[1], [2, 3]], np.array([1, 2**63 + 1], np.uint64), [1, 2**70], [-1, 0]]
+)
+def test_what_holds_no_tokens_is_refused(tokens):
+    """Lists of other lengths, and numbers that int64 cannot hold."""
+    with pytest.raises(errors.InputError):
+        TokenMemory(clueless).teach(tokens)
+
+
+@pytest.mark.parametrize(
+    "options", [{"piece": "8"}, {"piece": math.nan}, {"piece": 1.5}, {"piece": 0}, {"reach": None}]
+)
+def test_a_piece_is_a_whole_number(options):
+    """Of tokens."""
+    with pytest.raises(errors.InvalidParameter, match="out of range"):
+        TokenMemory(clueless, **options)
+
+
+@pytest.mark.parametrize("said", [None, np.zeros((5, 2)), (1, 2, 3)])
+def test_a_model_that_does_not_return_a_pair_is_refused(said):
+    """Embeddings and logits."""
+    with pytest.raises(errors.InvalidParameter, match="no language model"):
+        TokenMemory(lambda _: said).teach([0, 1, 2])
+
+
+def test_a_model_that_changes_the_width_of_its_answers_is_refused():
+    """Between two pieces of one text."""
+
+    def widening(tokens):
+        return np.zeros((len(tokens), 1 + (tokens[0] == 2))), np.zeros((len(tokens), 4))
+
+    with pytest.raises(errors.DimensionMismatch, match="width"):
+        TokenMemory(widening, piece=2, reach=0).teach([0, 1, 2, 0, 1])
+
+
+@pytest.mark.parametrize(("limit", "piece", "reach"), [(100, 50, 50), (200, 136, 64), (1, 1, 0)])
+def test_pieces_are_no_longer_than_the_model_takes(limit, piece, reach):
+    """A piece and what is read before it fit the positions that a model knows."""
+    torch = pytest.importorskip("torch")
+
+    class Positions(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.config = SimpleNamespace(n_positions=limit)
+            self.place = torch.nn.Embedding(limit, 4)
+
+        def forward(self, input_ids, output_hidden_states):
+            assert output_hidden_states
+            states = self.place(torch.arange(input_ids.shape[1]))[None]
+            return SimpleNamespace(hidden_states=(states,), logits=states)
+
+    memory = TokenMemory(read_causal(Positions()), k=1)
+
+    assert (memory.piece, memory.reach) == (piece, reach)
+    assert len(memory.teach(np.tile([0, 1, 2], 70))) == 209

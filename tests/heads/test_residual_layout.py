@@ -36,7 +36,7 @@ def test_the_kept_probabilities_are_read_back_exactly(form, entries, classes):
     codes = np.array([0, classes - 1])
 
     rows = layout.pack(logits, codes)
-    shares, columns = layout.unpack(rows, 2.0)
+    shares, columns = layout.unpack(rows, 2.0, np.arange(len(rows)))
 
     assert rows.shape == (2, layout.width)
     assert columns[0, -1] == 0

@@ -86,7 +86,7 @@ def test_a_memory_that_cannot_help_turns_itself_off():
 def test_a_gain_within_its_error_does_not_count():
     """One row of forty-one, far out, is luck; a guard of 0 takes it."""
     rows, labels = np.append(ROWS, [[9.0]], axis=0), np.append(SIDES, 0)
-    held, truth = np.append(HELD, [[9.0]], axis=0), np.append(HELD_SIDES, 0)
+    held, truth = np.append(HELD, [[9.5]], axis=0), np.append(HELD_SIDES, 0)
     grid = {"k": [1], "sigma": [1.0], "temperature": [1.0], "strength": [1.0]}
 
     eager = ResidualMemoryClassifier(all_knowing).fit(rows, labels)
@@ -221,3 +221,45 @@ def test_a_gate_is_not_chosen_by_likelihood(head):
     """There is no right answer that it could cost; it used to be left out without a word."""
     with pytest.raises(errors.InvalidParameter, match="right answers"):
         head.tune(HELD, HELD_SIDES, gate=True, scoring="log_loss")
+
+
+def test_a_memory_that_was_turned_off_answers_as_the_base_whatever_its_temperature():
+    """The temperature of the head stayed, and made its probabilities other than the base's."""
+    rng = np.random.default_rng(1)
+    base = lambda rows: np.stack([-2 * rows[:, 0], 2 * rows[:, 0]], axis=1)  # noqa: E731
+    head = ResidualMemoryClassifier(base, k=10, temperature=8.0).fit(
+        ROWS, rng.integers(0, 2, len(ROWS))
+    )
+
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="turned off"):
+            report = head.tune(HELD, HELD_SIDES, scoring="log_loss", grid={"temperature": [8.0]})
+        expected = 1 / (1 + np.exp(-4 * HELD[:, 0]))
+        np.testing.assert_allclose(head.predict_proba(HELD)[:, 1], expected, atol=1e-6)
+        assert not report.active
+
+
+def test_rows_of_the_memory_are_left_out_of_what_is_chosen_on():
+    """Each finds itself, so that one neighbor would look best."""
+    head = ResidualMemoryClassifier(undecided, k=5).fit(ROWS, SIDES)
+    both, truth = np.concatenate([ROWS[:20], HELD]), np.concatenate([SIDES[:20], HELD_SIDES])
+
+    with pytest.warns(UserWarning, match="20 of 60 rows"):
+        report = head.tune(both, truth)
+    alone = ResidualMemoryClassifier(undecided, k=5).fit(ROWS, SIDES).tune(HELD, HELD_SIDES)
+
+    assert report == alone
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_settings_are_not_chosen_on_the_rows_of_the_memory_alone(kind):
+    """All of them would find themselves."""
+    head = (
+        ResidualMemoryClassifier(undecided, k=5)
+        if kind == "classes"
+        else ResidualMemoryRegressor(lambda rows: rows[:, 0], k=5)
+    ).fit(ROWS, SIDES)
+
+    with pytest.raises(errors.InvalidParameter, match="in the memory"):
+        head.tune(ROWS[:30], SIDES[:30])
+    assert head.k == 5

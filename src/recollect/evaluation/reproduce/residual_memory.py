@@ -25,6 +25,7 @@ STEM = "residual-memory"
 PARTS = ("images", "layers", "tables", "language", "shift", "theory")
 
 Progress = Callable[[str], object]
+Study = Callable[[Lines], Any]
 
 
 def run(
@@ -59,6 +60,28 @@ def run(
         InvalidParameter: An unknown part.
         MissingExtra: A library is not installed.
     """
+    _check_parts(parts)
+    say: Progress = progress or (lambda _line: None)
+    folder = cache_file().parent / "bases" if bases is None else Path(bases)
+    folder.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * minutes
+    studies = _studies(data, models, folder, end)
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"{STEM}.json"
+    report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    report["paper"] = "ResMem, arXiv 2302.01576"
+    for part in parts:
+        lines = Lines(folder / f"{STEM}.notes", part, end, say)
+        figures = studies[part](lines)
+        report[part] = _together(part, report.get(part, {}).get("figures"), figures, lines)
+        report["versions"] = _versions()
+        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
+    draw(report, out, STEM)
+    return report
+
+
+def _check_parts(parts: Sequence[str]) -> None:
     unknown = [part for part in parts if part not in PARTS]
     if unknown:
         raise InvalidParameter(
@@ -67,11 +90,11 @@ def run(
             got=", ".join(unknown),
             remedy="Leave parts out for all of them.",
         )
-    say: Progress = progress or (lambda _line: None)
-    folder = cache_file().parent / "bases" if bases is None else Path(bases)
-    folder.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * minutes
-    studies: dict[str, Callable[[Lines], Any]] = {
+
+
+def _studies(data: Path, models: Path, folder: Path, end: float) -> dict[str, Study]:
+    """What measures each part."""
+    return {
         "images": lambda lines: residual_images.pictures(data, folder, end, lines),
         "layers": lambda lines: residual_images.layers(data, folder, end, lines),
         "tables": lambda lines: residual_others.tables(data, models, lines),
@@ -79,24 +102,15 @@ def run(
         "shift": lambda lines: residual_others.shift(data, models, folder, lines),
         "theory": residual_others.theory,
     }
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{STEM}.json"
-    report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    report["paper"] = "ResMem, arXiv 2302.01576"
-    for part in parts:
-        lines = Lines(folder / f"{STEM}.notes", part, end, say)
-        figures = studies[part](lines)
-        before = report.get(part, {}).get("figures")
-        mixed = bool(lines.missing and before)
-        report[part] = {
-            "figures": kept(part, before, figures) if mixed else figures,
-            "seconds": None if mixed else round(lines.seconds, 1),
-        }
-        report["versions"] = _versions()
-        path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
-    draw(report, out, STEM)
-    return report
+
+
+def _together(part: str, before: Any, figures: Any, lines: Lines) -> dict[str, Any]:
+    """Figures of this run, with those of an earlier one where this one was not ready."""
+    mixed = bool(lines.missing and before)
+    return {
+        "figures": kept(part, before, figures) if mixed else figures,
+        "seconds": None if mixed else round(lines.seconds, 1),
+    }
 
 
 def _versions() -> dict[str, Any]:

@@ -6,13 +6,15 @@ other last bits for one row than for many: so a row's outputs are the same alone
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import issparse
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_array
@@ -23,14 +25,17 @@ from recollect.encoders.torch import device_of, evaluating, load_torch
 from recollect.errors import (
     DimensionMismatch,
     EmptyBatch,
+    InputError,
     InvalidParameter,
     LengthMismatch,
     NonFinite,
+    RecollectError,
 )
 from recollect.heads.inputs import NotFitted, in_our_words
 from recollect.types import Floats
 
 if TYPE_CHECKING:
+    from torch import Tensor
     from torch.nn import Module
 
 Task: TypeAlias = Literal["classify", "regress"]
@@ -93,7 +98,8 @@ def wrap(base: Any, embedding: Embedding, task: Task) -> Base:
             got=type(base).__name__,
             remedy="Train a model first, and pass it.",
         )
-    return Base(None, PLAIN_BLOCK, base, _embedding_of(base, embedding), task)
+    function = _told(base, "base")
+    return Base(None, PLAIN_BLOCK, function, _embedding_of(base, embedding), task)
 
 
 def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, NDArray[Any]]:
@@ -113,10 +119,11 @@ def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, 
         InputError: X cannot be used, or what came out cannot; a row is named.
     """
     count = _count(X)
+    rows_of = _with_rows(X)
     embedded, asked = [], []
     for start in range(0, count, base.block):
         rows = min(base.block, count - start)
-        part = _block(X, start, rows, base.block)
+        part = _block(rows_of, start, rows, base.block)
         with _naming_the_row(part, start):
             if base.both is not None and embedding and outputs:
                 first, second = base.both(part)
@@ -202,7 +209,9 @@ def _refuse_unusable(array: Floats, what: str) -> None:
 
 def _plain(given: Any, rows: int | None, what: str) -> NDArray[Any]:
     if hasattr(given, "detach"):
-        given = given.detach().cpu().numpy()
+        given = given.detach().cpu()
+        # NumPy has no bfloat16, and float32 holds all of it.
+        given = (given if given.element_size() > 2 else given.float()).numpy()
     if hasattr(given, "toarray"):
         given = given.toarray()
     try:
@@ -225,12 +234,18 @@ def _plain(given: Any, rows: int | None, what: str) -> NDArray[Any]:
 
 def _count(X: Any) -> int:
     with in_our_words():
-        if X is None or isinstance(X, str | bytes) or not (hasattr(X, "shape") or len(X) >= 0):
+        unordered = X is None or isinstance(X, str | bytes | Mapping | AbstractSet)
+        if unordered or not (hasattr(X, "shape") or len(X) >= 0):
             raise TypeError(f"X holds no rows: {type(X).__name__}")
         count = int(X.shape[0]) if getattr(X, "shape", ()) else len(X)
     if not count:
         raise EmptyBatch("there are no rows in X", remedy="Leave the call out.")
     return count
+
+
+def _with_rows(X: Any) -> Any:
+    """A sparse matrix of a form of which no rows can be picked, in one of which they can."""
+    return X.tocsr() if issparse(X) and X.format in {"bsr", "coo", "dia"} else X
 
 
 def _block(X: Any, start: int, rows: int, block: int) -> Any:
@@ -265,6 +280,32 @@ def _wrap_sklearn(base: Any, embedding: Embedding, task: Task) -> Base:
             remedy="Use ResidualMemoryRegressor for numbers.",
         )
     return Base(np.asarray(base.classes_), PLAIN_BLOCK, _in_words(_logits_of(base)), embed, task)
+
+
+@contextmanager
+def failing_in_our_words(what: str) -> Iterator[None]:
+    """Let what somebody's model or function raises leave as an error of this library."""
+    try:
+        yield
+    except RecollectError:
+        raise
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+            ValueError) as error:  # fmt: skip
+        raise InputError(
+            f"the {what} does not answer about these rows",
+            expected="an answer for every row",
+            got=f"{type(error).__name__}: {error}",
+            remedy="Give it rows as it was trained on, or wrap it in a function that takes them.",
+        ) from error
+
+
+def _told(function: Callable[[Any], Any], what: str) -> Callable[[Any], Any]:
+    def asked(X: Any) -> Any:
+        """Ask somebody's function; what it raises is told in words of this library."""
+        with failing_in_our_words(what):
+            return function(X)
+
+    return asked
 
 
 def _in_words(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -302,7 +343,7 @@ def _embedding_of(base: Any, embedding: Embedding) -> Callable[[Any], Any]:
     if isinstance(embedding, str):
         return _in_words(_layer(base, embedding))
     if callable(embedding):
-        return embedding
+        return _told(embedding, "embedding")
     raise InvalidParameter(
         "this is no embedding",
         expected="a function of X, the name of a layer, or None",
@@ -367,7 +408,7 @@ def _wrap_torch(module: Module, embedding: Embedding, task: Task) -> Base:
         return _run(module, None, X, before=False)[1]
 
     if callable(embedding):
-        return Base(None, TORCH_BLOCK, outputs, embedding, task)
+        return Base(None, TORCH_BLOCK, outputs, _told(embedding, "embedding"), task)
     layer, before = _find(module, embedding)
 
     def both(X: Any) -> tuple[Any, Any]:
@@ -397,7 +438,6 @@ def _find(module: Module, name: Any) -> tuple[Module, bool]:
 
 
 def _run(module: Module, layer: Module | None, X: Any, *, before: bool) -> tuple[Any, Any]:
-    torch = load_torch()
     caught: list[Any] = []
 
     def hook(_layer: Any, inputs: Any, output: Any) -> None:
@@ -406,8 +446,8 @@ def _run(module: Module, layer: Module | None, X: Any, *, before: bool) -> tuple
 
     handle = None if layer is None else layer.register_forward_hook(hook)
     try:
-        with evaluating(module):
-            given = X if isinstance(X, torch.Tensor) else torch.as_tensor(_tensor_like(X))
+        given = _as_tensor(module, X)
+        with evaluating(module), failing_in_our_words("base"):
             output = module(given.to(device_of(module)))
     finally:
         if handle is not None:
@@ -419,9 +459,18 @@ def _run(module: Module, layer: Module | None, X: Any, *, before: bool) -> tuple
     return pooled(first.float().cpu().numpy(), "mean"), output
 
 
-def _tensor_like(X: Any) -> NDArray[Any]:
-    with in_our_words():
-        array = np.asarray(X)
-        if array.dtype.kind not in "fiub":
-            raise TypeError(f"X holds no numbers: {array.dtype}")
-    return array.astype(np.float32) if array.dtype == np.float64 else array
+def _as_tensor(module: Module, X: Any) -> Tensor:
+    """X as the module computes: of its own kind of floats; whole numbers stay what they are."""
+    torch = load_torch()
+    if isinstance(X, torch.Tensor):
+        given = X
+    else:
+        with in_our_words():
+            array = np.asarray(X)
+            if array.dtype.kind not in "fiub":
+                raise TypeError(f"X holds no numbers: {array.dtype}")
+        given = torch.as_tensor(array)
+    own = (each.dtype for each in module.parameters() if each.is_floating_point())
+    kind = next(own, torch.float32) if given.is_floating_point() else given.dtype
+    tensor: Tensor = given.to(kind)
+    return tensor

@@ -27,7 +27,7 @@ from recollect.heads.residual_memory.recalled import (
 )
 from recollect.memory.memory import Memory
 from recollect.readout.kernel import check_above_zero, soften
-from recollect.types import Codes, Doubles, Mask, ValueKind
+from recollect.types import Codes, Doubles, Floats, Mask, ValueKind
 
 # Below this largest residual nothing that is added can change an answer.
 FITTED = 0.01
@@ -58,7 +58,9 @@ class ClassEstimator(ResidualEstimator):
         choose_entries(self.entries, 2)
 
     def _heat(self) -> float:
-        return check_above_zero("temperature", self.temperature)
+        """Temperature in use: a memory that is turned off leaves the base as it is, at 1."""
+        heat = check_above_zero("temperature", self.temperature)
+        return heat if self.strength != 0 else 1.0
 
     def _check_targets(self, X: Any, y: Any) -> NDArray[Any]:
         return as_column(check_labels(self, X, y))
@@ -70,6 +72,9 @@ class ClassEstimator(ResidualEstimator):
         if named is None:
             return None
         column = np.asarray(named)
+        if not column.size:
+            raise InvalidParameter("there are no classes", expected="one label for each column",
+                                   got=repr(named), remedy="Leave classes= out.")  # fmt: skip
         known = as_column(check_labels(self, np.atleast_1d(column), column))
         if len(set(known.tolist())) < len(known):
             raise InvalidParameter(
@@ -128,6 +133,17 @@ class ClassEstimator(ResidualEstimator):
         labels = self._check_targets(asked.embedding, y)
         self._check_outputs(asked.outputs)
         known = self._known_classes(asked.outputs.shape[1])
+        codes = self._codes_of(labels, known, anew=anew)
+        layout = Layout(len(known), choose_entries(self.entries, len(known)))
+        if layout.entries == 0:
+            return labels, {}
+        layout.check_temperature(check_above_zero("temperature", self.temperature))
+        if anew:
+            self._warn_if_fitted(asked.outputs, codes)
+        return layout.pack(asked.outputs, codes), {TRUTH: labels.tolist()}
+
+    def _codes_of(self, labels: NDArray[Any], known: NDArray[Any], *, anew: bool) -> Codes:
+        """The base's column of each label; -1 for a class that only rows have."""
         self._check_same_kind(labels, known)
         codes = to_codes(labels, known)
         if anew and (codes < 0).any():
@@ -137,13 +153,7 @@ class ClassEstimator(ResidualEstimator):
                 got=", ".join(map(str, np.unique(labels[codes < 0])[:5].tolist())),
                 remedy="Teach new classes with partial_fit, after fit.",
             )
-        layout = Layout(len(known), choose_entries(self.entries, len(known)))
-        if layout.entries == 0:
-            return labels, {}
-        layout.check_temperature(self._heat())
-        if anew:
-            self._warn_if_fitted(asked.outputs, codes)
-        return layout.pack(asked.outputs, codes), {TRUTH: labels.tolist()}
+        return codes
 
     def _check_same_kind(self, labels: NDArray[Any], known: NDArray[Any]) -> None:
         if (labels.dtype == object) != (known.dtype == object):
@@ -159,7 +169,8 @@ class ClassEstimator(ResidualEstimator):
         expected = None if named is None else len(named)
         if expected is None and "memory_" in self.__dict__ and not self._is_stale():
             expected = self._layout(self.memory_).classes
-        if outputs.ndim != 2 or outputs.shape[1] != (expected or outputs.shape[1]):
+        fits = outputs.ndim == 2 and outputs.shape[1] == (expected or max(1, outputs.shape[1]))
+        if not fits:
             raise DimensionMismatch(
                 "the base does not give one logit for each class",
                 expected=f"(rows, {expected or 'classes'})",
@@ -239,14 +250,17 @@ class ClassEstimator(ResidualEstimator):
                 got="none",
                 remedy="Pass rows that are neither in the memory nor the base's training rows.",
             )
-        shares, columns = layout.unpack(rows.values[places], heat)
+        shares, columns = layout.unpack(rows.values[places], heat, rows.ids[places])
         if columns is not None:
             full = np.zeros((len(shares), layout.classes))
             np.put_along_axis(full, columns, shares, axis=1)
             shares = full
         return self._widened(shares, self._named(rows))
 
-    def _out_of_fold(self, X: Any, y: Any) -> Doubles:
+    def _out_of_fold(self, X: Any, y: Any, keys: Floats) -> Doubles:
+        labels, known = self._check_targets(keys, y), self._given_classes
+        if known is not None:
+            self._codes_of(labels, known, anew=True)
         return logits_out_of_fold(self.base, X, y, self.folds)
 
     def _queries(self, X: Any, embedding: Any, outputs: Any) -> Asked:

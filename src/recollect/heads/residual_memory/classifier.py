@@ -7,7 +7,7 @@ in the base's own embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 
-from recollect.errors import InvalidParameter
+from recollect.errors import EmptyBatch, InvalidParameter
 from recollect.heads.inputs import in_our_words
 from recollect.heads.residual_memory.bases import Embedding
 from recollect.heads.residual_memory.classes import ClassEstimator
 from recollect.heads.residual_memory.estimator import Asked, Found, Source, taught_columns
 from recollect.heads.residual_memory.explanation import Behind, explain_scores
-from recollect.heads.residual_memory.recalled import lowered
+from recollect.heads.residual_memory.recalled import TRUTH, lowered
 from recollect.heads.residual_memory.tuning import (
     Grid,
     ResidualTuning,
@@ -32,6 +32,7 @@ from recollect.heads.residual_memory.tuning import (
     choose,
     choose_gate,
     lay_out,
+    not_taught,
     spread,
     warn_if_off,
 )
@@ -41,7 +42,7 @@ from recollect.readout.kernel import (
     project_to_simplex,
     soften,
 )
-from recollect.types import Codes, Doubles, Explanation
+from recollect.types import Codes, Doubles, Explanation, Floats
 
 Output: TypeAlias = Literal["simplex", "score", "clip"]
 
@@ -70,7 +71,8 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             not searched.
         memory: None: every ``fit`` starts a memory that lives in the estimator. A path: the memory
             there is opened, or created when first taught. A ``Memory`` of the Euclidean metric.
-        strength: What the correction is multiplied by; 1 as published, 0 leaves the base alone.
+        strength: What the correction is multiplied by; 1 as published, 0 leaves the base alone,
+            at a temperature of 1.
         entries: How many logits a row keeps: ``"auto"`` all up to 256 classes, then 16; None all;
             0 none, so that the query's own probabilities stand for the row's (then
             ``strength`` interpolates between base and neighbors, as kNN-LM does).
@@ -187,6 +189,42 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
         given = (embedding, outputs)
         return self._teach_residuals(X, y, anew=False, given=given, columns=columns)
 
+    def teach_pieces(
+        self, pieces: Iterable[tuple[Any, Any, Any]], *, source: str | None = None
+    ) -> Self:
+        """Keep rows whose logits are too many to be held at once: all in one version, or none.
+
+        Args:
+            pieces: Labels ``(n,)``, embedding ``(n, dim)`` and logits ``(n, classes)`` of some
+                rows after the other; of the logits only what a row keeps is held.
+            source: Where the rows came from.
+
+        Raises:
+            InputError: Something cannot be taught; nothing was.
+        """
+        self._check_options()
+        known = self.__sklearn_is_fitted__()
+        kept: list[tuple[Floats, NDArray[Any], list[Any]]] = []
+        for y, embedding, outputs in pieces:
+            asked = self._asked_of(None, embedding, outputs)
+            self._check_width(asked.embedding, known=known)
+            values, extra = self._columns(asked, y, anew=False)
+            self._recording = self._facts(asked.outputs)
+            if known and not kept:
+                self._check_same_form(self.memory_)  # before hours of reading
+            kept.append((asked.embedding, values, extra.get(TRUTH, [])))
+        if not kept:
+            raise EmptyBatch("there are no pieces", remedy="Leave the call out.")
+        with in_our_words():
+            keys = np.concatenate([piece[0] for piece in kept])
+            together = np.concatenate([piece[1] for piece in kept])
+        truth = [label for piece in kept for label in piece[2]]
+        columns = taught_columns(
+            None, None, None if source is None else [source] * len(keys),
+            {TRUTH: truth} if truth else {},
+        )  # fmt: skip
+        return self._keep(keys, together, columns, anew=False)
+
     # -- asking --------------------------------------------------------------------------------
 
     def predict(self, X: Any, *, embedding: Any = None, outputs: Any = None) -> NDArray[Any]:
@@ -214,7 +252,7 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             outputs: Logits ``(queries, classes)``, if known.
         """
         shapes = {"simplex": project_to_simplex, "clip": clip_to_probabilities}
-        if output not in ("score", *shapes):
+        if not isinstance(output, str) or output not in ("score", *shapes):
             raise InvalidParameter(
                 "output is not known",
                 expected="'simplex', 'score' or 'clip'",
@@ -241,15 +279,19 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
         """Return how far a score can be off because rows keep some logits only, ``(queries,)``.
 
         The weighted mean of the probability that was left out of the rows read; 0 where all are
-        kept.
+        kept, and where no row is read: behind the gate, or with the memory turned off.
         """
         asked = self._queries(X, embedding, outputs)
 
         def bound() -> Doubles:
             """Weigh by its share what each neighbor's row left out of its probabilities."""
-            near = self._find(asked.embedding)
-            left_out = self._table(near.rows).left_out[near.places]
-            return np.asarray((left_out * self._shares(near)).sum(axis=1))
+            wanted = self._uncertain(soften(asked.outputs, self._heat()))
+            off = np.zeros(len(wanted))
+            if wanted.any():
+                near = self._find(asked.embedding[wanted])
+                left_out = self._table(near.rows).left_out[near.places]
+                off[wanted] = (left_out * self._shares(near)).sum(axis=1)
+            return off
 
         return self._steady(bound)
 
@@ -300,8 +342,9 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
 
         Args:
             X: Rows set aside for this purpose: neither in the memory nor in the base's training
-                rows. None asks every row of the memory with itself left out; as the base was
-                trained on them, that understates the gain, unless residuals are out of fold.
+                rows; those that are in the memory are left out, with a warning. None asks every
+                row of the memory with itself left out; as the base was trained on them, that
+                understates the gain, unless residuals are out of fold.
             y: Their labels.
             grid: Values to try for ``k``, ``sigma`` (factors of the median distance to the
                 largest k-th neighbor), ``temperature`` and ``strength``; what is left out keeps
@@ -318,39 +361,49 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             All settings with their scores, what the base scores, and what was decided.
 
         Raises:
-            InvalidParameter: The grid or the scoring cannot be used, or there is only one row.
+            InvalidParameter: The grid or the scoring cannot be used, there is only one row, or all
+                rows given are in the memory.
         """
         check_scoring(scoring)
         self._check_options()
-        if gate and scoring != "accuracy":
-            raise InvalidParameter("a gate is chosen by right answers", expected="'accuracy'",
-                                   got=scoring, remedy="Leave gate=True out.")  # fmt: skip
         own = check_asked((X, embedding), (y, outputs))
         asked = None if own else self._asked_of(X, embedding, outputs)
         if asked is not None:
             self._check_outputs(asked.outputs)
+        report = self._chosen(asked, y, grid, scoring, guard, gate=gate)
+        warn_if_off(report)
+        self.set_params(**_to_set(report))
+        return report
+
+    def _chosen(
+        self,
+        asked: Asked | None,
+        y: Any,
+        grid: Mapping[str, Sequence[Any]] | None,
+        scoring: Literal["accuracy", "log_loss"],
+        guard: float,
+        *,
+        gate: bool,
+    ) -> ResidualTuning:
+        """Score the grid; None asks the rows themselves."""
+        if gate and scoring != "accuracy":
+            raise InvalidParameter("a gate is chosen by right answers", expected="'accuracy'",
+                                   got=scoring, remedy="Leave gate=True out.")  # fmt: skip
         near, truth, base, tried = self._steady(lambda: self._to_choose_by(asked, y, grid))
-        judge = by_accuracy(truth) if scoring == "accuracy" else by_log_loss(truth)
         report, corrected, plain = choose(
             near,
             lambda heat: (base(heat), self._table(near.rows, heat)),
-            judge,
+            by_accuracy(truth) if scoring == "accuracy" else by_log_loss(truth),
             base(1.0),
             tried,
             scoring,
             guard,
             None if gate else self.gate,
         )
-        best = report.best
-        if gate:
-            report = choose_gate(report, base(best.temperature).max(axis=1), corrected, plain)
-        warn_if_off(report)
-        chosen = {"k": best.k, "sigma": best.sigma, "temperature": best.temperature}
-        self.set_params(
-            **(chosen | {"strength": best.strength, "gate": report.gate} if report.active
-               else {"strength": 0.0})
-        )  # fmt: skip
-        return report
+        if not gate:
+            return report
+        sure = base(report.best.temperature).max(axis=1)
+        return choose_gate(report, sure, corrected, plain)
 
     def _to_choose_by(
         self, asked: Asked | None, y: Any, grid: Mapping[str, Sequence[Any]] | None
@@ -367,10 +420,22 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             return near, truth, lambda heat: self._own_base(rows, places, heat), tried
         near = self._find(asked.embedding, tried.ks[-1])
         truth = self._truth(asked.embedding, y, named.labels)
-        return near, truth, lambda heat: self._widened(soften(asked.outputs, heat), named), tried
+        new = not_taught(near, named.codes[near.places[:, 0]] == truth)
+        outputs = asked.outputs[new]
+        near = near.only(new)
+        return near, truth[new], lambda heat: self._widened(soften(outputs, heat), named), tried
 
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels of the base in its order, then labels that only rows have, sorted."""
         classes = self._labels()
         return classes.astype(str) if classes.dtype == object else classes.copy()
+
+
+def _to_set(report: ResidualTuning) -> dict[str, Any]:
+    """The parameters that a tuned head gets."""
+    if not report.active:
+        return {"strength": 0.0}
+    best = report.best
+    chosen = {"k": best.k, "sigma": best.sigma, "temperature": best.temperature}
+    return chosen | {"strength": best.strength, "gate": report.gate}

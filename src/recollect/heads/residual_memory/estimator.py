@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
@@ -27,7 +27,7 @@ from recollect.memory.memory import Memory
 from recollect.memory.schema import Recorded
 from recollect.readout.kernel import check_above_zero, kernel_shares
 from recollect.readout.voting import check_k, distances
-from recollect.types import Doubles, Floats, Ids, Metric
+from recollect.types import Doubles, Floats, Ids, Mask, Metric
 
 Source: TypeAlias = Literal["in-sample", "oof"]
 Answer = TypeVar("Answer")
@@ -66,6 +66,16 @@ class Found:
     own: Doubles
     places: NDArray[np.intp]
     rows: Recalled
+
+    def only(self, queries: Mask) -> Found:
+        """Those of some queries."""
+        return replace(
+            self,
+            ids=self.ids[queries],
+            similarity=self.similarity[queries],
+            own=self.own[queries],
+            places=self.places[queries],
+        )
 
 
 class ResidualEstimator(MemoryEstimator):
@@ -108,8 +118,11 @@ class ResidualEstimator(MemoryEstimator):
         """Judge the truth; return the values to keep and the metadata that goes with them."""
 
     @abstractmethod
-    def _out_of_fold(self, X: Any, y: Any) -> Doubles:
-        """Outputs of bases that were trained without the row they are asked about."""
+    def _out_of_fold(self, X: Any, y: Any, keys: Floats) -> Doubles:
+        """Outputs of bases that were trained without the row they are asked about.
+
+        The truth is judged first; ``keys`` says how many rows there are.
+        """
 
     # -- teaching ------------------------------------------------------------------------------
 
@@ -125,21 +138,27 @@ class ResidualEstimator(MemoryEstimator):
         self._check_options()
         mine = check_columns(columns["metadata"], reserved=self._reserved)
         known = not anew and self.__sklearn_is_fitted__()
-        earlier = self._taught if known else []
         # What partial_fit adds was not in the base's training rows, so it is out of fold anyhow.
         folded = self.residuals == "oof" and anew and given[1] is None
         asked = self._asked_of(X, *given, answers=not folded)
         if folded:
-            asked = Asked(asked.embedding, self._out_of_fold(X, y))
+            asked = Asked(asked.embedding, self._out_of_fold(X, y, asked.embedding))
         self._check_width(asked.embedding, known=known)
         values, extra = self._columns(asked, y, anew=anew)
-        columns = columns | {"metadata": mine | extra}
         self._recording = self._facts(asked.outputs)
-        with self._memory_to_teach(asked.embedding, values, columns, anew=anew) as memory:
+        columns = columns | {"metadata": mine | extra}
+        return self._keep(asked.embedding, values, columns, anew=anew)
+
+    def _keep(
+        self, keys: Floats, values: NDArray[Any], columns: dict[str, Any], *, anew: bool
+    ) -> Self:
+        """Write judged rows, all of them in one version."""
+        earlier = self._taught if not anew and self.__sklearn_is_fitted__() else []
+        with self._memory_to_teach(keys, values, columns, anew=anew) as memory:
             self._check_fits(memory)
             self._check_same_form(memory)
             write = memory.replace if anew else memory.add
-            taught = write(asked.embedding, values, **columns)
+            taught = write(keys, values, **columns)
             self._adopt(memory)
         earlier.append(taught)
         self._taught = earlier
@@ -149,7 +168,7 @@ class ResidualEstimator(MemoryEstimator):
         check_k(self.k)
         if not (isinstance(self.sigma, str) and self.sigma == "median"):
             check_above_zero("sigma", self.sigma, infinite=True)
-        if self.residuals not in ("in-sample", "oof"):
+        if not isinstance(self.residuals, str) or self.residuals not in ("in-sample", "oof"):
             raise InvalidParameter(
                 "residuals are not known",
                 expected="'in-sample' or 'oof'",
@@ -159,7 +178,7 @@ class ResidualEstimator(MemoryEstimator):
         if self.gate is not None and not 0.0 < check_above_zero("gate", self.gate) <= 1.0:
             raise InvalidParameter("gate is out of range", expected="None, or in (0, 1]",
                                    got=self.gate, remedy="Let tune choose it.")  # fmt: skip
-        if self.strength != 0:
+        if not (isinstance(self.strength, int | float) and self.strength == 0):
             check_above_zero("strength", self.strength)
         if not isinstance(self.folds, int | np.integer) or self.folds < 2:
             raise InvalidParameter("folds is out of range", expected="a whole number, at least 2",

@@ -19,13 +19,20 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from recollect.encoders.torch import device_of, evaluating, load_torch
-from recollect.errors import EmptyBatch, InputError, InvalidParameter, LengthMismatch
-from recollect.heads.residual_memory.bases import as_embedding, as_outputs
+from recollect.errors import (
+    DimensionMismatch,
+    EmptyBatch,
+    InputError,
+    InvalidParameter,
+    LengthMismatch,
+)
+from recollect.heads.inputs import in_our_words
+from recollect.heads.residual_memory.bases import as_embedding, as_outputs, failing_in_our_words
 from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
 from recollect.heads.residual_memory.tuning import ResidualTuning
 from recollect.memory.memory import Memory
 from recollect.readout.kernel import clip_to_probabilities
-from recollect.types import Doubles, Explanation, Ids
+from recollect.types import Doubles, Explanation, Floats, Ids
 
 Reader: TypeAlias = Callable[[Ids], tuple[Any, Any]]
 
@@ -77,9 +84,10 @@ class TokenMemory:
         temperature: As there.
         strength: As there; between 0 and 1 for kNN-LM.
         memory: As there.
-        piece: Tokens read at a time.
+        piece: Tokens read at a time; with ``reach`` at most as many as the model takes, where
+            :func:`read_causal` knows that.
         reach: Tokens before a piece that are read again with it, so that its first contexts have
-            a past.
+            a past; at most half of what the model takes.
 
     Example:
         >>> def parrot(tokens):  # foretells nothing; a context is its last token
@@ -109,12 +117,12 @@ class TokenMemory:
                 got=type(model).__name__,
                 remedy="read_causal makes one of a Hugging Face model.",
             )
-        if piece < 1 or reach < 0:
-            raise InvalidParameter(
-                "a piece is out of range", expected="piece >= 1, reach >= 0",
-                got=f"{piece}, {reach}", remedy="Leave them out.",
-            )  # fmt: skip
-        self.model, self.piece, self.reach = model, int(piece), int(reach)
+        self.model = model
+        self.piece, self.reach = _fitting(
+            _whole("piece", piece, 1),
+            _whole("reach", reach, 0),
+            model.limit if isinstance(model, CausalReader) else None,
+        )
         self.head = ResidualMemoryClassifier(
             _never, k=k, sigma=sigma, temperature=temperature, strength=strength, entries=entries,
             memory=memory,
@@ -130,6 +138,8 @@ class TokenMemory:
     ) -> Self:  # fmt: skip
         """Remember the contexts of a text with their next tokens; more texts may follow.
 
+        All of them are read before one is written: a text is remembered whole, or not at all.
+
         Args:
             tokens: int64 ``(n,)``, at least two.
             source: Where the text came from; ``head.memory_.remove(where=...)`` finds it again.
@@ -137,16 +147,21 @@ class TokenMemory:
 
         Returns:
             The memory.
+
+        Raises:
+            InputError: A token is not in the vocabulary, or the model fails; nothing was kept.
         """
         text = _check_tokens(tokens)
-        for start, embedding, logits in self._read(text[:-1]):
-            labels = text[start + 1 : start + 1 + len(embedding)]
-            self._require_known(labels, logits)
-            sources = None if source is None else [source] * len(labels)
-            given: dict[str, Any] = {"embedding": embedding, "outputs": logits}
-            self.head.partial_fit(None, labels, sources=sources, **given)
-            if progress is not None:
-                progress(start + len(labels), len(text) - 1)
+
+        def pieces() -> Iterator[tuple[Ids, NDArray[Any], NDArray[Any]]]:
+            """Next tokens, embeddings and logits, piece by piece."""
+            for start, embedding, logits in self._read(text, len(text) - 1):
+                labels = text[start + 1 : start + 1 + len(embedding)]
+                yield labels, embedding, logits
+                if progress is not None:
+                    progress(start + len(labels), len(text) - 1)
+
+        self.head.teach_pieces(pieces(), source=source)
         return self
 
     def forget(self, ids: ArrayLike) -> Self:
@@ -157,23 +172,22 @@ class TokenMemory:
     def next_token(self, tokens: ArrayLike) -> Doubles:
         """Return the probability of every token to come next, ``(vocabulary,)``."""
         text = _check_tokens(tokens, least=1)
-        *_, (_, embedding, logits) = self._read(text)
+        *_, (_, embedding, logits) = self._read(text, len(text))
         asked = {"embedding": embedding[-1:], "outputs": logits[-1:]}
         return np.asarray(self.head.predict_proba(None, output="clip", **asked)[0])
 
     def explain(self, tokens: ArrayLike) -> Explanation:
         """Say which contexts made the most probable next token so."""
         text = _check_tokens(tokens, least=1)
-        *_, (_, embedding, logits) = self._read(text)
+        *_, (_, embedding, logits) = self._read(text, len(text))
         return self.head.explain(None, embedding=embedding[-1:], outputs=logits[-1:])[0]
 
     def score(self, tokens: ArrayLike) -> TextScore:
         """Foretell every token of a text from those before it."""
         text = _check_tokens(tokens)
         likely, right = [], []
-        for start, embedding, logits in self._read(text[:-1]):
+        for start, embedding, logits in self._read(text, len(text) - 1):
             labels = text[start + 1 : start + 1 + len(embedding)]
-            self._require_known(labels, logits)
             scores = self.head.predict_proba(
                 None, output="score", embedding=embedding, outputs=logits
             )
@@ -191,7 +205,7 @@ class TokenMemory:
         Where rows keep next tokens alone, only a temperature of 1 and strengths below 1 are tried.
         """
         text = _check_tokens(tokens)
-        read = list(self._read(text[:-1]))
+        read = list(self._read(text, len(text) - 1))
         chosen = GRID | dict(grid or {})
         if self.head.entries == 0:
             less_than_one = tuple(each for each in chosen["strength"] if each < 1)
@@ -206,13 +220,22 @@ class TokenMemory:
             guard=guard,
         )
 
-    def _read(self, text: Ids) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
-        """Where a piece starts, the embeddings and the logits of its contexts."""
-        for start in range(0, len(text), self.piece):
+    def _read(self, text: Ids, count: int) -> Iterator[tuple[int, NDArray[Any], NDArray[Any]]]:
+        """Where a piece starts, the embeddings and the logits of the first contexts of a text."""
+        for start in range(0, count, self.piece):
             early = max(0, start - self.reach)
-            part = text[early : start + self.piece]
-            embedding, logits = self.model(part)
-            embedded, answered = as_embedding(embedding), as_outputs(logits)
+            part = text[early : min(count, start + self.piece)]
+            embedded, answered = self._answers(part)
+            if not start:
+                shapes = embedded.shape[1:], answered.shape[1:]
+                self._require_known(text, answered)
+            elif (embedded.shape[1:], answered.shape[1:]) != shapes:
+                raise DimensionMismatch(
+                    "the language model changed the width of its answers",
+                    expected=f"embeddings and logits of {shapes}, as for the first piece",
+                    got=f"{embedded.shape[1:]} and {answered.shape[1:]}",
+                    remedy="Each token has one embedding and the logits of the vocabulary.",
+                )
             if len(embedded) != len(part) or len(answered) != len(part):
                 raise LengthMismatch(
                     "the language model does not answer for every token",
@@ -222,7 +245,20 @@ class TokenMemory:
                 )
             yield start, embedded[start - early :], answered[start - early :]
 
+    def _answers(self, part: Ids) -> tuple[Floats, NDArray[Any]]:
+        with failing_in_our_words("language model"):
+            said = self.model(part)
+        if not isinstance(said, tuple | list) or len(said) != 2:
+            raise InvalidParameter(
+                "this is no language model", expected="embeddings and logits",
+                got=type(said).__name__, remedy="Return both, one row for each token.",
+            )  # fmt: skip
+        return as_embedding(said[0]), as_outputs(said[1])
+
     def _require_known(self, labels: Ids, logits: NDArray[Any]) -> None:
+        if logits.ndim != 2:
+            raise DimensionMismatch("logits have the wrong shape", expected="(tokens, vocabulary)",
+                                    got=str(logits.shape), remedy="One row a token.")  # fmt: skip
         if labels.max() >= logits.shape[1]:
             raise InputError(
                 "a token is not in the vocabulary",
@@ -232,7 +268,33 @@ class TokenMemory:
             )
 
 
-def read_causal(model: Any, *, layer: int = -1) -> Reader:
+@dataclass(frozen=True, slots=True)
+class CausalReader:
+    """Reads tokens with a Hugging Face causal language model; from :func:`read_causal`.
+
+    Attributes:
+        model: The model.
+        layer: Which of the hidden states is the embedding.
+        limit: How many tokens it takes at a time; None where it does not say.
+    """
+
+    model: Any
+    layer: int
+    limit: int | None
+
+    def __call__(self, tokens: Ids) -> tuple[Any, Any]:
+        """Read one text in one pass; float32 on the CPU, whatever the model computes in."""
+        torch = load_torch()
+        with evaluating(self.model):
+            given = torch.from_numpy(np.ascontiguousarray(tokens))[None].to(device_of(self.model))
+            out = self.model(input_ids=given, output_hidden_states=True)
+        return (
+            out.hidden_states[self.layer][0].float().cpu().numpy(),
+            out.logits[0].float().cpu().numpy(),
+        )
+
+
+def read_causal(model: Any, *, layer: int = -1) -> CausalReader:
     """Make a reader of a Hugging Face causal language model.
 
     Args:
@@ -242,24 +304,35 @@ def read_causal(model: Any, *, layer: int = -1) -> Reader:
             layer, -2 that of the last block.
 
     Returns:
-        A function from tokens to embeddings and logits, for :class:`TokenMemory`.
+        A function from tokens to embeddings and logits, for :class:`TokenMemory`, which knows
+        how many tokens the model takes (``max_position_embeddings`` or ``n_positions`` of its
+        configuration).
 
     Raises:
         MissingExtra: torch is not installed.
     """
-    torch = load_torch()
+    load_torch()
+    config = getattr(model, "config", None)
+    told = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions"))
+    limits = [each for each in told if isinstance(each, int) and each > 0]
+    return CausalReader(model, layer, min(limits, default=None))
 
-    def read(tokens: Ids) -> tuple[Any, Any]:
-        """One text in one pass; float32 on the CPU, whatever the model computes in."""
-        with evaluating(model):
-            given = torch.from_numpy(np.ascontiguousarray(tokens))[None].to(device_of(model))
-            out = model(input_ids=given, output_hidden_states=True)
-        return (
-            out.hidden_states[layer][0].float().cpu().numpy(),
-            out.logits[0].float().cpu().numpy(),
-        )
 
-    return read
+def _whole(name: str, given: Any, least: int) -> int:
+    if isinstance(given, bool) or not isinstance(given, int | np.integer) or given < least:
+        raise InvalidParameter(
+            f"{name} is out of range", expected=f"a whole number, at least {least}",
+            got=repr(given), remedy="Leave it out for the default.",
+        )  # fmt: skip
+    return int(given)
+
+
+def _fitting(piece: int, reach: int, limit: int | None) -> tuple[int, int]:
+    """Piece and reach, shortened so that both together are no longer than the model takes."""
+    if limit is None:
+        return piece, reach
+    reach = min(reach, limit // 2)
+    return min(piece, limit - reach), reach
 
 
 def _never(_: Any) -> Any:
@@ -270,7 +343,8 @@ def _never(_: Any) -> Any:
 
 
 def _check_tokens(tokens: ArrayLike, least: int = 2) -> Ids:
-    array = np.asarray(tokens)
+    with in_our_words():
+        array = np.asarray(tokens)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise InputError(
             "tokens cannot be read", expected="whole numbers, one after the other",
@@ -278,6 +352,8 @@ def _check_tokens(tokens: ArrayLike, least: int = 2) -> Ids:
         )  # fmt: skip
     if len(array) < least:
         raise EmptyBatch("the text is too short", expected=f"{least} tokens", got=len(array))
-    if array.min() < 0:
-        raise InputError("a token is negative", expected="0 or more", got=int(array.min()))
+    wrong = next((each for each in (array.min(), array.max()) if not 0 <= each < 2**63), None)
+    if wrong is not None:
+        raise InputError("a token is out of range", expected="0 or more, below 2^63",
+                         got=int(wrong), remedy="Tokenize the text first.")  # fmt: skip
     return array.astype(np.int64)

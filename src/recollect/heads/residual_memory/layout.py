@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import InvalidParameter
+from recollect.errors import CorruptMemory, InvalidParameter
 from recollect.readout.kernel import soften
-from recollect.types import Codes, Doubles, Floats
+from recollect.types import Codes, Doubles, Floats, Ids
 
 LADDER = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 12.0)
 ALL_UP_TO = 256
@@ -122,11 +122,22 @@ class Layout:
         pairs = np.stack(np.divmod(numbers, self.classes), axis=2)
         return pairs.reshape(len(numbers), -1)[:, : self.entries]
 
-    def unpack(self, vectors: NDArray[Any], temperature: float) -> tuple[Doubles, Codes | None]:
+    def unpack(
+        self, vectors: NDArray[Any], temperature: float, ids: Ids
+    ) -> tuple[Doubles, Codes | None]:
         """Read probabilities back.
+
+        Args:
+            vectors: float32 ``(n, width)``; anybody may have written them.
+            temperature: Of the softmax.
+            ids: int64 ``(n,)``: whose they are.
 
         Returns:
             float64 ``(n, classes)`` and None; or float64 ``(n, entries)`` and the class of each.
+
+        Raises:
+            CorruptMemory: A row keeps a logit of a class that the base does not have, or
+                probabilities that are none; it is named.
         """
         if self.entries is None:
             return soften(vectors, temperature), None
@@ -136,10 +147,26 @@ class Layout:
         exponents = vectors[:, start:middle].astype(np.float64) / temperature
         exponents = np.pad(exponents, ((0, 0), (self._implied, 0)))
         # What float32 rounded off may not push the sum of probabilities above 1.
-        shares = np.exp(exponents - total)
-        shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
-        columns = vectors[:, middle:].astype(np.int64)
-        return shares, self._parted(columns) if self._paired else columns
+        with np.errstate(over="ignore", invalid="ignore"):
+            shares = np.exp(exponents - total)
+            shares /= np.maximum(shares.sum(axis=1, keepdims=True), 1.0)
+            columns = vectors[:, middle:].astype(np.int64)
+        columns = self._parted(columns) if self._paired else columns
+        self._refuse_foreign(shares, columns, ids)
+        return shares, columns
+
+    def _refuse_foreign(self, shares: Doubles, columns: Codes, ids: Ids) -> None:
+        """A column too large would be written into the scores of the next query."""
+        usable = ((columns >= 0) & (columns < self.classes)).all(axis=1)
+        usable &= np.isfinite(shares).all(axis=1)
+        if not usable.all():
+            wrong = int(np.argmin(usable))
+            raise CorruptMemory(
+                f"row {int(ids[wrong])} does not hold logits as the base gives them",
+                expected=f"finite logits of classes 0 to {self.classes - 1}",
+                got=f"classes {', '.join(map(str, columns[wrong].tolist()[:8]))}",
+                remedy="Forget the row, and teach it through the head.",
+            )
 
 
 def largest(logits: NDArray[Any], codes: Codes, entries: int) -> Codes:
@@ -179,7 +206,7 @@ def choose_entries(given: Any, classes: int) -> int | None:
     Raises:
         InvalidParameter: Neither ``"auto"``, None, nor a whole number of 0 or more.
     """
-    if given == "auto" and isinstance(given, str):
+    if isinstance(given, str) and given == "auto":
         return None if classes <= ALL_UP_TO else ENTRIES
     if given is None:
         return None

@@ -222,7 +222,7 @@ def class_table(rows: Recalled, named: Named, layout: Layout, temperature: float
         return Residuals(
             rows.version, temperature, one, codes[:, None], np.zeros(len(codes)), base_factor=1.0
         )
-    shares, columns = layout.unpack(rows.values, temperature)
+    shares, columns = layout.unpack(rows.values, temperature, rows.ids)
     if columns is None:
         padded = np.pad(shares, ((0, 0), (0, width - shares.shape[1])))
         parts = class_residuals(padded, codes)

@@ -30,11 +30,12 @@ from recollect.heads.residual_memory.tuning import (
     check_asked,
     choose,
     lay_out,
+    not_taught,
     spread,
     warn_if_off,
 )
 from recollect.memory.memory import Memory
-from recollect.types import Doubles, Explanation, ValueKind
+from recollect.types import Doubles, Explanation, Floats, ValueKind
 
 
 class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
@@ -183,7 +184,8 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         """Choose k, sigma and strength by the squared error, and set them; one search for all.
 
         Args:
-            X: Rows set aside for this purpose. None asks every row of the memory with itself left
+            X: Rows set aside for this purpose; those that are in the memory are left out, with a
+                warning. None asks every row of the memory with itself left
                 out: the base's error is then its error on its training rows.
             y: Their numbers.
             grid: Values to try for ``k``, ``sigma`` (factors of the median distance to the
@@ -251,7 +253,11 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
                 got=str(truth.shape),
                 remedy="Give y in the form that the base was trained with.",
             )
-        return self._find(asked.embedding, tried.ks[-1]), truth, base, tried
+        near = self._find(asked.embedding, tried.ks[-1])
+        kept = self._table(rows).parts[near.places[:, 0]]
+        same = np.asarray(np.isclose(kept, truth - base, rtol=1e-5).all(axis=1))
+        new = not_taught(near, same)
+        return near.only(new), truth[new], base[new], tried
 
     def _check_answers(self, asked: Asked) -> Doubles:
         """What the base says as a table, as wide as what the rows hold."""
@@ -323,7 +329,8 @@ class ResidualMemoryRegressor(RegressorMixin, ResidualEstimator):
         width = 1 if memory.value == "number" else memory.value_dim
         return self._recording | {"numbers": width}
 
-    def _out_of_fold(self, X: Any, y: Any) -> Doubles:
+    def _out_of_fold(self, X: Any, y: Any, keys: Floats) -> Doubles:
+        self._check_targets(keys, y)
         return numbers_out_of_fold(self.base, X, y, self.folds)
 
     def _queries(self, X: Any, embedding: Any, outputs: Any) -> Asked:

@@ -21,7 +21,7 @@ from recollect.heads.residual_memory.recalled import Residuals
 from recollect.memory.memory import Memory
 from recollect.readout.kernel import check_above_zero, clip_to_probabilities
 from recollect.readout.voting import check_k, distances
-from recollect.types import Doubles, Floats, Ids
+from recollect.types import Doubles, Floats, Ids, Mask
 
 GRID: dict[str, tuple[float, ...]] = {
     "k": (1, 3, 10, 30, 100),
@@ -108,7 +108,7 @@ class Grid:
 
 def check_scoring(scoring: str) -> None:
     """Refuse what a classifier cannot be scored by."""
-    if scoring not in {"accuracy", "log_loss"}:
+    if not isinstance(scoring, str) or scoring not in {"accuracy", "log_loss"}:
         raise InvalidParameter(
             "scoring is not known",
             expected="'accuracy' or 'log_loss'",
@@ -197,6 +197,38 @@ def spread(ids: Ids) -> NDArray[np.intp]:
     return np.arange(len(ids))[:: max(1, -(-len(ids) // MOST_ASKED))]
 
 
+def not_taught(near: Found, same: Mask) -> Mask:
+    """Which queries are no rows of the memory themselves; a warning tells of the others.
+
+    A query counts as a row if it lies on that row, holds the same truth, and is the only one that
+    does: where an embedding tells many rows not apart, lying on one says nothing.
+
+    Args:
+        near: Neighbors of the queries.
+        same: Whether the nearest row holds a query's truth, ``(queries,)``.
+
+    Raises:
+        InvalidParameter: All queries are rows of the memory.
+    """
+    lies_on = near.similarity == 0.0
+    on, times = np.unique(near.ids[lies_on[:, 0], 0], return_counts=True)
+    taught = same & (lies_on.sum(axis=1) == 1) & np.isin(near.ids[:, 0], on[times == 1])
+    if taught.all():
+        raise InvalidParameter(
+            "all rows to choose settings on are in the memory, where each finds itself",
+            expected="rows set aside",
+            got=f"{len(taught)} rows of the memory",
+            remedy="Pass others; or none, and every row is asked with itself left out.",
+        )
+    if taught.any():
+        warnings.warn(
+            f"{int(taught.sum())} of {len(taught)} rows to choose settings on are in the memory, "
+            "where each finds itself: they are left out",
+            stacklevel=2,
+        )
+    return np.asarray(~taught)
+
+
 def choose(
     near: Found,
     start: Callable[[float], tuple[Doubles, Residuals]],
@@ -222,31 +254,17 @@ def choose(
     Returns:
         The report; what the best setting and what the base scored, ``(queries,)`` each.
     """
-    if isinstance(guard, bool) or not isinstance(guard, int | float) or not guard >= 0:
-        raise InvalidParameter(
-            "guard is out of range",
-            expected="0 or more",
-            got=repr(guard),
-            remedy="0 takes every gain, 1 those of more than one standard error.",
-        )
-    scored, skipped = [], {}
-    for temperature in grid.temperatures:
-        begun, table = start(temperature)
-        sure = np.zeros(len(begun), bool) if gate is None else begun.max(axis=1) >= gate
-        skipped[temperature] = float(sure.mean())
-        counted = near if gate is None else replace(near, own=near.own * ~sure[:, None])
-        scored.append(_points(counted, begun, table, grid, judge))
-    points = np.concatenate(scored)
+    _check_guard(guard)
+    points, skipped = _scored(near, start, judge, grid, gate)
     base = judge(plain, slice(None))
     means = points.mean(axis=1, dtype=np.float64)
     order = np.argsort(-means, kind="stable")
-    best = points[order[0]].astype(np.float64)
-    gains = _honest(points) - base
-    gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(base)))
     settings = [
         ResidualSetting(k, sigma, temperature, strength, float(mean))
         for (temperature, sigma, k, strength), mean in zip(grid.settings(), means, strict=True)
     ]
+    gains = _honest(points) - base
+    gain, error = float(gains.mean()), float(gains.std() / math.sqrt(len(base)))
     report = ResidualTuning(
         scoring=scoring,
         queries=len(base),
@@ -259,7 +277,35 @@ def choose(
         searches_saved=skipped[settings[order[0]].temperature],
         settings=tuple(settings[place] for place in order),
     )
-    return report, best, base
+    return report, points[order[0]].astype(np.float64), base
+
+
+def _check_guard(guard: Any) -> None:
+    if isinstance(guard, bool) or not isinstance(guard, int | float) or not guard >= 0:
+        raise InvalidParameter(
+            "guard is out of range",
+            expected="0 or more",
+            got=repr(guard),
+            remedy="0 takes every gain, 1 those of more than one standard error.",
+        )
+
+
+def _scored(
+    near: Found,
+    start: Callable[[float], tuple[Doubles, Residuals]],
+    judge: Judge,
+    grid: Grid,
+    gate: float | None,
+) -> tuple[Floats, dict[float, float]]:
+    """Points ``(settings, queries)``, and by temperature the share that the gate skips."""
+    scored, skipped = [], {}
+    for temperature in grid.temperatures:
+        begun, table = start(temperature)
+        sure = np.zeros(len(begun), bool) if gate is None else begun.max(axis=1) >= gate
+        skipped[temperature] = float(sure.mean())
+        counted = near if gate is None else replace(near, own=near.own * ~sure[:, None])
+        scored.append(_points(counted, begun, table, grid, judge))
+    return np.concatenate(scored), skipped
 
 
 def _honest(points: Floats) -> Doubles:
