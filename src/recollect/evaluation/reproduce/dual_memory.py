@@ -117,11 +117,7 @@ def run(
     book = Notebook(None if out is None else cache_file().parent / name, progress, total)
     book.until = time.monotonic() + (float("inf") if seconds is None else seconds)
     load = partial(_load, data, models, queries=queries, size=size, cache=cache)
-
-    def views(cell: Cell) -> Floats:
-        """Views of the first ``PICTURES`` questions of a cell."""
-        places = cell.places()[:PICTURES]
-        return views_of(data, models, cell.named, places, size=size, cache=cache)
+    views = partial(_views, data, models, size=size, cache=cache)
 
     try:
         mini = {each: load(each, text="minilm") for each in sets}
@@ -159,6 +155,12 @@ def _load(
         size=size,
         cache=cache,
     )
+
+
+def _views(data: Path, models: Path, cell: Cell, *, size: int, cache: str | Path) -> Floats:
+    """Views of the first ``PICTURES`` questions of a cell."""
+    places = cell.places()[:PICTURES]
+    return views_of(data, models, cell.named, places, size=size, cache=cache)
 
 
 def _write(report: dict[str, Any], out: Path) -> None:
