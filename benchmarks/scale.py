@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from alternating import CLOCKS
 from search import read_features
 
 import recollect as rc
@@ -42,7 +43,6 @@ from recollect.index.exact import ExactIndex
 DIM = 384
 CHUNK = 50_000
 Engine = Callable[[np.ndarray], np.ndarray]
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 class Rows:

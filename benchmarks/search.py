@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from alternating import measure, median_ratio
+from alternating import CLOCKS, measure, median_ratio
 
 from recollect import MemoryClassifier
 from recollect.index.exact import ExactIndex
@@ -258,7 +258,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     for batch in args.batches:
         for k in args.k:
             calls = {name: partial(ask, queries[:batch], k) for name, ask in engines.items()}
-            found = summarize(measure(calls, args.rounds, args.pause), "recollect")
+            found = summarize(measure(calls, args.rounds, args.pause, args.clock), "recollect")
             seconds = found["recollect"]["min_ms"] / 1e3
             share = share_of_limit(seconds, rows, dim, batch, peak)
             results.append({"batch": batch, "k": k, "of_limit": share, "engines": found})
@@ -281,7 +281,7 @@ def predict(args: argparse.Namespace, keys: np.ndarray, queries: np.ndarray) -> 
     for batch in args.batches:
         asked = queries[:batch]
         calls = {"search": partial(alone, asked, 20), "predict": partial(head.predict, asked)}
-        found[str(batch)] = summarize(measure(calls, args.rounds, args.pause), "search")
+        found[str(batch)] = summarize(measure(calls, args.rounds, args.pause, args.clock), "search")
         print(f"predict, batch {batch}: {found[str(batch)]['predict']['ratio']:.3f} x search alone")
     return found
 
@@ -308,7 +308,7 @@ def sweep(args: argparse.Namespace) -> dict[str, Any]:
                 which: partial(ask, queries[: point["batch"]], point["k"])
                 for which, ask in engines.items()
             }
-            found = summarize(measure(calls, args.rounds, args.pause), "recollect")
+            found = summarize(measure(calls, args.rounds, args.pause, args.clock), "recollect")
             curves[name].append({"at": value, **{e: r["median_ms"] for e, r in found.items()}})
             print(name, curves[name][-1], flush=True)
     return curves
@@ -352,6 +352,7 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--pause", type=float, default=0.2, help="seconds between two engines")
+    parser.add_argument("--clock", choices=CLOCKS, default="wall", help="cpu: of all threads")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     parser.add_argument("--sweep", type=Path, help="draw time over rows, batch and k instead")
