@@ -16,7 +16,7 @@ DIM = 3
 NUMBERS = st.integers(-2, 2) | st.sampled_from([0.001, 1.001, 1e-20, 3e20])
 KEYS = st.lists(NUMBERS, min_size=DIM, max_size=DIM).filter(any)
 ROWS = st.dictionaries(st.integers(0, 60), KEYS, min_size=1, max_size=12)
-TINY = Limits(batch=3, table=96, keys=30, share=9, room=40, opened=2, window=4, cores=2)
+TINY = Limits(batch=3, table=96, keys=30, share=9, room=40, opened=2, window=4, cores=2, thread=1)
 
 
 class History(RuleBasedStateMachine):

@@ -171,6 +171,30 @@ def test_queries_with_too_many_candidates_are_given_up_and_answered_all_the_same
 
 
 @needs_kernel
+@every_set
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("room", [1 << 19, 200])
+def test_threads_that_share_queries_find_what_one_finds(lanes, metric, room):
+    """Many queries are shared out, few meet shares of the rows; lists may be too short for both."""
+    rng = np.random.default_rng(3)
+    rows = np.repeat(rng.standard_normal((300, 12)), 4, axis=0).astype(np.float32)
+    queries = rows[::5] + 0.1 * rng.standard_normal((240, 12)).astype(np.float32)
+    answers = []
+    for cores, count in ((1, 240), (3, 240), (3, 7)):
+        limits = Limits(cores=cores, thread=1, room=room)
+        index = ExactIndex(
+            12, metric, block_bytes=4 * 12 * 500, limits=limits, path=f"kernel:{lanes}"
+        )
+        index.add(np.arange(len(rows)), rows)
+        parts = [index.search(queries[at : at + count], 30) for at in range(0, 240, count)]
+        answers.append([np.concatenate(part) for part in zip(*parts, strict=True)])
+
+    for found in answers[1:]:
+        assert np.array_equal(found[0], answers[0][0])
+        assert np.array_equal(found[1], answers[0][1])
+
+
+@needs_kernel
 def test_the_first_questions_do_not_wait_for_codes(monkeypatch):
     """Making codes reads every key and writes a quarter as much; one answer only reads them."""
     monkeypatch.setattr(compiled, "SMALL", 0)

@@ -21,7 +21,11 @@ PATHS = (
     *(["torch"] if HAS_TORCH else []),
 )
 METRICS = ("cosine", "dot", "euclidean", "manhattan")
-LIMITS = (Limits(cores=2), Limits(cores=3, room=300), Limits(cores=1, room=40, batch=2))
+LIMITS = (
+    Limits(cores=2, thread=1),
+    Limits(cores=3, room=300, thread=1),
+    Limits(cores=1, room=40, batch=2),
+)
 
 
 def clusters(rng, rows, dim):

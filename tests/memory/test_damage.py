@@ -24,6 +24,7 @@ from recollect.errors import (
     UnsupportedFormat,
     WriteFailed,
 )
+from recollect.memory.schema import FORMAT
 from recollect.memory.segments import FolderFiles
 from recollect.memory.store import CATALOG, Store
 
@@ -213,7 +214,7 @@ def test_a_memory_of_a_newer_format_is_refused_with_what_to_do(tmp_path):
     """An old library must not guess."""
     folder = teach(tmp_path / "memory")
     with sqlite3.connect(folder / CATALOG) as db:
-        db.execute("PRAGMA user_version = 3")
+        db.execute(f"PRAGMA user_version = {FORMAT + 1}")
     db.close()
 
     with pytest.raises(UnsupportedFormat) as caught:

@@ -160,7 +160,7 @@ def test_a_memory_of_format_1_is_written_in_format_1_until_it_needs_more(tmp_pat
             write()
             formats.append(old._store.db.execute("PRAGMA user_version").fetchone()[0])
 
-    assert formats == [1, 1, 2, 2]
+    assert formats == [1, 1, 2, 3]
     with Memory.open(tmp_path, check=True) as again:
         assert again.dim == 8
         assert again.at(6).dim == 6

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 FEW = 4  # queries that are taken in two planes: the memory is slower than twice the arithmetic
 CANDIDATES = 1 << 22  # held for one block of queries at first: 64 MiB
-LEAST_WORK = 1 << 19  # multiplications worth a thread
+SPARE = 4  # times the room of a shortlist: lists that are too short are all begun anew
+LEAST_CHOICE = 1 << 19  # multiplications worth a thread, of candidates: they lie far apart
 # Codes of rows that have none are made for so many queries at once or one after the other: making
 # them takes as long as some ten passes over the keys. For fewer numbers it takes no time worth it.
 AWAITED, SMALL = 8, 1 << 25
@@ -109,7 +110,7 @@ class Engine:
         similarity = np.full((len(queries), k), -np.inf, np.float32)
         arrays = (queries, sizes, ids, *snapshot.pointers(slots))
         keys, lengths, dtypes = arrays[3:]
-        work = slots.size * self.coarse.dim // LEAST_WORK + 1
+        work = slots.size * self.coarse.dim // LEAST_CHOICE + 1
         choice = Choice(
             threads=min(threads, work), count=len(queries), k=k, width=slots.shape[1],
             space=ctypes.pointer(self.plain.space.pointers),
@@ -181,13 +182,13 @@ class _Call:
         self.similarity = np.full((count, k), -np.inf, np.float32)
         self.given_up = np.zeros(count, np.uint8)
         rows = int(blocks["rows"].sum())
-        work = rows * engine.coarse.dim * count // LEAST_WORK + 1
+        work = rows * engine.coarse.dim * count // limits.thread + 1
         self.request = Request(
             threads=min(limits.cores, work),
             count=count,
             k=k,
             planes=(2 if count <= FEW else 1) if maker.coded else 0,
-            room=limits.room,
+            room=SPARE * limits.room,
             block_count=len(blocks),
             space=ctypes.pointer(maker.space.pointers),
         )

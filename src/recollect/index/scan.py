@@ -75,7 +75,10 @@ class Search:
         odd, left = np.flatnonzero(~regular), np.flatnonzero(regular)
         for answer, most in self._passes(len(left)):
             left = self._tried(answer, most, batch, left, ids, similarity)
-        self._every_pair(batch, np.sort(np.concatenate([odd, left])), ids, similarity)
+            if not len(left):
+                break
+        if len(odd) or len(left):
+            self._every_pair(batch, np.sort(np.concatenate([odd, left])), ids, similarity)
         if len(scope.irregular):
             self._exhaustive(
                 batch, np.arange(len(batch)), scope.only(scope.irregular), ids, similarity

@@ -41,6 +41,8 @@ class Limits:
         room: Candidates kept for one block of queries.
         opened: Groups opened at a time.
         window: Rows scored pair by pair before the best are sorted out.
+        thread: Multiplications of codes worth one more thread. Reading so many takes some
+            milliseconds, and so may waking a processor that sleeps.
         cores: Threads that share work which BLAS does not spread, at most 16;
             ``RECOLLECT_THREADS`` sets the default.
     """
@@ -53,6 +55,7 @@ class Limits:
     room: int = 1 << 19
     opened: int = 1 << 14
     window: int = 1 << 12
+    thread: int = 1 << 26
     cores: int = field(default_factory=default_cores)
 
 

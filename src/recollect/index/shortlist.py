@@ -49,7 +49,8 @@ class Shortlist:
         if not self._parts:
             return np.empty(0, np.int64), np.empty(0, np.int64)
         query, place, _, _ = self._parts[0]
-        return query, place
+        order = np.argsort(query, kind="stable")
+        return query[order], place[order]
 
     def _prune(self) -> None:
         if not self._parts:
@@ -57,15 +58,14 @@ class Shortlist:
         query, place, lower, upper = (
             np.concatenate(part) for part in zip(*self._parts, strict=True)
         )
-        order = np.argsort(_sort_key(query, lower))
-        query, place, lower, upper = query[order], place[order], lower[order], upper[order]
         counts = np.bincount(query, minlength=len(self.threshold))
         enough = np.flatnonzero(counts >= self.k)
-        # Of each query's candidates, sorted by ``lower``, the k-th sets its threshold.
+        # Of each query's candidates, sorted by ``lower``, the k-th sets its threshold. Numbers are
+        # sorted far faster than places of numbers.
+        ordered = np.sort(_sort_key(query, lower))
         first = np.cumsum(counts) - counts
-        self.threshold[enough] = np.maximum(
-            self.threshold[enough], lower[first[enough] + self.k - 1]
-        )
+        reached = _lower_of(ordered[first[enough] + self.k - 1], enough)
+        self.threshold[enough] = np.maximum(self.threshold[enough], reached)
         stay = upper >= self.threshold[query]
         left = np.bincount(query[stay], minlength=len(self.threshold))
         if int(left.sum()) > self.room:
@@ -85,7 +85,15 @@ class Shortlist:
 
 def _sort_key(query: NDArray[np.int64], lower: Floats) -> NDArray[np.int64]:
     """Make one integer that sorts by query, then by larger ``lower``."""
-    bits = lower.view(np.int32)
-    ascending = bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))  # orders as the floats do
-    key: NDArray[np.int64] = (query << 32) - ascending
+    key: NDArray[np.int64] = (query << 32) - _turned(lower.view(np.int32))
     return key
+
+
+def _lower_of(key: NDArray[np.int64], query: NDArray[np.int64]) -> Floats:
+    """Take ``lower`` out of the integer again."""
+    return _turned(((query << 32) - key).astype(np.int32)).view(np.float32)
+
+
+def _turned(bits: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Bits of floats as integers that are ordered as the floats are, and back."""
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))

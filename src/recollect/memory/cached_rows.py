@@ -29,7 +29,7 @@ from recollect.memory.catalog import fetch_states, read_labels, typed_lines
 from recollect.memory.faults import check_states
 from recollect.memory.schema import VALUE_COLUMNS
 from recollect.memory.seals import BLOCK, Seals, seal
-from recollect.memory.store import ALIVE, CACHE, Store
+from recollect.memory.store import CACHE, Store
 from recollect.memory.table import STATE, LabelBook, RowTable, States
 from recollect.types import Ids, Mask
 
@@ -178,7 +178,7 @@ def _brought_up_to_date(store: Store, kept: Kept) -> tuple[States, Mask]:
     states, sealed = kept.states, np.ones(len(kept.states), bool)
     ids = states["id"].copy()
     born = fetch_states(
-        store.db, f"state > :last AND {ALIVE}", {"last": kept.last_state},
+        store.db, f"state > :last AND {store.alive}", {"last": kept.last_state},
         VALUE_COLUMNS[store.config.value],
     )  # fmt: skip
     # A row that was changed has ended and was born again: it keeps its place.
@@ -199,7 +199,7 @@ def _ended(store: Store, version: int) -> Ids:
     """Ids of rows that were alive in a version and whose state of then has ended."""
     if _operations_since(store, version) <= GROWING:
         return np.zeros(0, np.int64)
-    query = "SELECT id FROM rows WHERE died > ? AND born <= ?"
+    query = f"SELECT id FROM rows WHERE {store.died} > ? AND born <= ?"
     ended = typed_lines(store.db, query, int, given=(version, version))
     return np.array([row for (row,) in ended], np.int64)
 

@@ -27,7 +27,7 @@ from recollect.memory.schema import (
     COLUMN_KINDS,
     FORMAT,
     TABLES,
-    UPGRADE,
+    UPGRADES,
     VALUE_COLUMNS,
     Configuration,
     check_format,
@@ -101,7 +101,8 @@ def connect(place: str | Path, *, read_only: bool = False, new: bool = False) ->
 
 def make_tables(db: sqlite3.Connection, config: Configuration, clock: Callable[[], float]) -> None:
     """Write the tables of an empty memory."""
-    db.executescript("BEGIN;" + TABLES + UPGRADE + f"PRAGMA user_version = {FORMAT}; COMMIT;")
+    tables = TABLES + "".join(UPGRADES.values())
+    db.executescript(f"BEGIN; {tables} PRAGMA user_version = {FORMAT}; COMMIT;")
     text, moment = config.to_json(), float(clock())
     db.execute("BEGIN")
     db.executemany(
@@ -155,7 +156,10 @@ def _schema(db: sqlite3.Connection) -> set[tuple[str, str, str, str]]:
 def _expected_schema(columns: int, number: int) -> frozenset[tuple[str, str, str, str]]:
     db = sqlite3.connect(":memory:")
     try:
-        db.executescript(TABLES if number == 1 else TABLES + UPGRADE)
+        db.executescript(TABLES)
+        for added, statements in UPGRADES.items():
+            if added <= number:
+                db.executescript(statements)
         for place in range(columns):
             db.execute(f"ALTER TABLE rows ADD COLUMN m{place}")
         return frozenset(_schema(db))

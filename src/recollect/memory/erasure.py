@@ -31,7 +31,7 @@ from recollect.memory.held import hold
 from recollect.memory.placed import bytes_at, key_forms, key_of
 from recollect.memory.schema import CELL_TYPES, STATE_COLUMNS, STATE_TYPES
 from recollect.memory.segments import Segment, sync_folder
-from recollect.memory.store import ALIVE, CATALOG, LOCK, SEGMENTS, Store
+from recollect.memory.store import CATALOG, LOCK, SEGMENTS, Store
 from recollect.memory.sums import RETIRED_SUM, version_sum
 from recollect.memory.writes import active_segment, extend_segment
 from recollect.types import Ids, Receipt
@@ -61,6 +61,7 @@ def erase(store: Store, ids: Ids, *, ban: bool = False) -> Receipt:
     wanted = json.dumps(ids.tolist())
     with store.write() as version:
         db = store.db
+        store.settle()
         for table in ("rows", "thumbnails"):
             db.execute(
                 f"DELETE FROM {table} WHERE id IN (SELECT value FROM json_each(?))",
@@ -99,9 +100,10 @@ def compact(store: Store) -> None:
     """Drop removed rows and the versions before this one, and rewrite the files without them."""
     with store.write() as version:
         db = store.db
+        store.settle()
         db.execute(
             f"INSERT OR IGNORE INTO retired SELECT DISTINCT id, {RETIRED_SUM} FROM rows "
-            f"WHERE died IS NOT NULL AND id NOT IN (SELECT id FROM rows WHERE {ALIVE})"
+            f"WHERE died IS NOT NULL AND id NOT IN (SELECT id FROM rows WHERE {store.alive})"
         )
         db.execute("DELETE FROM rows WHERE died IS NOT NULL")
         db.execute("DELETE FROM thumbnails WHERE id NOT IN (SELECT id FROM rows)")
@@ -128,9 +130,8 @@ def _cleaning() -> Iterator[None]:
 
 def _states_of(store: Store, ids: Ids) -> list[dict[str, Any]]:
     names = [*STATE_COLUMNS, *store.columns]
-    columns = ", ".join([*STATE_COLUMNS, *(place for _, place in store.columns.values())])
     types = [*STATE_TYPES.values(), *(CELL_TYPES[kind] for kind, _ in store.columns.values())]
-    query = f"SELECT {columns} FROM rows WHERE id IN (SELECT value FROM json_each(?))"
+    query = f"SELECT {store.state_columns} FROM rows WHERE id IN (SELECT value FROM json_each(?))"
     lines = typed_lines(store.db, query, *types, given=(json.dumps(ids.tolist()),))
     states = [dict(zip(names, cells, strict=True)) for cells in lines]
     missing = sorted(set(ids.tolist()) - {state["id"] for state in states})

@@ -342,6 +342,12 @@ class Handle:
     def _snapshot(self, prepare: Callable[[], Prepared]) -> Iterator[Prepared]:
         """A version of the catalog for which all files were there."""
         self._require_open()
+        if (
+            not self._store.read_only
+        ):  # nobody else writes: there is no other version to fall back to
+            with self._store.mutex, self._store.guarded():
+                yield prepare()
+            return
         with self._store.mutex, ExitStack() as stack:
             for attempt in range(READ_ATTEMPTS):
                 stack.enter_context(self._store.snapshot())

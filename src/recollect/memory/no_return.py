@@ -29,7 +29,7 @@ from recollect.errors import CorruptMemory, ErasedBefore, UnknownIds
 from recollect.memory.catalog import typed_lines
 from recollect.memory.faults import RESTORE
 from recollect.memory.placed import forms, key_forms
-from recollect.memory.store import ALIVE, Store
+from recollect.memory.store import Store
 from recollect.memory.sums import listed_sum
 from recollect.memory.writes import Batch, Change
 from recollect.types import Banned, Ids
@@ -79,7 +79,7 @@ class Coming:
 
 def list_rows(store: Store, version: int, rows: Mapping[int, Held]) -> None:
     """Put erased rows on the list, as part of the write that erases them."""
-    store.upgrade()
+    store.upgrade(2)
     secret = _secret(store) or _new_secret(store)
     lines = [
         (digest, row, kind, version, listed_sum(digest, row, kind, version))
@@ -183,7 +183,7 @@ def of_restored(store: Store, version: int, before: Ids) -> Iterator[Coming]:
 
 def _ended(store: Store, version: int, row: int) -> Held:
     _, place = store.columns.get(TEXT_COLUMN, ("", "NULL"))
-    query = f"SELECT {place} FROM rows WHERE died = ? AND id = ?"
+    query = f"SELECT {place} FROM rows WHERE {store.died} = ? AND id = ?"
     return Held(texts=_text(next(iter(store.db.execute(query, (version, row))), (None,))[0]))
 
 
@@ -198,7 +198,7 @@ def _text(text: Any) -> tuple[str, ...]:
 
 def _text_now(store: Store, row: int) -> Any:
     _, place = store.columns.get(TEXT_COLUMN, ("", "NULL"))
-    query = f"SELECT {place} FROM rows WHERE {ALIVE} AND id = ?"
+    query = f"SELECT {place} FROM rows WHERE {store.alive} AND id = ?"
     return next(iter(store.db.execute(query, (row,))), (None,))[0]
 
 

@@ -17,12 +17,9 @@ from recollect.memory.faults import RESTORE
 from recollect.memory.filters import Column, ColumnKind, compile_filter
 from recollect.memory.recall import View
 from recollect.memory.schema import CELL_TYPES, STATE_TYPES, Configuration
-from recollect.memory.store import ALIVE, ALIVE_AT, Store
+from recollect.memory.store import Store
 from recollect.memory.sums import picture_sum, row_sum
 from recollect.types import Ids, Rows
-
-# Named parameters and the filter's question marks do not mix in one statement.
-_ALIVE_AT = ALIVE_AT.replace(":v", "?")
 
 
 def matching(store: Store, view: View, where: str, version: int | None) -> Ids:
@@ -32,7 +29,7 @@ def matching(store: Store, view: View, where: str, version: int | None) -> Ids:
         InvalidFilter: The filter cannot be read, or names an unknown column.
     """
     condition, values = compile_filter(where, _filter_columns(store, view))
-    alive, at = (ALIVE, []) if version is None else (_ALIVE_AT, [version, version])
+    alive, at = _alive(store, version)
     with store.guarded():
         cursor = store.db.execute(
             "SELECT id FROM rows LEFT JOIN labels USING (code) "
@@ -40,6 +37,14 @@ def matching(store: Store, view: View, where: str, version: int | None) -> Ids:
             [*at, *values],
         )
         return np.fromiter((row for (row,) in cursor), np.int64)
+
+
+def _alive(store: Store, version: int | None) -> tuple[str, list[int]]:
+    """What is alive in a version, in SQL, and the parameters of that."""
+    if version is None:
+        return store.alive, []
+    # Named parameters and the filter's question marks do not mix in one statement.
+    return store.alive_at.replace(":v", "?"), [version, version]
 
 
 def _filter_columns(store: Store, view: View) -> dict[str, Column]:
@@ -94,7 +99,7 @@ def rows(store: Store, view: View, ids: Ids, version: int | None) -> Rows:
 
 def _lines(store: Store, ids: Ids, version: int | None, *, every: bool) -> list[tuple[Any, ...]]:
     """Source, checksum and metadata of rows, in the order of ``ids``."""
-    alive, at = (ALIVE, []) if version is None else (_ALIVE_AT, [version, version])
+    alive, at = _alive(store, version)
     some = "" if every else "AND id IN (SELECT value FROM json_each(?))"
     places = "".join(f", {place}" for _, place in store.columns.values())
     found = {

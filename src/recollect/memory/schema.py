@@ -12,7 +12,7 @@ import numpy as np
 from recollect.errors import CorruptMemory, InvalidParameter, UnsupportedFormat
 from recollect.types import METRICS, VALUE_KINDS, Metric, ValueKind
 
-FORMAT = 2
+FORMAT = 3
 """Raised when files change in a way older versions cannot read; older formats stay readable."""
 
 DTYPES = ("float32", "float16", "uint8")
@@ -48,7 +48,7 @@ CREATE TABLE retired (id INTEGER PRIMARY KEY, sum INTEGER NOT NULL);
 
 # Each version and each segment of keys has an encoding: 0 is the configuration that the memory was
 # created with, the others stand in their own table. What must not return is kept as keyed digests.
-UPGRADE = """
+ENCODINGS = """
 ALTER TABLE versions ADD COLUMN encoding INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE segments ADD COLUMN encoding INTEGER NOT NULL DEFAULT 0;
 CREATE TABLE encodings (
@@ -57,7 +57,15 @@ CREATE TABLE no_return (
     digest BLOB NOT NULL, id INTEGER NOT NULL, kind TEXT NOT NULL, version INTEGER NOT NULL,
     sum INTEGER NOT NULL, PRIMARY KEY (digest, id)) WITHOUT ROWID;
 """
-"""What format 2 adds. A memory of format 1 is given it by the first write that needs it."""
+
+# States that have ended and do not say so themselves yet: a thousand rows that lie far apart end
+# with a few pages written instead of a thousand (docs/decisions/0019-endings-apart.md).
+ENDED = """
+CREATE TABLE ended (state INTEGER PRIMARY KEY, version INTEGER NOT NULL);
+"""
+
+UPGRADES = {2: ENCODINGS, 3: ENDED}
+"""What each format adds. An older memory is given it by the first write that needs it."""
 
 STATE_COLUMNS = (
     "id", "born", "died", "segment", "record", "key_sum", "norm", "code", "number",

@@ -44,7 +44,7 @@ from recollect.memory.catalog import (
 from recollect.memory.faults import RESTORE
 from recollect.memory.held import Identity, connected, disconnected
 from recollect.memory.lock import WriterLock
-from recollect.memory.schema import FORMAT, UPGRADE, Configuration
+from recollect.memory.schema import STATE_COLUMNS, UPGRADES, Configuration
 from recollect.memory.segments import (
     SEGMENT_BYTES,
     FolderFiles,
@@ -61,8 +61,8 @@ OURS = (CATALOG, f"{CATALOG}-wal", f"{CATALOG}-shm", SEGMENTS, CACHE, LOCK)
 JOURNAL = f"{CATALOG}-journal"
 
 VERSION_TYPES = (int, float, str, int, int)
-ALIVE = "died IS NULL"
-ALIVE_AT = "born <= :v AND (died IS NULL OR died > :v)"
+NOWHERE = Path(":memory:")
+NEVER = (1 << 63) - 1
 
 
 class Store:
@@ -254,7 +254,7 @@ class Store:
 
     def guarded(self) -> AbstractContextManager[None]:
         """Turn what SQLite says of damaged bytes into one error of the tree."""
-        return guarded_catalog(self.folder or Path(":memory:"))
+        return guarded_catalog(self.folder or NOWHERE)
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -271,6 +271,31 @@ class Store:
             remedy="Memory.versions() lists them; compact() forgets those before it.",
         )
 
+    @property
+    def died(self) -> str:
+        """SQL: the version with which a state of ``rows`` ended, or NULL."""
+        if self.format < 3:
+            return "died"
+        return "IFNULL(died, (SELECT version FROM ended WHERE ended.state = rows.state))"
+
+    @property
+    def state_columns(self) -> str:
+        """SQL: every column of a state, those of the metadata last."""
+        names = (f"{self.died} AS died" if name == "died" else name for name in STATE_COLUMNS)
+        return ", ".join([*names, *(place for _, place in self.columns.values())])
+
+    @property
+    def alive(self) -> str:
+        """SQL: a state of ``rows`` has not ended."""
+        if self.format < 3:
+            return "died IS NULL"
+        return "died IS NULL AND state NOT IN (SELECT state FROM ended)"
+
+    @property
+    def alive_at(self) -> str:
+        """SQL: a state of ``rows`` was alive in version ``:v``."""
+        return f"born <= :v AND IFNULL({self.died}, {NEVER}) > :v"
+
     def encoding_at(self, version: int | None) -> int:
         """Which encoding the keys of a version are of, or those of the newest for None."""
         if version is None:
@@ -284,7 +309,7 @@ class Store:
 
     def load_table(self, version: int | None) -> tuple[RowTable, LabelBook]:
         """Read the rows of one version, or of the newest for None."""
-        condition, at = (ALIVE, {}) if version is None else (ALIVE_AT, {"v": version})
+        condition, at = (self.alive, {}) if version is None else (self.alive_at, {"v": version})
         states, labels = read_states(self.db, condition, at, self._head, self.encoding_at(version))
         codes = states["code"] if self.config.value == "label" else np.zeros(0, np.int64)
         return RowTable(states), LabelBook(labels, codes)
@@ -374,17 +399,25 @@ class Store:
                 "INSERT INTO versions VALUES (?, ?, ?, ?, ?, ?, ?)", (*line, total, self.encoding)
             )
 
-    def upgrade(self) -> None:
-        """Bring the tables to the newest format, as part of the write that needs it."""
-        if self.format < FORMAT:
-            for statement in UPGRADE.split(";")[:-1]:
+    def upgrade(self, wanted: int) -> None:
+        """Bring the tables to a format, unless they have it, as part of the write that needs it."""
+        for number in range(self.format + 1, wanted + 1):
+            for statement in UPGRADES[number].split(";")[:-1]:
                 self.db.execute(statement)
-            self.db.execute(f"PRAGMA user_version = {FORMAT}")
-            self.format = FORMAT
+            self.db.execute(f"PRAGMA user_version = {number}")
+            self.format = number
+
+    def settle(self) -> None:
+        """Let every state say itself that it has ended, as part of a write."""
+        if self.format > 2:
+            self.db.execute(
+                f"UPDATE rows SET died = {self.died} WHERE state IN (SELECT state FROM ended)"
+            )
+            self.db.execute("DELETE FROM ended")
 
     def begin_encoding(self, config: Configuration) -> None:
         """Let the version that is being written have keys of another encoder."""
-        self.upgrade()
+        self.upgrade(2)
         number, text = 1 + max(self.configs), config.to_json()
         self.db.execute(
             "INSERT INTO encodings VALUES (?, ?, ?)", (number, text, crc32(text.encode()))

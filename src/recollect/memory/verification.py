@@ -113,10 +113,9 @@ def _list_problems(store: Store) -> Iterator[str]:
 def _row_problems(store: Store) -> Iterator[tuple[list[str], int, int]]:
     """Check all states of all rows; yields problems, states and bytes, a chunk at a time."""
     known = _known(store)
-    places = [place for _, place in store.columns.values()]
     types = [*STATE_TYPES.values(), *(CELL_TYPES[kind] for kind, _ in store.columns.values())]
     seen: set[tuple[type, ...]] = set()  # combinations of types that are right
-    cursor = store.db.execute(f"SELECT {', '.join([*STATE_COLUMNS, *places])} FROM rows")
+    cursor = store.db.execute(f"SELECT {store.state_columns} FROM rows")
     while chunk := cursor.fetchmany(CHUNK):
         problems, sound, size = [], [], 0
         for cells in chunk:
@@ -237,9 +236,9 @@ def _history_problems(store: Store) -> Iterator[str]:
             return
         counts[line[0]] = line[3]
     change = np.zeros(store.version + 2, np.int64)
-    for column, sign in (("born", +1), ("died", -1)):
+    for column, what, sign in (("born", "born", +1), ("died", store.died, -1)):
         for version, count in store.db.execute(
-            f"SELECT {column}, COUNT(*) FROM rows WHERE {column} IS NOT NULL GROUP BY {column}"
+            f"SELECT {what} AS at, COUNT(*) FROM rows WHERE at IS NOT NULL GROUP BY at"
         ):
             if type(version) is not int or not 0 <= version <= store.version:
                 yield f"rows {column} in version {version!r:.40}, which is not in the history"
@@ -249,8 +248,21 @@ def _history_problems(store: Store) -> Iterator[str]:
     for version, rows in counts.items():
         if rows != alive[version]:
             yield f"version {version} should hold {rows} rows and holds {alive[version]}"
+    yield from _ending_problems(store)
     twice = store.db.execute(
-        "SELECT id FROM rows WHERE died IS NULL GROUP BY id HAVING COUNT(*) > 1"
+        f"SELECT id FROM rows WHERE {store.alive} GROUP BY id HAVING COUNT(*) > 1"
     ).fetchone()
     if twice:
         yield f"row {twice[0]} is alive twice"
+
+
+def _ending_problems(store: Store) -> Iterator[str]:
+    """Compare the list of endings with the states that have ended."""
+    if store.format < 3:
+        return
+    strange = store.db.execute(
+        "SELECT state FROM ended LEFT JOIN rows USING (state) WHERE typeof(version) <> 'integer' "
+        "OR rows.id IS NULL OR died IS NOT NULL OR version <= born LIMIT 1"
+    ).fetchone()
+    if strange:
+        yield f"the list of endings names state {strange[0]}, which cannot have ended so"

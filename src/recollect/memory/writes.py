@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from recollect.errors import DuplicateIds
 from recollect.memory.schema import STATE_COLUMNS, VALUE_COLUMNS
 from recollect.memory.segments import Segment, as_bytes, segment_name
-from recollect.memory.store import ALIVE, ALIVE_AT, Store
+from recollect.memory.store import Store
 from recollect.memory.sums import RETIRED_SUM, checksums, picture_sum, row_sum
 from recollect.memory.table import STATE, LabelBook, States
 from recollect.types import Doubles, Ids
@@ -24,6 +24,9 @@ OWN_SEGMENT_ROWS = 4096
 """In RAM a batch this large keeps its own array, so that the index can share it."""
 JOINED = 8 << 20
 """Bytes of values that are joined at a time."""
+
+MANY = 1 << 14
+"""Rows that end together and are so many say so themselves: each page holds several of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,11 +259,16 @@ def extend_segment(store: Store, segment: Segment, contents: Iterable[NDArray[np
 
 
 def end_rows(store: Store, version: int, ids: Ids) -> None:
-    """Let rows end with this version."""
-    store.db.executemany(
-        f"UPDATE rows SET died = ? WHERE id = ? AND {ALIVE}",
-        [(version, row) for row in ids.tolist()],
+    """Let rows that are alive end with this version; before their next states begin."""
+    store.upgrade(3)
+    # Of a row that is alive the newest state is: to know it takes the index alone, and no row.
+    store.db.execute(
+        "INSERT INTO ended SELECT (SELECT MAX(state) FROM rows WHERE id = value), ? "
+        "FROM json_each(?)",
+        (version, json.dumps(ids.tolist())),
     )
+    if len(ids) >= MANY:
+        store.settle()
 
 
 def retire(store: Store, ids: Sequence[int]) -> None:
@@ -273,7 +281,8 @@ def retire(store: Store, ids: Sequence[int]) -> None:
 
 def end_all(store: Store, version: int) -> None:
     """Let every row end with this version."""
-    store.db.execute(f"UPDATE rows SET died = ? WHERE {ALIVE}", (version,))
+    store.settle()
+    store.db.execute("UPDATE rows SET died = ? WHERE died IS NULL", (version,))
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,7 +348,8 @@ def _read(
     found = {
         row: dict(zip(names, rest, strict=True))
         for row, *rest in store.db.execute(
-            f"SELECT {columns} FROM rows WHERE {ALIVE} AND id IN (SELECT value FROM json_each(?))",
+            f"SELECT {columns} FROM rows WHERE {store.alive} "
+            "AND id IN (SELECT value FROM json_each(?))",
             (json.dumps(ids.tolist()),),
         )
     }
@@ -353,14 +363,15 @@ def restore_rows(store: Store, version: int, target: int) -> tuple[int, int]:
     at = {"v": target, "new": version}
     db = store.db
     store.use_encoding(store.encoding_at(target))
+    store.settle()
     # States that were alive then and are not now begin again; those alive now only, end.
     began = db.execute(
         f"INSERT INTO rows (born, died, {names}{places}) SELECT :new, NULL, {names}{places} "
-        f"FROM rows WHERE {ALIVE_AT} AND died IS NOT NULL ORDER BY state",
+        f"FROM rows WHERE {store.alive_at} AND died IS NOT NULL ORDER BY state",
         at,
     ).rowcount
     ended = db.execute(
-        f"UPDATE rows SET died = :new WHERE {ALIVE} AND born > :v AND born < :new",
+        "UPDATE rows SET died = :new WHERE died IS NULL AND born > :v AND born < :new",
         at,
     ).rowcount
     changed = db.execute(

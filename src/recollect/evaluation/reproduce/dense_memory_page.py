@@ -65,6 +65,13 @@ def page(report: Mapping[str, Any], speed: Mapping[str, Any] | None = None) -> s
     return "\n".join(parts).rstrip() + "\n"
 
 
+ORACLES = {
+    "ecg": "**In one choice an oracle's:** that the place has no say was decided after the figure "
+    "with it, .305, had been seen on these questions; held-out records preferred it."
+}
+"""What was decided by the questions of a part."""
+
+
 def _part(name: str, part: Mapping[str, Any]) -> str:
     labels = part["kind"] == "labels"
     samples = part["samples"]
@@ -78,6 +85,7 @@ def _part(name: str, part: Mapping[str, Any]) -> str:
         "",
         about,
         "",
+        *([ORACLES[name], ""] if name in ORACLES else []),
         _lines(part["lines"], labels=labels),
         "",
         _verdict(part["lines"], labels=labels),

@@ -109,6 +109,8 @@ def run(
         InvalidParameter: A number is out of range.
     """
     _require_enough(queries, seeds, sets, shots)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
     cache = cache_file() if out is not None else ":memory:"
     name = f"{STEM}-{NOTES}-{queries}-{size}.jsonl"
     total = len(sets) * seeds * (5 * len(shots) + 25) + 140

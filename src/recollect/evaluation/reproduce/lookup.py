@@ -133,7 +133,8 @@ def run(
         raise InvalidParameter("no such part", expected=", ".join(PARTS), got=", ".join(unknown))
     wanted = [name for name in PARTS if only is None or name in only]
     digits = read_digits(data, rows, queries)
-    work.mkdir(parents=True, exist_ok=True)
+    for folder in (work, *([] if out is None else [out])):
+        folder.mkdir(parents=True, exist_ok=True)
     lab = Lab(digits, work, epochs, seed, data)
     report: dict[str, Any] = {"protocol": _protocol(digits, seed)}
     for number, name in enumerate(wanted, 1):

@@ -8,6 +8,8 @@
 
 #include "search.h"
 
+enum { TOGETHER = 8 };              /* tiles of queries that meet the same rows in turn */
+
 typedef struct {
     float *threshold, *base;           /* [count], padded to whole tiles */
     float *lowers;                     /* room for the longest list */
@@ -71,7 +73,7 @@ static void prune(Search *search, Local *local, List *list, int64_t query)
     for (int64_t i = 0; i < list->count; i++)
         if (list->items[i].upper >= reached) list->items[kept++] = list->items[i];
     list->count = kept;
-    if (4 * kept > 3 * list->room) {
+    if (2 * kept > list->room) {
         int64_t more = list->room;
         Candidate *items = NULL;
         if (atomic_fetch_sub(&search->spare, more) >= more)
@@ -105,7 +107,7 @@ int is_barred(const Request *request, int64_t query, int64_t slot)
     return low < request->barred_starts[query + 1] && request->barred[low] == slot;
 }
 
-static void collect(Search *search, Local *local, int64_t thread, const Block *block, int64_t pair,
+static void collect(Search *search, Local *local, List *lists, const Block *block, int64_t pair,
                     int64_t tile, const Tile *found)
 {
     const Request *request = search->request;
@@ -123,7 +125,7 @@ static void collect(Search *search, Local *local, int64_t thread, const Block *b
                               queries->slack[query];
                 if (!(score + error >= local->threshold[query])) continue;
                 if (is_barred(request, query, block->start + row)) continue;
-                List *list = &search->lists[thread * request->count + query];
+                List *list = &lists[query];
                 list->items[list->count++] =
                     (Candidate){score - error, score + error, block->start + row};
                 if (list->count == list->room) prune(search, local, list, query);
@@ -143,37 +145,65 @@ static int make_local(Local *local, const Search *search)
     return 0;
 }
 
+static void scan_tile(Search *search, Local *local, List *lists, const Block *block,
+                      int64_t pair, int64_t tile, float *scratch)
+{
+    const Request *request = search->request;
+    Tile found;
+    int any = request->planes
+                  ? search->lanes->tile(block, pair, request->space->dim, &search->queries, tile,
+                                        local->base, &found)
+                  : search->lanes->plain_tile(block, pair, request->space, &search->queries, tile,
+                                              local->base, scratch, &found);
+    if (any) collect(search, local, lists, block, pair, tile, &found);
+}
+
+/* Score rows for some tiles of queries. */
+static void scan_task(Search *search, Local *local, List *lists, Task task, int64_t first,
+                      int64_t stop, float *scratch)
+{
+    int64_t last = stop * search->by_tile;
+    if (last > search->request->count) last = search->request->count;
+    for (int64_t query = first * search->by_tile; query < last; query++) {
+        local->threshold[query] =
+            atomic_load_explicit(&search->threshold[query], memory_order_relaxed);
+        local->base[query] = local->threshold[query] - search->queries.slack[query];
+    }
+    for (int64_t pair = task.first; pair < task.stop; pair++)
+        for (int64_t tile = first; tile < stop; tile++)
+            scan_tile(search, local, lists, task.block, pair, tile, scratch);
+}
+
+/* Many queries are shared out among the threads, so that each has one list and its bar rises as
+   fast as it can; of few queries every thread takes all, and its share of the rows. */
+static void scan_some(Search *search, Local *local, int64_t thread, float *scratch)
+{
+    const int64_t tiles = search->queries.tiles, group = search->group;
+    for (;;) {
+        int64_t number = atomic_fetch_add(&search->next, 1);
+        if (!group) {
+            if (number >= search->task_count || search->failed) return;
+            scan_task(search, local, &search->lists[thread * search->request->count],
+                      search->tasks[number], 0, tiles, scratch);
+            continue;
+        }
+        int64_t first = number * group, stop = first + group < tiles ? first + group : tiles;
+        if (first >= tiles) return;
+        for (int64_t task = 0; task < search->task_count && !search->failed; task++)
+            scan_task(search, local, search->lists, search->tasks[task], first, stop, scratch);
+    }
+}
+
 static void scan(void *shared, int64_t thread)
 {
     Search *search = shared;
     const Request *request = search->request;
-    const Queries *queries = &search->queries;
-    const int64_t dim = request->space->dim;
     Local local = {0};
-    Tile found;
     float *scratch = NULL;
-    if (!request->planes) scratch = malloc((size_t)(PAIR * dim) * sizeof *scratch);
+    if (!request->planes)
+        scratch = malloc((size_t)(PAIR * request->space->dim) * sizeof *scratch);
     if (make_local(&local, search) || (!request->planes && !scratch)) search->failed = 1;
-    while (!search->failed) {
-        int64_t number = atomic_fetch_add(&search->next, 1);
-        if (number >= search->task_count) break;
-        Task task = search->tasks[number];
-        for (int64_t query = 0; query < request->count; query++) {
-            local.threshold[query] =
-                atomic_load_explicit(&search->threshold[query], memory_order_relaxed);
-            local.base[query] = local.threshold[query] - queries->slack[query];
-        }
-        for (int64_t pair = task.first; pair < task.stop; pair++) {
-            for (int64_t tile = 0; tile < queries->tiles; tile++) {
-                int any = request->planes
-                              ? search->lanes->tile(task.block, pair, dim, queries, tile, local.base,
-                                                    &found)
-                              : search->lanes->plain_tile(task.block, pair, request->space, queries,
-                                                          tile, local.base, scratch, &found);
-                if (any) collect(search, &local, thread, task.block, pair, tile, &found);
-            }
-        }
-    }
+    if (!search->failed) scan_some(search, &local, thread, scratch);
     free(local.threshold);
     free(local.base);
     free(local.lowers);
@@ -197,7 +227,7 @@ static void finish(void *shared, int64_t thread)
             request->given_up[query] = 1;
             continue;
         }
-        for (int64_t t = 0; t < request->threads; t++)
+        for (int64_t t = 0; t < search->shares; t++)
             count += search->lists[t * request->count + query].count;
         if (count > room) {
             room = 2 * count;
@@ -211,7 +241,7 @@ static void finish(void *shared, int64_t thread)
             }
         }
         count = 0;
-        for (int64_t t = 0; t < request->threads; t++) {
+        for (int64_t t = 0; t < search->shares; t++) {
             const List *list = &search->lists[t * request->count + query];
             memcpy(items + count, list->items, (size_t)list->count * sizeof *items);
             count += list->count;
@@ -294,13 +324,28 @@ int make_tasks(Search *search)
     return 0;
 }
 
+/* Say how threads divide the work; see scan_some. */
+static void share_out(Search *search)
+{
+    const Request *request = search->request;
+    const int64_t by_tile = search->lanes->virtual_queries / (request->planes ? request->planes : 1);
+    const int64_t tiles = (request->count + by_tile - 1) / by_tile, threads = request->threads;
+    search->group = 0;
+    if (tiles >= TOGETHER / 2 * threads) {
+        int64_t rounds = (tiles + TOGETHER * threads - 1) / (TOGETHER * threads);
+        search->group = (tiles + rounds * threads - 1) / (rounds * threads);
+    }
+    search->shares = search->group ? 1 : threads;
+}
+
 /* Answer queries; those with given_up set have more candidates than there is room for. Returns 0,
    or -1 where memory ran out. Lists must be [count][k]; the caller fills what is not found. */
 PUBLIC int recollect_search(Request *request)
 {
     Search search = {.request = request, .lanes = lanes_at(request->lanes)};
     if (request->threads > MOST_THREADS) request->threads = MOST_THREADS;
-    int64_t many = request->threads * request->count, room = 4 * request->k + 64;
+    share_out(&search);
+    int64_t many = search.shares * request->count, room = 4 * request->k + 64;
     Candidate *slab = malloc((size_t)(many * room) * sizeof *slab);
     search.lists = malloc((size_t)many * sizeof *search.lists);
     search.threshold = malloc((size_t)request->count * sizeof *search.threshold);
@@ -312,8 +357,8 @@ PUBLIC int recollect_search(Request *request)
         for (int64_t query = 0; query < request->count; query++)
             atomic_init(&search.threshold[query], -FLT_MAX);
         search.next = 0;
-        spread(scan, &search,
-               search.task_count < request->threads ? search.task_count : request->threads);
+        int64_t parts = search.group ? request->count : search.task_count;
+        spread(scan, &search, parts < request->threads ? parts : request->threads);
         search.next = 0;
         if (!search.failed) spread(finish, &search, request->count > 3 ? request->threads : 1);
         failed = search.failed;

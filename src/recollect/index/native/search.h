@@ -59,7 +59,9 @@ typedef struct {
     Request *request;
     const Lanes *lanes;
     Queries queries;
-    List *lists;                       /* [threads][count] */
+    List *lists;                       /* [shares][count] */
+    int64_t shares;                    /* lists of a query: one, or one for each thread */
+    int64_t group;                     /* tiles that one thread takes over all rows; or 0 */
     _Atomic float *threshold;          /* [count]: k rows score at least that */
     Task *tasks;
     int64_t task_count, by_tile;
