@@ -112,6 +112,7 @@ def test_an_interrupted_command_is_exit_code_130(process):
     """Ctrl-C is no error, and shows no traceback."""
     stop = (
         "from recollect.cli.app import app; import os, signal;"
+        "signal.signal(signal.SIGINT, signal.default_int_handler);"  # a shell's & ignores it
         "app.command('stop')(lambda: os.kill(os.getpid(), signal.SIGINT)); sys.exit(main())"
     )
 
