@@ -92,6 +92,7 @@ def kept(part: str, before: Any, now: Any) -> Any:
         return {**before, **(now or {}), "methods": methods}
 
     def name(line: dict[str, Any]) -> tuple[Any, ...]:
+        """What tells a line from the others of its part."""
         return tuple(line[each] for each in NAMES[part])
 
     lines = {name(line): line for line in before}

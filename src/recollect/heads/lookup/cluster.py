@@ -127,6 +127,7 @@ class _Level:
 
     @property
     def nodes(self) -> int:
+        """Count the nodes that hold these rows."""
         return int(self.node.max(initial=-1)) + 1
 
 
