@@ -21,6 +21,7 @@ import numpy as np
 
 from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import cache_file
+from recollect.evaluation.earlier import make_folder
 from recollect.evaluation.named_images import NamedSet, load_named
 from recollect.evaluation.notebook import Notebook
 from recollect.evaluation.reproduce import dual_memory_cells as cells
@@ -110,7 +111,7 @@ def run(
     """
     _require_enough(queries, seeds, sets, shots)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     cache = cache_file() if out is not None else ":memory:"
     name = f"{STEM}-{NOTES}-{queries}-{size}.jsonl"
     total = len(sets) * seeds * (5 * len(shots) + 25) + 140
