@@ -97,7 +97,7 @@ def edges(report: Mapping[str, Any]) -> list[str]:
     k, strength = at("k", 1), at("strength", 1)
     cold, hot = (at("temperature", end) for end in (0, 1))
     narrow, wide = (at("sigma", end) for end in (0, 1))
-    told = f"""Of {len(found)} active memories, all of the part on layers too, {k} chose the
+    told = f"""Of {len(found)} active memories, those of the part on layers too, {k} chose the
 largest k that was tried (all rows, where there are fewer), {strength} the largest strength,
 {cold} the least and {hot} the greatest temperature, {narrow} the least and {wide} the greatest
 sigma. The grids were widened once, because settings that had been chosen lay at the edges of
