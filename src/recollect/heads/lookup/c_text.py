@@ -185,14 +185,14 @@ static int lookup_open(lookup_way *kept, int count, lookup_way one)
     return count < LOOKUP_WAYS ? count + 1 : count;
 }
 
-/* Give up ways that are farther than so many hundredths of the first. */
+/* Give up ways that count as farther than so many hundredths of the first. */
 static int lookup_near_ways(lookup_way *kept, int count)
 {
+    const int64_t limit = kept[0].counts > 0 ? (int64_t)kept[0].counts * LOOKUP_SLACK : 0;
     int i, left = 1;
     if (!LOOKUP_SLACK) return count;
     for (i = 1; i < count; i++)
-        if ((int64_t)kept[i].distance * 100 <= (int64_t)kept[0].distance * LOOKUP_SLACK)
-            kept[left++] = kept[i];
+        if (kept[i].counts <= 0 || (int64_t)kept[i].counts * 100 <= limit) kept[left++] = kept[i];
     return left;
 }
 

@@ -32,6 +32,8 @@ def check_options(head: LookupClassifier) -> None:
     check_reading(head.k, head.tree, head.vote, head.slack)
     if not isinstance(head.answers, str) or head.answers not in {"labels", "network"}:
         raise _refused("answers", "'labels' or 'network'", head.answers)
+    if not isinstance(head.readout, str) or head.readout not in {"row", "state"}:
+        raise _refused("readout", "'row' or 'state'", head.readout)
     if not isinstance(head.per_step, bool | np.bool_):
         raise _refused("per_step", "True or False", head.per_step)
     if head.fallback is not None and not _is_distance(head.fallback):
