@@ -59,8 +59,8 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         answers: ``"labels"``: a row answers with the label its image was taught with.
             ``"network"``: with the class that the network named, as published.
         recipe: How a network is trained; None for the defaults of ``Recipe``.
-        growth: How the tree is grown; None for the published branching of 4, leaves of 8 and
-            centers that are rows.
+        growth: How the tree is grown; None for a branching of 6, leaves of 6 (published: 4 and 4)
+            and centers that are rows.
         vote: ``"last"``: the rows of the last look vote by rank, as published. ``"all"``: those of
             every look do. ``"distance"``: at every look the nearest row of each class votes by how
             much nearer it is than the farthest of the k; best with k = 20 and more.

@@ -15,8 +15,8 @@ from recollect.heads.lookup.glimpse import integral
 from recollect.heads.lookup.images import check_images
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.network import Network
-from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.readout import Readout
+from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.runs import Runs, record
 from recollect.heads.lookup.table import Table, answers_of_states, make_table
 
