@@ -51,7 +51,7 @@ PUBLISHED: dict[str, Any] = {"k": (32, 16, 8, 4), "score": "level"}
 FEW = (1, 5, 20)
 LINEAR_CELLS = 300_000
 SOME = 40  # test samples that variants and flat search are asked about
-FLAT = (10_000, 100_000)
+FLAT = (10_000, 100_000, None)  # cells that flat search goes through; None: all
 AT_ONCE = 10  # samples between two notes of how far a method has come
 
 Progress = Callable[[int, int], object]
@@ -165,7 +165,7 @@ def shortened(task: Task, limit: int | None) -> Task:
     validation = None if task.validation is None else some(task.validation)
     return Task(
         task.name, task.words, task.kind, task.labels, task.ignore, train, held, validation,
-        some(task.test),
+        some(task.test), task.one_left_out,
     )  # fmt: skip
 
 
@@ -183,7 +183,7 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     on_all = [(name, partial(_ours, task, name, o, task.test, steps)) for name, o in ours]
     on_all[1:1] = [
         (name, partial(_trained, task, name, head, task.test, steps))
-        for name, head in (*heads, *_flat(task)[-1:])
+        for name, head in (*heads, _flat(task)[1])
     ]
     lines = [steps.once(name, measured) for name, measured in on_all]
     on_some = [
@@ -192,6 +192,9 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     on_some += [(n, partial(_trained, task, n, head, some, steps)) for n, head in _flat(task)]
     fewer = [steps.once(f"{name} on some", measured) for name, measured in on_some]
     few = steps.once("few", lambda: _few(task, chosen))
+    # Asked last: it is trained once more, and everything else is more telling.
+    linear = partial(_trained, task, *heads[0], some, steps)
+    fewer.append(steps.once("linear head on some", linear))
     if out is not None:
         save_pictures(task, taught(task, chosen, task.train), out)
     steps.finish()
@@ -260,14 +263,12 @@ def taught(task: Task, options: dict[str, Any], samples: Samples) -> Any:
 
 def choose(task: Task) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Choose search, then reading, then messages, on held-out samples, one after the other."""
-    memory, asked = task.to_choose()
-    asked = asked.take(spread(len(asked), MOST_TO_CHOOSE))
+    memory, asked = (task.train, task.train) if task.one_left_out else task.to_choose()
+    if not task.one_left_out:
+        asked = asked.take(spread(len(asked), MOST_TO_CHOOSE))
     tried: list[dict[str, Any]] = []
     best: tuple[float, dict[str, Any]] = (-np.inf, {})
-    axes = memory.pyramids[0][0].ndim - 1
     for search in SEARCHES:
-        if axes == 1 and search["position"]:
-            continue  # when a recording began says nothing of what a beat is
         best = max(best, _tried(task, search, memory, asked, tried), key=lambda pair: pair[0])
     head = taught(task, best[1], memory)
     for reading in READINGS[task.kind]:
@@ -287,10 +288,16 @@ def _tried(
 def _asked(
     task: Task, head: Any, options: dict[str, Any], asked: Samples, tried: list[Any]
 ) -> tuple[float, dict[str, Any]]:
-    result = Answers(task)
-    for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
-        [answer] = head.answer([levels])
-        result.add(truth, values_of(answer, alone=False), head.classes_ if task.labels else None)
+    result, ids = Answers(task), head.ids_
+    for row in range(len(asked)):
+        one = asked.take([row])
+        if task.one_left_out:
+            head.forget(ids[row : row + 1])
+        [answer] = head.answer(one.pyramids)
+        classes = head.classes_ if task.labels else None
+        result.add(one.truth[0], values_of(answer, alone=False), classes)
+        if task.one_left_out:
+            head.partial_fit(one.pyramids, one.truth)
     figure = result.main()
     tried.append({"options": plain_options(options), "figure": round(figure, 5)})
     return (figure if task.kind == "labels" else -figure), options
@@ -379,7 +386,7 @@ def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained
 def _flat(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
     return [
         (
-            f"flat search, {cells:,} cells",
+            "flat search, all cells" if cells is None else f"flat search, {cells:,} cells",
             partial(baselines.flat_search, task.train, len(task.labels), cells),
         )
         for cells in FLAT
@@ -406,6 +413,7 @@ def _trained(
         **answers.figures(),
         "ready_seconds": round(trained.seconds, 2),
         "rounds": trained.rounds,
+        **({} if trained.gradient is None else {"gradient": float(f"{trained.gradient:.1e}")}),
         "query_seconds": round(seconds / len(samples), 4),
     }
 
