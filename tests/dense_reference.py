@@ -159,7 +159,7 @@ def make_case(shapes, widths, ks, samples, classes, *, seed=0, queries=2):
     numbers = rng.normal(size=(*full.shape, 1))
     case = {name: np.array(value) for name, value in FIXED.items()}
     case |= {"ks": np.array(ks), "n_classes": np.array(classes), "n_levels": np.array(len(shapes))}
-    case |= {"mem_label_cls": labels, "mem_label_cls_full": full, "mem_label_reg": numbers}  # fmt: skip
+    case |= {"mem_label_cls": labels, "mem_label_cls_full": full, "mem_label_reg": numbers}
     case |= {f"mem_feat_l{at}": level for at, level in enumerate(memory)}
     case |= {f"qry_feat_l{at}": level for at, level in enumerate(asked)}
     one_hot = np.eye(classes)[full]

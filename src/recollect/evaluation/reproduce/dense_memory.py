@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +192,6 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     on_some += [(n, partial(_trained, task, n, head, some, steps)) for n, head in _flat(task)]
     fewer = [steps.once(f"{name} on some", measured) for name, measured in on_some]
     few = steps.once("few", lambda: _few(task, chosen))
-    # Asked last: it is trained once more, and everything else is more telling.
     linear = partial(_trained, task, *heads[0], some, steps)
     fewer.append(steps.once("linear head on some", linear))
     if out is not None:
@@ -378,7 +377,8 @@ def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained
         _ask(head, samples, answers)
         return answers.main() if labels else -answers.main()
 
-    linear = partial(baselines.linear_head, task.train, labels, most=LINEAR_CELLS)
+    # Asked twice, trained once.
+    linear = cache(partial(baselines.linear_head, task.train, labels, most=LINEAR_CELLS))
     conv = partial(baselines.conv_head, others, labels, held=few, score=score)
     return [("linear head", linear), ("small convolutional head", conv)]
 
@@ -435,7 +435,7 @@ def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
         for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
             own.add(truth, values_of(head.answer([levels])[0], alone=False), classes)
         decay = 1e-4 if task.labels else 1e-2
-        linear = baselines.linear_head(some, len(task.labels), decay=decay, most=300_000)
+        linear = baselines.linear_head(some, len(task.labels), decay=decay, most=LINEAR_CELLS)
         theirs = Answers(task)
         _ask(linear.answer, asked, theirs)
         lines.append({
