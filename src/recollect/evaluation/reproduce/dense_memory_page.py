@@ -27,7 +27,7 @@ signals.
   elsewhere every eighth training sample, of NYUv2 whole stretches of 20 frames). Every setting
   tried stands in the JSON file.
 - *Linear head*: softmax regression by L-BFGS on whitened features until ten steps move the loss by
-  less than 1 in 100,000 (least squares in closed form for depth), on up to 300,000 finest cells
+  less than 1 in a million (least squares in closed form for depth), on up to 300,000 finest cells
   drawn evenly, each described by the features of all levels there, interpolated. How many steps it
   took and how far its gradient fell stands below its table. *Small convolutional head*: 1 x 1 then
   3 x 3 convolutions by Adam, 8 epochs, the best on held-out samples kept. *Flat search*: exact 30
