@@ -171,6 +171,28 @@ def test_baselines_learn_what_is_easy(tmp_path, monkeypatch):
         assert (shares.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.8
 
 
+def test_flat_search_among_all_cells_finds_each_cell_itself(tmp_path, monkeypatch):
+    """Whether cells are drawn or all are held."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+    easy = task()
+
+    every = baselines.flat_search(easy.train, 2, None)
+    drawn = baselines.flat_search(easy.train, 2, 10**9)
+
+    levels = easy.train.pyramids[0]
+    assert every.answer(levels) == pytest.approx(drawn.answer(levels), abs=2e-2)
+
+
+def test_the_linear_head_ends_where_its_loss_is_flat(tmp_path, monkeypatch):
+    """Its gradient has all but vanished, and it says so."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+
+    trained = baselines.linear_head(task().train, 2, decay=1e-3)
+
+    assert trained.gradient < 1e-3
+    assert 20 < trained.rounds < baselines.MOST_STEPS
+
+
 def test_tasks_one_after_another(tmp_path, monkeypatch):
     """The memory's unlearning is exact; the table has a line for each method."""
     monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))

@@ -35,6 +35,11 @@ SEARCHES: tuple[dict[str, Any], ...] = (
     {"score": "path", "k": (100, 60, 30), "position": 0.3},
     {"score": "path", "k": (100, 60, 30), "position": 1.0},
 )
+# Of a signal, whose cells are few, a wide search costs little.
+OF_SIGNALS: tuple[dict[str, Any], ...] = (
+    {"score": "path", "k": (400, 240, 100), "position": 0.0},
+    {"score": "path", "k": (400, 240, 100), "position": 0.3},
+)
 READINGS: dict[str, tuple[dict[str, Any], ...]] = {
     "labels": (
         {"temperature": 0.01}, {"temperature": 0.05}, {"temperature": 0.1},
@@ -267,7 +272,8 @@ def choose(task: Task) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         asked = asked.take(spread(len(asked), MOST_TO_CHOOSE))
     tried: list[dict[str, Any]] = []
     best: tuple[float, dict[str, Any]] = (-np.inf, {})
-    for search in SEARCHES:
+    axes = memory.pyramids[0][0].ndim - 1
+    for search in (*SEARCHES, *(OF_SIGNALS if axes == 1 else ())):
         best = max(best, _tried(task, search, memory, asked, tried), key=lambda pair: pair[0])
     head = taught(task, best[1], memory)
     for reading in READINGS[task.kind]:

@@ -304,6 +304,8 @@ def _query(_: str, part: Mapping[str, Any]) -> str:
 def _tried(tried: Sequence[Mapping[str, Any]], main: str, name: str) -> list[str]:
     """The figure on held-out samples against the time, quickest first."""
     *ours, flat = sorted(tried, key=lambda each: "flat" in each)
+    if "processor_seconds" not in flat:  # as figures were before they held it
+        return []
     long = flat["processor_seconds"]
     rows = [
         (
