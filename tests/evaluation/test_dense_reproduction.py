@@ -274,7 +274,9 @@ def test_the_quickest_search_is_taken_where_none_is_quick_enough(monkeypatch):
     monkeypatch.setattr(dense_query, "TIMES", 1e9)
     known = task(10)
 
-    quick, tried = dense_query._quick(known, {"position": 0.0}, *known.to_choose())
+    quick, tried = dense_query._quick(
+        known, {"position": 0.0}, *known.to_choose(), dense_answers.Steps(None)
+    )
 
     least = min(each["processor_seconds"] for each in tried[:-1])
     assert quick["k"] in [tuple(each["options"]["k"]) for each in tried[:-1]

@@ -123,11 +123,14 @@ def _measured(
         found = dense_decoder.measure(data, models, _line_of(out, "camvid", "chosen"), limit)
     elif name == "query":
         found = {"words": "What a query costs", "kind": "query", "sets": {}}
+        steps = Steps(None if out is None else out / f"{STEM}-query.part.json")
         for each in QUERIED:
             task = shortened(TASKS[each](data, models), limit)
             line = _line_of(out, each, "chosen") or {}
             known = line.get("miou" if task.labels else "rmse")
-            found["sets"][each] = dense_query.measure_query(task, _chosen(out, task), known)
+            chosen = _chosen(out, task)
+            found["sets"][each] = dense_query.measure_query(task, chosen, known, steps)
+        steps.finish()
     else:
         task = shortened(TASKS[name](data, models), limit)
         opened = time.perf_counter() - begun
