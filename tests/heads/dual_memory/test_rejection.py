@@ -90,6 +90,15 @@ def test_without_shots_names_alone_say_how_novel_a_picture_is():
     assert head.novelty([[0.8, 0.6], [0.0, -1.0]]).round(6).tolist() == [0.2, 1.0]
 
 
+def test_a_name_itself_is_not_less_than_not_novel():
+    """A vector's cosine with itself may round to a last digit above 1."""
+    names = np.random.default_rng(0).normal(size=(200, 24))
+    head = DualMemoryClassifier(names).fit()
+
+    assert head.novelty(names).min() >= 0.0
+    assert head.novelty(-names).max() <= 2.0
+
+
 def test_a_picture_is_refused_alone_as_in_a_batch_and_nothing_is_written(head):
     """The threshold comes from the shots, never from other questions."""
     x, _ = blobs(1, 30)

@@ -206,7 +206,8 @@ class State:
         """
         static, _ = self.bank.scores(self.bank.queries(x), self.options.beta, dynamic=False)
         assert static is not None
-        return np.asarray(1.0 - static.max(axis=1))
+        # Rounding may lift the cosine of a vector with itself a last digit above 1.
+        return np.asarray(np.clip(1.0 - static.max(axis=1), 0.0, 2.0))
 
     def as_members(
         self,
