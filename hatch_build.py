@@ -29,7 +29,7 @@ except ImportError:  # by hand: nothing but a compiler is needed
 NATIVE = Path(__file__).resolve().parent / "src" / "recollect" / "index" / "native"
 LIBRARY = "_kernel.so"
 # What one head alone uses has a library of its own; it chooses among processors when called.
-SMALL = {"_tables.so": "tables.c", "_refine.so": "refine.c"}
+SMALL = {"_tables.so": "tables.c", "_refine.so": "refine.c", "_holding.so": "holding.c"}
 # Headers that belong to the source of such a library.
 HEADERS = {"refine.c": ("fold.h",)}
 SOURCES = (
