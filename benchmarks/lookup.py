@@ -69,7 +69,7 @@ def by_torch(model: RecurrentAttention, images: np.ndarray) -> None:
     with torch.no_grad():
         sums = integral(images)
         state = torch.zeros(n, layout.state)
-        pixel = torch.full((n, 2), layout.start)
+        pixel = torch.tensor(layout.start).repeat(n, 1)
         for _ in range(layout.glimpses):
             phi = torch.from_numpy(glimpse(sums, pixel.numpy(), layout)).float() / levels
             state = model.round_state(model.step(state, 2 * pixel / layout.side - 1, phi))
