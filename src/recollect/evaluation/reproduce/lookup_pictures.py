@@ -40,7 +40,9 @@ def _by_share(report: dict[str, Any]) -> Figure:
     levels = {"its network": report["networks"]["lines"][1]} if "networks" in report else {}
     levels |= {"1-NN on pixels": report["beside"]["lines"][0]} if "beside" in report else {}
     for name, line in levels.items():
-        curves[name] = (shares, [100 * line["accuracy"]] * len(shares))
+        # Of the same questions as the curves; reports that do not know it have no such line.
+        if "curve" in line:
+            curves[name] = (shares, [100 * line["curve"]["accuracy"]] * len(shares))
     return plot_curves(
         {"": curves},
         x="share of the training images recorded, %",
@@ -59,6 +61,12 @@ def _by_comparisons(report: dict[str, Any]) -> Figure:
         f"tree of {', '.join(str(line['beam']) for line in own)} ways": (
             compared, [100 * line["accuracy"] for line in own],
         ),
+        **{
+            f"up to {line['beam']} ways, none past {line['slack'] / 100:g} times the nearest": (
+                [line["comparisons"]], [100 * line["accuracy"]],
+            )
+            for line in lines if line["slack"]
+        },
         "all rows": (across, [every] * 2),
         "all rows, less 1 point": (across, [every - 1] * 2),
     }  # fmt: skip
