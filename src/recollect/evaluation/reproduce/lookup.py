@@ -295,9 +295,7 @@ class Lab:
         known = self.work / f"{stem}.scores"
         plain_terms = json.loads(json.dumps(terms))
         earlier = read_earlier(known)
-        told: dict[str, float] = (
-            earlier["scores"] if earlier.get("terms") == plain_terms else {}
-        )
+        told: dict[str, float] = earlier["scores"] if earlier.get("terms") == plain_terms else {}
 
         def score(weights: tuple[float, float, float]) -> float:
             """Accuracy on images held out of the table: the questions choose nothing."""

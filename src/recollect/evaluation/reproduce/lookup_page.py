@@ -66,7 +66,19 @@ def _promises(report: Mapping[str, Any]) -> str:
         for way in lines["trees"]:
             if (way["beam"], way["slack"]) in {(4, None), (4, 300), CHOSEN}:
                 rows += _tree_promises(lines["trees"][0], way)
-    return _table(("aim", "at least, %", "reached", ""), rows)
+    whole = _table(("aim", "at least, %", "reached", ""), rows)
+    four = [way for way in lines.get("trees", ()) if way["beam"] == 4]
+    if four and not any(_keeps_both(lines["trees"][0], way) for way in four):
+        whole += "\n\n**No reading of 4 ways keeps both aims of the tree**"
+        both = [way for way in lines["trees"][1:] if _keeps_both(lines["trees"][0], way)]
+        whole += f"; {_ways(both[0])}, keeps them." if both else ", and no other one does."
+    return whole
+
+
+def _keeps_both(flat: Line, tree: Line) -> bool:
+    """Whether a tree is at most 1 point below all rows, with at most 1/500 of the comparisons."""
+    below = round(_hundred(flat) - _hundred(tree), 2)
+    return below <= 1 and bool(flat["comparisons"] >= 500 * tree["comparisons"])
 
 
 def _tree_promises(flat: Line, tree: Line) -> list[tuple[str, str, str, str]]:
