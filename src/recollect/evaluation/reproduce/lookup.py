@@ -275,7 +275,11 @@ class Lab:
         stem = f"weights-{subject.name}-{'step' if per_step else 'one'}-k{k}-{vote}"
         terms = self.terms(network=subject.network.fingerprint, labels=labels)
         whole = self.remember(
-            stem, terms, lambda: self._search(stem, terms, subject, per_step, labels, k, vote)
+            stem,
+            terms,
+            lambda: self._search(
+                stem, terms, subject, per_step=per_step, labels=labels, k=k, vote=vote
+            ),
         )
         trace = tuple((check_weights(w), float(s)) for w, s in whole["trace"])
         return WeightReport(
@@ -283,7 +287,7 @@ class Lab:
         )
 
     def _search(
-        self, stem: str, terms: dict[str, Any], subject: Subject, per_step: bool, labels: bool,
+        self, stem: str, terms: dict[str, Any], subject: Subject, *, per_step: bool, labels: bool,
         k: int, vote: Vote,
     ) -> dict[str, Any]:  # fmt: skip
         digits = self.digits
