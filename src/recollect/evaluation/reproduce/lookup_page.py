@@ -16,7 +16,7 @@ PAPER_SHARES = {
 }  # fmt: skip
 # Cells, brightness of a full cell and reach of the scan in pixels that the recipe has.
 TAKEN = ((2, 3, 4), 160, 5)
-PAPER_NETWORK, PAPER_FLOATS = 96.00, 98.50
+PAPER_NETWORK, PAPER_FLOATS, PAPER_MEGABYTES = 96.00, 98.50, 9.30
 
 Line = Mapping[str, Any]
 
@@ -27,6 +27,7 @@ def page(report: Mapping[str, Any]) -> str:
         **report["protocol"],
         "paper_network": PAPER_NETWORK,
         "paper_floats": PAPER_FLOATS,
+        "paper_megabytes": PAPER_MEGABYTES,
         "minutes": round(sum(part["seconds"] for part in _parts(report)) / 60),
         **{
             name: table(report[name]["lines"]) if name in report else "Not measured in this run."
@@ -155,9 +156,9 @@ def _ladder_words(report: Mapping[str, Any]) -> str:
         return "Each line changes one thing; all lines ask the same questions."
     few, every = lines[0]["questions"], lines[-1]["questions"]
     return (
-        f"Each line but the last changes one thing and asks {few:,} questions. **The last changes\n"
-        f"vote, looks, k and weights at once and asks {every:,}**, so that it cannot be subtracted\n"
-        "from the line above."
+        f"Each line but the last changes one thing and asks {few:,} questions. **The last\n"
+        f"changes vote, looks, k and weights at once and asks {every:,}**, so that it cannot be\n"
+        "subtracted from the line above."
     )
 
 
@@ -198,7 +199,15 @@ def _ways(line: Line) -> str:
 
 
 def _files(lines: list[Line]) -> str:
-    return _table(("what", "bytes"), ((line["name"], f"{line['bytes']:,}") for line in lines))
+    sizes = {line["name"]: line["bytes"] for line in lines}
+    whole, rows = (sizes[name] / 1e6 for name in ("the whole file", lines[0]["name"]))
+    side = "more" if whole > PAPER_MEGABYTES else "less"
+    words = (
+        f"The saved table, with its tree and what it takes to name witnesses, has {whole:.2f} MB, of\n"
+        f"which the rows are {rows:.2f}: {side} than what is published."
+    )
+    head = ("what", "bytes")
+    return f"{words}\n\n{_table(head, ((name, f'{size:,}') for name, size in sizes.items()))}"
 
 
 def _sizes(lines: list[Line]) -> str:
@@ -377,9 +386,7 @@ a bound, a way that counts as farther than so many times the nearest is given up
 
 ## Files
 
-The megabytes above are packed rows alone (8.94 MB of all images). The saved table, with its tree and
-what it takes to name witnesses, has 16,425,545 bytes: more than the 9.30 MB published for keys and
-values, and more than the 11.76 MB of 1-NN on pixels of 2 bits.
+The megabytes above are packed rows alone. Published for keys and values: {paper_megabytes:.2f} MB.
 
 {files}
 
