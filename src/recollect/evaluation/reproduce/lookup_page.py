@@ -203,8 +203,8 @@ def _files(lines: list[Line]) -> str:
     whole, rows = (sizes[name] / 1e6 for name in ("the whole file", lines[0]["name"]))
     side = "more" if whole > PAPER_MEGABYTES else "less"
     words = (
-        f"The saved table, with its tree and what it takes to name witnesses, has {whole:.2f} MB, of\n"
-        f"which the rows are {rows:.2f}: {side} than what is published."
+        f"The saved table, with its tree and what it takes to name witnesses, has\n"
+        f"{whole:.2f} MB, of which the rows are {rows:.2f}: {side} than what is published."
     )
     head = ("what", "bytes")
     return f"{words}\n\n{_table(head, ((name, f'{size:,}') for name, size in sizes.items()))}"
