@@ -217,7 +217,9 @@ def _sizes(lines: list[Line]) -> str:
     taken = named.get(TAKEN)
     words = f"Images set aside: {best['questions']:,}; recorded: {best['rows']:,}. Best here: "
     words += f"{_setting(best)}, {_percent(best)}"
-    if taken is not None:
+    if taken is best:
+        words += ", which is what was taken"
+    elif taken is not None:
         apart = _hundred(best) - _hundred(taken)
         words += f"; taken: {_setting(taken)}, {_percent(taken)}, {apart:.2f} points below"
     rows = [
