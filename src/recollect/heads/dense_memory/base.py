@@ -478,10 +478,11 @@ def _widths(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[int, ...], int]:
 
 def weighed(weights: Doubles, places: Ids, layout: Layout) -> Doubles:
     """Let the rows' own weights count; rows of matches still sum to 1, or to 0."""
-    own = layout.weights
-    if (own == 1.0).all():
-        return weights
     assert layout.cells is not None
+    own = layout.weights
+    # Of samples that are there: one that was forgotten must not have the others rounded anew.
+    if (own[np.array(layout.cells.alive)] == 1.0).all():
+        return weights
     samples = layout.cells.levels[-1].sample[np.maximum(places, 0)]
     scaled = weights * own[samples]
     total = scaled.sum(axis=1, keepdims=True)
