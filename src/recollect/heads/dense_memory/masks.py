@@ -301,3 +301,12 @@ def enlarge(values: NDArray[Any], grid: Shape, size: Shape) -> NDArray[np.float3
         lower += (np.take(result, high, axis=axis) - lower) * share
         result = lower
     return result
+
+
+def pixels_of(values: NDArray[Any], valid: NDArray[np.bool_], grid: Shape, size: Shape) -> Any:
+    """Interpolate the values of valid cells: ``(*size, width)``, and which pixels have any."""
+    weight = enlarge(valid[:, None].astype(np.float32), grid, size)
+    summed = enlarge(np.where(valid[:, None], values, 0.0), grid, size)
+    there = weight[..., 0] > 0
+    summed /= np.where(there, weight[..., 0], 1)[..., None]
+    return summed, there

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.heads.dense_memory.answers import DenseAnswer, Reading
-from recollect.heads.dense_memory.base import DenseMemory, pixels_of
+from recollect.heads.dense_memory.base import DenseMemory
 from recollect.heads.dense_memory.layout import LabelLayout
-from recollect.heads.dense_memory.masks import cell_of_pixel, check_mask, coded
+from recollect.heads.dense_memory.masks import cell_of_pixel, check_mask, coded, pixels_of
 from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.patches import paste
 from recollect.heads.dense_memory.plan import Kernel, Score
