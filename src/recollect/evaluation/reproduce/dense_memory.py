@@ -58,6 +58,7 @@ FEW = (1, 5, 20)
 LINEAR_CELLS = 300_000
 SOME = 40  # test samples that variants and flat search are asked about
 FLAT = (10_000, 100_000, None)  # cells that flat search goes through; None: all
+NOTHING = 2.0  # how new a cell is that matched nothing
 AT_ONCE = 10  # samples between two notes of how far a method has come
 
 Progress = Callable[[int, int], object]
@@ -304,7 +305,7 @@ def _asked(
             head.forget(ids[row : row + 1])
         [answer] = head.answer(one.pyramids)
         classes = head.classes_ if task.labels else None
-        result.add(one.truth[0], values_of(answer, alone=False), classes)
+        result.add(one.truth[0], values_of(answer, alone=False), classes, answer.valid)
         if task.one_left_out:
             head.partial_fit(one.pyramids, one.truth)
     figure = result.main()
@@ -332,8 +333,8 @@ def _ours(
                 with_messages.add_labels(truth, head.predict([levels], size=truth.shape)[0])
                 continue
             [answer] = head.answer([levels])
-            with_messages.add(truth, values_of(answer, alone=False), classes)
-            without.add(truth, values_of(answer, alone=True), classes)
+            with_messages.add(truth, values_of(answer, alone=False), classes, answer.valid)
+            without.add(truth, values_of(answer, alone=True), classes, found_alone(answer))
             so_far["iterations"] += answer.iterations
         so_far["seconds"] += time.perf_counter() - since
         so_far["asked"] = rows.stop
@@ -373,6 +374,12 @@ def values_of(answer: Any, *, alone: bool) -> NDArray[Any]:
     found: NDArray[Any] = np.nan_to_num(
         answer.prediction if answer.shares is None else answer.shares
     )
+    return found
+
+
+def found_alone(answer: Any) -> NDArray[np.bool_]:
+    """Cells that had an answer before messages came: those that matched anything."""
+    found: NDArray[np.bool_] = (answer.novelty < NOTHING) | answer.alone.any(axis=-1)
     return found
 
 
@@ -443,7 +450,8 @@ def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
         head, own = taught(task, chosen, some), Answers(task)
         classes = head.classes_ if task.labels else None
         for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
-            own.add(truth, values_of(head.answer([levels])[0], alone=False), classes)
+            [answer] = head.answer([levels])
+            own.add(truth, values_of(answer, alone=False), classes, answer.valid)
         decay = 1e-4 if task.labels else 1e-2
         linear = baselines.linear_head(some, len(task.labels), decay=decay, most=LINEAR_CELLS)
         theirs = Answers(task)

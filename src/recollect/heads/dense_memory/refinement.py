@@ -67,6 +67,7 @@ def refine_at_once(
         shares=(carried, own),
         error=float(_error(memory.width)),
         out=(into.cells, into.similarity, into.score),
+        most_bytes=plan.block_bytes,
     )
 
 

@@ -76,7 +76,10 @@ class DenseMemorySegmenter(DenseMemory):
         alpha: Share of a cell's state that comes from its neighbors, in [0, 1).
         tolerance: Messages stop when no share changes by this much.
         max_iterations: Messages stop after this many rounds in any case.
-        memory_cap: Bytes that a search may use beside the memory's cells and the answer.
+        memory_cap: Bytes of candidates that a search may lay out at a time, by blocks and threads
+            in keeping; never fewer than those of one cell. The exact index that searches the
+            coarsest level has bounds of its own. What is found is held besides, whatever the cap:
+            24 bytes for each match of each of the query's cells, and the answer.
         search: None: the coarsest level is searched exactly. An ``Approximate``: by lists, whose
             recall is held, once there are cells enough; which cells are missed then depends on when
             the lists were made, so two histories may answer differently. Needs
