@@ -193,6 +193,34 @@ def test_the_linear_head_ends_where_its_loss_is_flat(tmp_path, monkeypatch):
     assert 20 < trained.rounds < baselines.MOST_STEPS
 
 
+def test_cells_without_an_answer_are_scored_as_predict_answers_them():
+    """Found by fresh eyes: their zeros were interpolated into their neighbors, label 0 or 0 m."""
+    easy = task(2)
+    pixels = np.array([1, 1, 1, 1, 0, 0], np.uint8)
+    cells, valid = np.array([[0.4, 0.6], [0.0, 0.0], [0.0, 0.0]]), np.array([True, False, False])
+    told, untold = dense_answers.Answers(easy), dense_answers.Answers(easy)
+
+    told.add(pixels, cells, None, valid)
+    untold.add(pixels, cells, None)
+
+    # One cell answers pixels 0 to 2; what it says reaches no further.
+    assert told.figures()["unanswered_pixels"] == 3
+    assert told.figures()["pixel_accuracy"] == 0.5
+    assert untold.figures()["pixel_accuracy"] != 0.5
+
+
+def test_a_depth_that_is_not_known_is_not_mixed_into_others():
+    """A pixel that a valid cell reaches has its depth; others count as 0, and are counted."""
+    easy = task(2)
+    numbers = Task("n", "n", "numbers", (), 255, easy.train, np.array([1]), None, easy.test)
+    told = dense_answers.Answers(numbers)
+
+    told.add(np.full(4, 2.0, "f"), np.array([[2.0], [0.0]]), None, np.array([True, False]))
+
+    assert told.figures()["unanswered_pixels"] == 1
+    assert told.main() == pytest.approx(1.0)
+
+
 def test_tasks_one_after_another(tmp_path, monkeypatch):
     """The memory's unlearning is exact; the table has a line for each method."""
     monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))

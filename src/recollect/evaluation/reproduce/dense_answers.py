@@ -16,7 +16,6 @@ from recollect.evaluation.dense_data import Task
 from recollect.evaluation.earlier import read_earlier
 from recollect.heads.dense_memory.masks import enlarge, pixels_of
 
-
 NO_LABEL = -1  # of no task: a pixel without an answer is a wrong answer
 
 

@@ -63,6 +63,13 @@ def check_mask(
             got=int(mask.max()), remedy="Number the labels anew.",
         )  # fmt: skip
     labels = mask if mask.dtype == np.uint8 else mask.astype(np.int64)
+    _check_labels(labels, ignore, allowed, name)
+    return labels
+
+
+def _check_labels(
+    labels: NDArray[Any], ignore: int, allowed: Sequence[int] | None, name: str
+) -> None:
     known = labels != ignore
     if not known.any():
         raise InvalidLabel(
@@ -80,7 +87,6 @@ def check_mask(
         )
     if allowed is not None:
         _check_allowed(labels, known, allowed, name)
-    return labels
 
 
 def _check_allowed(

@@ -130,11 +130,9 @@ class DenseMemorySegmenter(DenseMemory):
         links: int = 4,
         link_temperature: float = 0.1,
         alpha: float = 0.5,
-        tolerance: float = 1e-6,
-        max_iterations: int = 100,
-        memory_cap: int = 256 << 20,
-        search: Approximate | None = None,
-    ) -> None:
+        tolerance: float = 1e-6, max_iterations: int = 100,
+        memory_cap: int = 256 << 20, search: Approximate | None = None,
+    ) -> None:  # fmt: skip
         self.encoder = encoder
         self.k = k
         self.temperature = temperature
