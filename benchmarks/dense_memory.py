@@ -32,7 +32,7 @@ from recollect.index.scope import default_cores
 # What `recollect reproduce dense-memory` chose for CamVid on validation frames: for quality alone,
 # the best of the searches that take a twentieth of the time of flat search, and its widest one.
 CHOSEN: dict[str, Any] = {"score": "path", "k": (100, 60, 30), "position": 0.3}
-QUICK: dict[str, Any] = CHOSEN | {"k": (48, 32, 30), "prefilter": 91}
+QUICK: dict[str, Any] = CHOSEN | {"k": (64, 48, 30), "prefilter": 91}
 WIDE: dict[str, Any] = CHOSEN | {"k": (400, 240, 100)}
 PUBLISHED: dict[str, Any] = {"score": "level", "k": (32, 16, 8, 4), "position": 0.0}
 WAYS: dict[str, dict[str, Any]] = {

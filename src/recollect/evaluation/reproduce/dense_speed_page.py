@@ -80,7 +80,11 @@ def _asking(speed: Mapping[str, Any]) -> list[str]:
             f"{found[f'{other}_over_{name}']:.1f}x" if f"{other}_over_{name}" in found else ""
             for other in ("flat_100k_cells", "flat_all_cells")
         ]
-        rows.append((words, f"{found[f'{name}_seconds']:.3f}", *ratios))
+        options = found.get("settings", {}).get(name, {})
+        shown = (
+            f"k = {options['k']}, {options.get('prefilter') or 'all'} samples" if options else ""
+        )
+        rows.append((words, shown, f"{found[f'{name}_seconds']:.3f}", *ratios))
     clock = "seconds of the processor" if found.get("clock") == "processor" else "seconds"
     about = (
         f"A query with {found['samples']} frames in the memory, {clock}, median of "
@@ -88,7 +92,13 @@ def _asking(speed: Mapping[str, Any]) -> list[str]:
         "row, in turns, with all that belongs to an answer. Flat search is exact, compares "
         "hypercolumns, and takes the same compiled kernel; all its cells are laid out beforehand."
     )
-    columns = ("query", "seconds", "flat on 100,000 cells takes", "flat on all cells takes")
+    columns = (
+        "query",
+        "settings",
+        "seconds",
+        "flat on 100,000 cells takes",
+        "flat on all cells takes",
+    )
     return [about, "", table(columns, rows), ""]
 
 
