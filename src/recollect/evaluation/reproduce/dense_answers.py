@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.evaluation import dense_metrics as metrics
-from recollect.evaluation.dense_data import Task
+from recollect.evaluation.dense_baselines import Head
+from recollect.evaluation.dense_data import Samples, Task
 from recollect.evaluation.earlier import read_earlier
 from recollect.heads.dense_memory.masks import enlarge, pixels_of
 
@@ -146,3 +147,21 @@ class Answers:
         if self._dice:
             figures["dice"] = [round(float(each), 4) for each in np.mean(self._dice, axis=0)]
         return figures
+
+
+def ask(head: Head, samples: Samples, answers: Answers) -> None:
+    """Ask a trained head about samples."""
+    for levels, truth in zip(samples.pyramids, samples.truth, strict=True):
+        answers.add(truth, head(levels).reshape(*levels[-1].shape[:-1], -1), None)
+
+
+def score_of(task: Task) -> Callable[[Head, Samples], float]:
+    """A score of trained heads, larger for better ones; of an error the negative."""
+
+    def score(head: Head, samples: Samples) -> float:
+        """Mean IoU, or minus the root of the mean squared error."""
+        answers = Answers(task)
+        ask(head, samples, answers)
+        return answers.main() if task.labels else -answers.main()
+
+    return score
