@@ -58,7 +58,6 @@ FEW = (1, 5, 20)
 LINEAR_CELLS = 300_000
 SOME = 40  # test samples that variants and flat search are asked about
 FLAT = (10_000, 100_000, None)  # cells that flat search goes through; None: all
-NOTHING = 2.0  # how new a cell is that matched nothing
 AT_ONCE = 10  # samples between two notes of how far a method has come
 
 Progress = Callable[[int, int], object]
@@ -380,7 +379,7 @@ def values_of(answer: Any, *, alone: bool) -> NDArray[Any]:
 
 def found_alone(answer: Any) -> NDArray[np.bool_]:
     """Cells that had an answer before messages came: those that matched anything."""
-    found: NDArray[np.bool_] = (answer.novelty < NOTHING) | answer.alone.any(axis=-1)
+    found: NDArray[np.bool_] = (answer.novelty < 2) | answer.alone.any(axis=-1)
     return found
 
 
@@ -467,8 +466,7 @@ def _inner(rows: int, count: int) -> list[int]:
     """So many rows, spread evenly, those at both ends left out; all where there are no more."""
     if count >= rows:
         return list(range(rows))
-    inner: list[int] = np.linspace(0, rows - 1, count + 2)[1:-1].astype(int).tolist()
-    return inner
+    return [int(row) for row in np.linspace(0, rows - 1, count + 2)[1:-1]]
 
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:

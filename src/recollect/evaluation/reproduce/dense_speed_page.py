@@ -103,9 +103,9 @@ def _asking(speed: Mapping[str, Any]) -> list[str]:
         f"A query with {found['samples']} frames in the memory, {clock}, median of "
         f"{found['queries'] * found.get('rounds', 1)}; each way is asked {found['queries']} in a "
         "row, in turns, with all that belongs to an answer. Flat search is exact, compares "
-        "hypercolumns, and takes the same compiled kernel; all its cells are laid out beforehand. How "
-        "many times longer it takes is the median of the ratios query by query, not the ratio of "
-        "the medians beside it."
+        "hypercolumns, and takes the same compiled kernel; all its cells are laid out beforehand. "
+        "How many times longer it takes is the median of the ratios query by query, not the ratio "
+        "of the medians beside it."
     )
     columns = (
         "query",
