@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fold.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define WIDE __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl")))
@@ -14,8 +16,6 @@
 #endif
 
 #define PUBLIC __attribute__((visibility("default")))
-#define INLINE static inline __attribute__((always_inline))
-#define INDEPENDENT _Pragma("GCC ivdep")
 
 enum { LANES = 16, SPARE = 4 };        /* widths are padded to a multiple of LANES */
 
@@ -129,19 +129,6 @@ WIDE static void multiply_512(const float *const *rows, int64_t count, const flo
 #endif
 
 /* ---- the similarity that decides --------------------------------------------------------- */
-
-INLINE double fold(double *restrict terms, int64_t width)
-{
-    while (width > 8) {
-        int64_t half = width / 2, kept = width - half;
-        INDEPENDENT
-        for (int64_t j = 0; j < half; j++) terms[j] += terms[kept + j];
-        width = kept;
-    }
-    double total = terms[0];
-    for (int64_t j = 1; j < width; j++) total += terms[j];
-    return total;
-}
 
 INLINE float similarity_of(const float *restrict query, const float *restrict row, int64_t width,
                            double *restrict terms)
