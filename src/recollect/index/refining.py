@@ -106,7 +106,7 @@ def room_of(step: Step) -> int:
     padded = step.width + LANES
     candidates = step.above * step.fan * (1 + step.around) + 1
     each = BESIDE + 4 * padded + 4 * step.children
-    return candidates * each + 4 * padded * step.children + 8 * padded
+    return int(candidates * each + 4 * padded * step.children + 8 * padded)
 
 
 class Holding(ctypes.Structure):
