@@ -69,7 +69,7 @@ def by_torch(model: RecurrentAttention, images: np.ndarray) -> None:
     with torch.no_grad():
         sums = integral(images)
         state = torch.zeros(n, layout.state)
-        pixel = torch.full((n, 2), layout.start)
+        pixel = torch.tensor(layout.start).repeat(n, 1)
         for _ in range(layout.glimpses):
             phi = torch.from_numpy(glimpse(sums, pixel.numpy(), layout)).float() / levels
             state = model.round_state(model.step(state, 2 * pixel / layout.side - 1, phi))
@@ -188,7 +188,7 @@ def inside_c(results: list[dict[str, Any]], batch: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def main() -> None:
+def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=20_000, help="recorded images")
     parser.add_argument("--network", type=Path, help="a trained network instead of a random one")
@@ -202,71 +202,78 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--batch", type=int, default=1000)
     parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
+    return parser.parse_args()
 
-    begun = time.perf_counter()
-    tree, asked, truth, network = with_tree(options)
-    prepared = time.perf_counter() - begun
-    flat, narrow = replace(tree, beam=None, slack=None), replace(tree, beam=1, slack=None)
-    model = torch_model(network)
-    begun = time.perf_counter()
-    fast = {
-        "compiled, tree": NativeLookup(tree), "compiled, tree of one way": NativeLookup(narrow),
-    }  # fmt: skip
-    compiled = time.perf_counter() - begun
 
-    results = []
+def race(
+    options: argparse.Namespace, asked: np.ndarray, network: Network,
+    made: dict[str, LookupPredictor], fast: dict[str, NativeLookup],
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Measure every way to answer, one image at a time and in a batch."""
+    model, results = torch_model(network), []
     for batch in (1, options.batch):
         some = asked[:batch]
         calls: dict[str, Callable[[], object]] = {
             "torch network, without glimpses": by_torch_alone(model, network.layout, batch),
             "torch network": lambda some=some: by_torch(model, some),
-            "packed tree": lambda some=some: tree.predict(some),
-            "packed flat": lambda some=some: flat.predict(some),
+            "packed tree": lambda some=some: made["tree"].predict(some),
+            "packed flat": lambda some=some: made["flat"].predict(some),
             **{
                 name: lambda some=some, native=native: native.codes(some)
                 for name, native in fast.items()
             },
         }
         results += measure(calls, batch, options.rounds * (10 if batch == 1 else 1))
+    return results
+
+
+def show(report: dict[str, Any]) -> None:
     print(f"{'batch':>6}  {'what':34} {'images/s':>12} {'ratio':>8} {'bare':>8}")
-    for line in results:
+    for line in report["results"]:
         print(
             f"{line['batch']:6}  {line['what']:34} {line['images_per_second']:12,.0f} "
             f"{line['ratio']:8.2f} {line['ratio_without_glimpses']:8.2f}"
         )
-    key = network.layout.key_bits / 8
+    for name, value in report.items():
+        if name not in {"options", "results", "bytes_touched"}:
+            print(f"{name}: {value}")
+
+
+def main() -> None:
+    options = parse()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    begun = time.perf_counter()
+    tree, asked, truth, network = with_tree(options)
+    prepared = time.perf_counter() - begun
+    flat, narrow = replace(tree, beam=None, slack=None), replace(tree, beam=1, slack=None)
+    made = {"flat": flat, "tree": tree, "tree of one way": narrow}
+    begun = time.perf_counter()
+    fast = {
+        "compiled, tree": NativeLookup(tree), "compiled, tree of one way": NativeLookup(narrow),
+    }  # fmt: skip
+    compiled = time.perf_counter() - begun
+    results = race(options, asked, network, made, fast)
     compared = {
-        name: float(made.trail(asked[:200]).comparisons.sum(axis=1).mean())
-        for name, made in (("flat", flat), ("tree", tree), ("tree of one way", narrow))
+        name: float(one.trail(asked[:200]).comparisons.sum(axis=1).mean())
+        for name, one in made.items()
     }
+    key = network.layout.key_bits / 8
+    sizes = {name: native.sizes for name, native in fast.items()}
     report = {
         "options": vars(options), "load": os.getloadavg(), "results": results,
         "inside_c": inside_c(results, options.batch), "rows": len(flat.table),
         "prepare_seconds": prepared, "compile_seconds": compiled,
         "comparisons": compared, "bytes_touched": {n: c * key for n, c in compared.items()},
-        "packed": packed_against_unpacked(flat, options.rounds),
-        "sizes": {name: native.sizes for name, native in fast.items()},
+        "packed": packed_against_unpacked(flat, options.rounds), "sizes": sizes,
+        "code": {n: s["library"] - s["table"] - s["tree"] for n, s in sizes.items()},
     }  # fmt: skip
-    for name in (
-        "load",
-        "inside_c",
-        "rows",
-        "prepare_seconds",
-        "compile_seconds",
-        "comparisons",
-        "packed",
-        "sizes",
-    ):
-        print(f"{name}: {report[name]}")
     if options.mnist and options.network:
         report["accuracy"] = {
-            name: float((made.predict(asked[: options.batch]) == truth).mean())
-            for name, made in (("flat", flat), ("tree", tree), ("tree of one way", narrow))
+            name: float((one.predict(asked[: options.batch]) == truth).mean())
+            for name, one in made.items()
         }
-        print(report["accuracy"])
+    show(report)
     if options.json:
         options.json.write_text(json.dumps(report, default=str, indent=1))
 

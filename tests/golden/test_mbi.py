@@ -46,6 +46,7 @@ def layout(reference):
         h_bits=int(reference["h_bits"]),
         low=0.0,
         high=1.0,
+        begin=tuple(int(place) for place in reference["start_loc"]),
     )
 
 

@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +40,13 @@ SHARES = (0.15, 0.3, 0.5, 0.7, 0.9, 1.0)
 KS = (10, 20, 40, 80, 160)
 # Votes by distance: k while weights are chosen, and how far weights may be apart (published: 100).
 TUNING_K, TUNING_FACTOR = 80, 100.0
+# Raised when a part, a search or a training measures something else than before: what an earlier
+# edition kept in a folder is measured again.
+EDITION = 2
 NOISE = (0.0, 0.5, 1.0, 2.0, 4.0)
 PARTS = (
-    "networks", "published", "beside", "ladder", "shares", "trees", "noise", "ablations",
-    "fallback", "energy", "larger",
+    "networks", "published", "beside", "ladder", "shares", "trees", "files", "sizes", "noise",
+    "ablations", "fallback", "energy", "larger",
 )  # fmt: skip
 # Images that choose weights: the last of the training file, which no network is trained on.
 HELD_OUT = 0.1
@@ -165,14 +168,33 @@ class Lab:
 
     def kept(self, name: str, measure: Callable[[Lab], Any]) -> Any:
         """Return a finished part, or measure it and keep it."""
+
+        def timed() -> dict[str, Any]:
+            begun = time.perf_counter()
+            found = measure(self)
+            return {"lines": found, "seconds": round(time.perf_counter() - begun, 1)}
+
+        return self.remember(name, self.terms(), timed)
+
+    def terms(self, **more: Any) -> dict[str, Any]:
+        """What a kept figure depends on, for a note beside it."""
+        digits = self.digits
+        return {
+            "edition": EDITION, "rows": len(digits.images), "queries": len(digits.queries),
+            "curve": CURVE, "choosing": CHOOSING, "epochs": self.epochs, "seed": self.seed, **more,
+        }  # fmt: skip
+
+    def remember(
+        self, name: str, terms: dict[str, Any], make: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what was kept under a name on the same terms, or make it and keep it."""
         path = self.work / f"{name}.json"
-        if path.is_file():
-            return read_earlier(path)
-        begun = time.perf_counter()
-        found = measure(self)
-        whole = {"lines": found, "seconds": round(time.perf_counter() - begun, 1)}
-        path.write_text(json.dumps(whole, indent=1), encoding="utf-8")
-        return whole
+        known = read_earlier(path)
+        plain = json.loads(json.dumps(terms))
+        if known.get("terms") != plain:
+            known = {"terms": plain, **make()}
+            path.write_text(json.dumps(known, indent=1), encoding="utf-8")
+        return {key: value for key, value in known.items() if key != "terms"}
 
     def subject(
         self, name: str, recipe: Recipe, *, glimpses: int = 5, bits: tuple[int, int] = (2, 1)
@@ -203,17 +225,28 @@ class Lab:
         return self._runs(name, network, images)
 
     def _network(self, name: str, recipe: Recipe, glimpses: int, bits: tuple[int, int]) -> Network:
-        path = self.work / f"{name}.safetensors"
-        if path.is_file():
-            return Network.load(path)
-        digits = self.digits
+        path, digits = self.work / f"{name}.safetensors", self.digits
         how = recipe if self.epochs is None else replace(recipe, epochs=self.epochs)
-        network = train_network(
-            digits.images[: digits.trained], digits.labels[: digits.trained], glimpses=glimpses,
-            bits=bits, recipe=how, seed=self.seed, checkpoint=self.work / f"{name}.checkpoint",
-        )  # fmt: skip
-        network.save(path)
-        return network
+        terms = {
+            "trained": digits.trained, "seed": self.seed, "glimpses": glimpses, "bits": list(bits),
+            "recipe": asdict(how),
+        }  # fmt: skip
+
+        def train() -> dict[str, Any]:
+            network = train_network(
+                digits.images[: digits.trained], digits.labels[: digits.trained],
+                glimpses=glimpses, bits=bits, recipe=how, seed=self.seed,
+                checkpoint=self.work / f"{name}.checkpoint",
+            )  # fmt: skip
+            network.save(path)
+            return {"fingerprint": network.fingerprint}
+
+        note = f"{name}.network"
+        known = self.remember(note, terms, train)
+        if not path.is_file() or Network.load(path).fingerprint != known["fingerprint"]:
+            (self.work / f"{note}.json").unlink()
+            self.remember(note, terms, train)
+        return Network.load(path)
 
     def predictor(
         self,
@@ -240,13 +273,23 @@ class Lab:
     ) -> WeightReport:
         """Choose weights on the images set aside, with the table of the others; kept."""
         stem = f"weights-{subject.name}-{'step' if per_step else 'one'}-k{k}-{vote}"
-        path = self.work / f"{stem}.json"
-        if path.is_file():
-            whole = read_earlier(path)
-            trace = tuple((check_weights(w), float(s)) for w, s in whole["trace"])
-            return WeightReport(
-                check_weights(whole["weights"]), whole["score"], whole["unweighted"], trace
-            )
+        terms = self.terms(network=subject.network.fingerprint, labels=labels)
+        whole = self.remember(
+            stem,
+            terms,
+            lambda: self._search(
+                stem, terms, subject, per_step=per_step, labels=labels, k=k, vote=vote
+            ),
+        )
+        trace = tuple((check_weights(w), float(s)) for w, s in whole["trace"])
+        return WeightReport(
+            check_weights(whole["weights"]), whole["score"], whole["unweighted"], trace
+        )
+
+    def _search(
+        self, stem: str, terms: dict[str, Any], subject: Subject, *, per_step: bool, labels: bool,
+        k: int, vote: Vote,
+    ) -> dict[str, Any]:  # fmt: skip
         digits = self.digits
         plain = self.predictor(
             subject, upto=digits.trained, per_step=per_step, labels=labels, k=k, vote=vote
@@ -254,27 +297,24 @@ class Lab:
         held, truth = digits.images[digits.choosing], digits.labels[digits.choosing]
         # The search is seeded and asks the same again: what it was told before is kept.
         known = self.work / f"{stem}.scores"
-        told: dict[str, float] = {}
-        if known.is_file():
-            told = read_earlier(known)
+        plain_terms = json.loads(json.dumps(terms))
+        earlier = read_earlier(known)
+        told: dict[str, float] = earlier["scores"] if earlier.get("terms") == plain_terms else {}
 
         def score(weights: tuple[float, float, float]) -> float:
             """Accuracy on images held out of the table: the questions choose nothing."""
             if str(weights) not in told:
                 told[str(weights)] = accuracy(replace(plain, weights=weights), held, truth)
-                known.write_text(json.dumps(told), encoding="utf-8")
+                kept = {"terms": plain_terms, "scores": told}
+                known.write_text(json.dumps(kept), encoding="utf-8")
             return float(told[str(weights)])
 
         factor = TUNING_FACTOR if vote == "distance" else 16.0
         report = search_weights(score, seed=self.seed, factor=factor)
-        path.write_text(
-            json.dumps(
-                {"weights": report.weights, "score": report.score,
-                 "unweighted": report.unweighted, "trace": report.trace}
-            ),
-            encoding="utf-8",
-        )  # fmt: skip
-        return report
+        return {
+            "weights": report.weights, "score": report.score, "unweighted": report.unweighted,
+            "trace": report.trace,
+        }  # fmt: skip
 
 
 def accuracy(predictor: LookupPredictor, images: NDArray[Any], truth: NDArray[Any]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.evaluation.earlier import read_earlier
 from recollect.evaluation.reproduce.lookup import (
     CURVE,
     EQUAL,
@@ -25,15 +23,19 @@ from recollect.evaluation.reproduce.lookup import (
 )
 from recollect.evaluation.reproduce.lookup_choices import CHOSEN, WAYS
 from recollect.evaluation.reproduce.lookup_larger import larger
+from recollect.evaluation.reproduce.lookup_sizes import sizes
+from recollect.heads.lookup.c_code import write_c
 from recollect.heads.lookup.energy import estimate_lookup, estimate_network
+from recollect.heads.lookup.glimpse import quantize
+from recollect.heads.lookup.packed import read_file
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.search import Found, Search
 from recollect.heads.lookup.words import coder_of
 
 __all__ = [
-    "ablations", "beside", "energy", "fallback", "ladder", "larger", "networks", "noise",
-    "published", "shares", "trees",
+    "ablations", "beside", "energy", "fallback", "files", "ladder", "larger", "networks", "noise",
+    "published", "shares", "sizes", "trees",
 ]  # fmt: skip
 
 if TYPE_CHECKING:
@@ -41,6 +43,12 @@ if TYPE_CHECKING:
 
 # Shares of which the tree is grown too.
 GROWN = (0.5, 1.0)
+# Arrays of a saved table, and what they are.
+_GROUPS = {
+    "rows": "rows, packed", "tree": "tree", "row_of": "which row each look of each image made",
+    "counts": "how often a row was seen", "variants": "with how many values",
+    "parts": "where steps begin", "ids": "ids of images",
+}  # fmt: skip
 # Weights of tables whose weights nobody chose.
 _PLAIN = (3.0, 0.1, 0.3)
 # Rounds of training of the networks of the ablations, and images they see.
@@ -68,13 +76,15 @@ def chosen(lab: Lab, subject: Subject) -> dict[str, Any]:
     """Weights of the vote by distance, then its k, of all images set aside; ties to fewer rows."""
     k, digits = TUNING_K, lab.digits
     weights = lab.tuned(subject, per_step=True, labels=True, k=k, vote="distance").weights
-    path = lab.work / f"k-{subject.name}.json"
-    if not path.is_file():
+
+    def tried() -> dict[str, Any]:
         plain = lab.predictor(subject, upto=digits.trained, weights=weights, vote="distance")
         held, truth = digits.images[digits.trained :], digits.labels[digits.trained :]
-        scores = {k: accuracy(replace(plain, k=k), held, truth) for k in KS}
-        path.write_text(json.dumps(scores), encoding="utf-8")
-    scores = {int(k): score for k, score in read_earlier(path).items()}
+        return {str(k): accuracy(replace(plain, k=k), held, truth) for k in KS}
+
+    terms = lab.terms(network=subject.network.fingerprint, weights=weights, ks=KS)
+    kept = lab.remember(f"k-{subject.name}", terms, tried)
+    scores = {int(k): float(score) for k, score in kept.items()}
     return {"weights": weights, "k": max(scores, key=lambda k: scores[k]), "vote": "distance"}
 
 
@@ -87,12 +97,14 @@ def networks(lab: Lab) -> list[dict[str, Any]]:
 
 
 def _network(lab: Lab, subject: Subject, words: str) -> dict[str, Any]:
-    right = (subject.asked.answers == lab.digits.truth[:, None]).mean(axis=0)
+    named = subject.asked.answers == lab.digits.truth[:, None]
+    right, few = named.mean(axis=0), named[:CURVE, -1]
     return {
         "name": subject.name,
         "words": words,
         "by_step": right.round(5).tolist(),
         "multiplications": subject.network.multiplications(),
+        "curve": figure(float(few.mean()), len(few)),
         **figure(float(right[-1]), len(lab.digits.truth)),
     }
 
@@ -119,25 +131,26 @@ def beside(lab: Lab) -> list[dict[str, Any]]:
     rows, asked = (x.reshape(len(x), -1) for x in (digits.images, digits.queries))
     lines = []
     for bits in (8, 2):
-        shift = 8 - bits
-        knn = KNeighborsClassifier(1, algorithm="brute")
-        knn.fit((rows >> shift).astype(np.float32), digits.labels)
-        right = float((knn.predict((asked >> shift).astype(np.float32)) == digits.truth).mean())
-        lines.append(
-            {
-                "name": f"1-NN on raw pixels, {bits} bits", "bytes": rows.size * bits // 8,
-                **figure(right, len(asked)),
-            }
-        )  # fmt: skip
+        # Rounded, as glimpses are; cutting the low bits off would lose a third of a point.
+        codes, queries = (quantize(x / 255, bits).astype(np.float32) for x in (rows, asked))
+        knn = KNeighborsClassifier(1, algorithm="brute").fit(codes, digits.labels)
+        size = rows.size * bits // 8
+        right = knn.predict(queries) == digits.truth
+        lines.append(_beside(f"1-NN on raw pixels, {bits} bits", size, right))
     mlp = MLPClassifier((256, 128), max_iter=8, batch_size=256, random_state=lab.seed)
     with np.errstate(all="ignore"):
         _quietly(mlp, (rows / 255).astype(np.float32), digits.labels)
-    right = float((mlp.predict((asked / 255).astype(np.float32)) == digits.truth).mean())
+    right = mlp.predict((asked / 255).astype(np.float32)) == digits.truth
     weights = sum(block.size for block in mlp.coefs_)
-    lines.append(
-        {"name": "dense network 784-256-128-10", "bytes": weights, **figure(right, len(asked))}
-    )
-    return lines
+    return [*lines, _beside("dense network 784-256-128-10", weights, right)]
+
+
+def _beside(name: str, size: int, right: NDArray[np.bool_]) -> dict[str, Any]:
+    few = right[:CURVE]
+    return {
+        "name": name, "bytes": size, "curve": figure(float(few.mean()), len(few)),
+        **figure(float(right.mean()), len(right)),
+    }  # fmt: skip
 
 
 def _quietly(model: Any, rows: NDArray[Any], labels: NDArray[Any]) -> None:
@@ -149,26 +162,29 @@ def _quietly(model: Any, rows: NDArray[Any], labels: NDArray[Any]) -> None:
 
 
 def ladder(lab: Lab) -> list[dict[str, Any]]:
-    """From the published reading of the table to the improved one, one change at a time."""
+    """From the published reading of the table to the improved one; every rung asks everything."""
     subject = improved(lab)
     first = lab.tuned(subject, per_step=True, labels=True, k=1).weights
+    last = chosen(lab, subject)
+    few: dict[str, Any] = {"weights": first, "k": 5}
     rungs: list[tuple[str, dict[str, Any]]] = [
         ("one table, as published", {"per_step": False, "labels": False}),
         ("a table per step", {"labels": False}),
         ("… answers with labels", {}),
         ("… weights chosen on images set aside", {"weights": first}),
-        ("… five rows vote at the last look", {"weights": first, "k": 5}),
-        ("… at every look, by distance; weights and k chosen anew", chosen(lab, subject)),
+        ("… five rows vote at the last look", few),
+        ("… five rows vote at every look", {**few, "vote": "all"}),
+        ("… by distance", {**few, "vote": "distance"}),
+        (f"… {last['k']} rows, a number chosen on images set aside", {**last, "weights": first}),
+        ("… weights chosen anew, for that vote", last),
     ]
+    asked, truth = lab.digits.queries, lab.digits.truth
     lines = []
     for words, options in rungs:
         made = lab.predictor(subject, **options)
-        last = words == rungs[-1][0]
-        asked, truth = (lab.digits.queries, lab.digits.truth) if last else _curve(lab)
-        bits = made.layout.key_bits + made.layout.value_bits
         lines.append(
             {
-                "name": words, "rows": len(made.table), "bytes": len(made.table) * bits // 8,
+                "name": words, "rows": len(made.table), "bytes": _bytes(made),
                 "weights": [round(w, 3) for w in made.weights], "k": made.k,
                 "questions": len(truth), **figure(accuracy(made, asked, truth), len(truth)),
             }
@@ -243,6 +259,31 @@ def _way(lab: Lab, made: LookupPredictor) -> dict[str, Any]:
         "bytes_read": round(compared * 5 * made.layout.key_bits / 8),
         **figure(accuracy(made, asked, truth), len(truth)),
     }  # fmt: skip
+
+
+def files(lab: Lab) -> list[dict[str, Any]]:
+    """What the saved table and the C header take, part by part."""
+    made = replace(final(lab), beam=CHOSEN[0], slack=CHOSEN[1])
+    place = lab.work / "measured.table"
+    try:
+        whole = made.save(place)
+        blocks = read_file(place)[1]
+    finally:
+        place.unlink(missing_ok=True)
+    groups = dict.fromkeys(_GROUPS, 0)
+    for name, block in blocks.items():
+        groups["tree" if name.startswith("tree") else name] += block.nbytes
+    lines = [{"name": words, "bytes": groups[name]} for name, words in _GROUPS.items()]
+    try:
+        header = write_c(made, place)
+    finally:
+        place.unlink(missing_ok=True)
+    return [
+        *lines,
+        {"name": "the whole file", "bytes": whole},
+        {"name": "C header compiled: rows", "bytes": header["table"]},
+        {"name": "C header compiled: tree", "bytes": header["tree"]},
+    ]
 
 
 def noise(lab: Lab) -> list[dict[str, Any]]:

@@ -40,7 +40,9 @@ def _by_share(report: dict[str, Any]) -> Figure:
     levels = {"its network": report["networks"]["lines"][1]} if "networks" in report else {}
     levels |= {"1-NN on pixels": report["beside"]["lines"][0]} if "beside" in report else {}
     for name, line in levels.items():
-        curves[name] = (shares, [100 * line["accuracy"]] * len(shares))
+        # Of the same questions as the curves; older reports do not know that figure.
+        if "curve" in line:
+            curves[name] = (shares, [100 * line["curve"]["accuracy"]] * len(shares))
     return plot_curves(
         {"": curves},
         x="share of the training images recorded, %",

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import InvalidParameter, WriteFailed
+from recollect.errors import InvalidParameter
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.readout import VOTES
+from recollect.heads.lookup.whole_file import write_whole
 
 
 def write_npz(predictor: LookupPredictor, path: str | Path) -> int:
@@ -41,12 +42,11 @@ def write_npz(predictor: LookupPredictor, path: str | Path) -> int:
         "sizes": np.array([layout.side, layout.glimpse, layout.glimpses, layout.state,
                            layout.phi_bits, min(predictor.k, len(table)),
                            VOTES.index(predictor.vote)]),
+        "start": np.array(layout.start),
         "range": np.array([layout.low, layout.high]),
         "classes": np.array(json.dumps(list(predictor.classes))),
     }  # fmt: skip
-    try:
-        with Path(path).open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
-    except OSError as error:
-        raise WriteFailed(f"the arrays could not be written: {error}") from error
+    write_whole(
+        path, lambda file: np.savez_compressed(file, allow_pickle=False, **arrays), "the arrays"
+    )
     return Path(path).stat().st_size

@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect import __version__
-from recollect.errors import InvalidParameter, WriteFailed
+from recollect.errors import InvalidParameter
 from recollect.heads.lookup.c_text import BODY
 from recollect.heads.lookup.compiled import limits_of
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.readout import VOTES
 from recollect.heads.lookup.tree import Tree, TreeSearch
+from recollect.heads.lookup.whole_file import write_whole
 from recollect.types import Codes, Ids
 
 _MOST_VOTERS = 1000
+_MOST_WAYS = 10_000
 _LINK = 16  # bytes of what is said about a center of a tree
 _LINE = 4000  # bytes of one string literal; compilers join them
 
@@ -43,7 +45,8 @@ def write_c(
         (bytes of the file), ``rows``.
 
     Raises:
-        InvalidParameter: Not 1 or 2 bits, pixels that are not bytes, or a name that C refuses.
+        InvalidParameter: Not 1 or 2 bits, pixels that are not bytes, a name that C refuses, or
+            more ways or rows that vote than a small device has room for.
         WriteFailed: The disk refused.
     """
     layout, table = predictor.layout, predictor.table
@@ -58,10 +61,7 @@ def write_c(
         "answers": _bytes_of(table.answers, _answer_bytes(predictor)),
     }
     text = _text(predictor, name, arrays, numbers)
-    try:
-        Path(path).write_text(text, encoding="ascii")
-    except OSError as error:
-        raise WriteFailed(f"the header could not be written: {error}") from error
+    write_whole(path, lambda file: file.write(text.encode("ascii")), "the header")
     whole = sum(block.size for block in arrays.values())
     return {"rows": len(table), "table": whole - linked, "tree": linked, "header": len(text)}
 
@@ -76,9 +76,10 @@ def _text(
         "STEPS": layout.glimpses, "STATE": layout.state, "PHI": layout.phi,
         "H_BITS": layout.h_bits, "PHI_BITS": layout.phi_bits,
         "COST_H": costs[0], "COST_L": costs[layout.state],
-        "COST_PHI": costs[-1], "K": _voters(predictor), "BEAM": predictor.beam or 0,
+        "COST_PHI": costs[-1], "K": _voters(predictor), "BEAM": _ways(predictor),
         "CLASSES": len(predictor.classes), "ANSWER_BYTES": _answer_bytes(predictor),
         "PER_STEP": int(predictor.table.per_step), "VOTE": VOTES.index(predictor.vote),
+        "START_COLUMN": layout.start[0], "START_ROW": layout.start[1],
         "SLACK": predictor.slack or 0, "PIVOTS": _pivots(predictor),
     }  # fmt: skip
     big, labels = name.upper(), ", ".join(_quoted(str(label)) for label in predictor.classes)
@@ -250,6 +251,11 @@ def _voters(predictor: LookupPredictor) -> int:
     return min(predictor.k, int(np.diff(predictor.table.parts).max()))
 
 
+def _ways(predictor: LookupPredictor) -> int:
+    """Ways that are kept: more than there are centers are all of them; 0 without a tree."""
+    return predictor.search.beam if isinstance(predictor.search, TreeSearch) else 0
+
+
 def _answer_bytes(predictor: LookupPredictor) -> int:
     return 1 if len(predictor.classes) <= 256 else 2
 
@@ -287,7 +293,8 @@ def _check(layout: Layout, name: str) -> None:
                 f"the {part} has {bits} bits", expected="1 or 2", got=bits,
                 remedy="Export plain arrays with export_npz, or train with bits=(2, 1).",
             )  # fmt: skip
-    if not (float(layout.low).is_integer() and float(layout.high).is_integer()):
+    whole = float(layout.low).is_integer() and float(layout.high).is_integer()
+    if not whole or not 0 <= layout.low < layout.high <= 255:
         raise InvalidParameter(
             "pixels are no bytes", expected="whole numbers from 0 to 255",
             got=f"{layout.low} to {layout.high}",
@@ -300,6 +307,11 @@ def _check_answers(predictor: LookupPredictor) -> None:
         raise InvalidParameter(
             "too many rows vote for a small device", expected=f"k up to {_MOST_VOTERS}",
             got=predictor.k,
+        )  # fmt: skip
+    if _ways(predictor) > _MOST_WAYS:
+        raise InvalidParameter(
+            "too many ways for the stack of a small device", expected=f"tree up to {_MOST_WAYS}",
+            got=_ways(predictor), remedy="tree=None compares with every row.",
         )  # fmt: skip
     if any("\0" in str(label) for label in predictor.classes):
         raise InvalidParameter("a label holds a zero byte, which ends a name in C")

@@ -307,7 +307,7 @@ static int lookup_predict(const uint8_t *image)
     int64_t votes[LOOKUP_CLASSES] = {0};
     uint64_t kept[LOOKUP_K + 1] = {0};
     int32_t sums[(LOOKUP_SIDE + 1) * (LOOKUP_SIDE + 1)];
-    lookup_key key = {{0}, LOOKUP_SIDE / 2, LOOKUP_SIDE / 2};
+    lookup_key key = {{0}, LOOKUP_START_COLUMN, LOOKUP_START_ROW};
     int step, i, best = 0;
     lookup_add_up(image, sums);
     for (step = 0; step < LOOKUP_STEPS; step++) {

@@ -80,6 +80,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         memory_: One row per recorded image: its run through the network, and its label.
         network_: The network, or None where only its runs are there.
         weights_: The weights in use.
+        weights_oracle_: True if they were chosen on images that accuracy is reported on.
         table_: The table that the runs make; rebuilt when they change.
 
     Rows of the memory are the truth and the table follows from them, so that :meth:`forget` leaves
@@ -152,7 +153,8 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             ids: Ids of the images, never used before in this memory; counted up when None.
             sources: Where each image came from, text or None.
             metadata: Column name -> one value per image, or one for all.
-            progress: Called as ``progress(done, total)`` while a network is trained.
+            progress: Called as ``progress(done, total)``: with batches while a network is trained,
+                then with settings tried while weights are chosen.
 
         Returns:
             The estimator.
@@ -167,7 +169,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         labels = check_labels(self, pixels, y)
         held = self._set_aside(len(pixels))
         network = self._make_network(np.delete(pixels, held, 0), np.delete(labels, held), progress)
-        weights = self._first_weights(network, pixels, labels, held)
+        weights = self._first_weights(network, pixels, labels, held, progress)
         before = self.__dict__.get("_network")
         self._network = (self.model, network)
         try:
@@ -204,10 +206,11 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         pixels = check_images(images, self.layout_.side)
         labels = check_labels(self, pixels, y)
         known = len(self._recall()) > 0
-        weights = self.weights_ if known else check_weights(self.weights or EQUAL)
+        given = EQUAL if self.weights is None else check_weights(self.weights)
+        weights, oracle = (self.weights_, self.weights_oracle_) if known else (given, False)
         self._teach(
             pixels, labels, anew=False, ids=ids, weights=None, sources=sources,
-            metadata=write_weights(metadata, weights),
+            metadata=write_weights(metadata, weights, oracle=oracle),
         )  # fmt: skip
         return self
 
@@ -303,7 +306,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             y: Their labels.
             evaluations: Settings to try; the first is (1, 1, 1).
             oracle: Say so if these are the images that the accuracy is reported on, as the paper
-                did; the report carries the mark.
+                did; the report carries the mark, and so does the memory (:attr:`weights_oracle_`).
             progress: Called as ``progress(done, total)``.
 
         Raises:
@@ -317,7 +320,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
             evaluations=evaluations, seed=self.seed, oracle=oracle, progress=progress,
         )  # fmt: skip
         memory = self._writable()
-        memory.update(memory.ids, metadata=write_weights(None, report.weights))
+        memory.update(memory.ids, metadata=write_weights(None, report.weights, oracle=oracle))
         if self.weights is not None:
             self.weights = report.weights
         return report
@@ -339,6 +342,12 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         return self._read().weights or EQUAL
 
     @property
+    def weights_oracle_(self) -> bool:
+        """True if :meth:`tune` chose these weights on images that accuracy is reported on."""
+        recorded = self._read()
+        return recorded.oracle and recorded.weights == self.weights_
+
+    @property
     def table_(self) -> Table:
         """The table that the recorded runs make."""
         return self.predictor().table
@@ -351,7 +360,8 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         """
         self._check_options()
         recorded = self._read()
-        weights = check_weights(self.weights or recorded.weights or EQUAL)
+        given = recorded.weights or EQUAL if self.weights is None else self.weights
+        weights = check_weights(given)
         growth = self.growth or Growth(seed=self.seed)
         trees = (id(recorded.table), weights, growth)
         wanted = (*trees, self.k, self.tree, self.vote, self.slack)
@@ -401,10 +411,11 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         return np.sort(np.random.default_rng(self.seed).permutation(n)[:few])
 
     def _first_weights(
-        self, network: Network, pixels: NDArray[Any], labels: NDArray[Any], held: Ids
-    ) -> tuple[float, float, float]:
+        self, network: Network, pixels: NDArray[Any], labels: NDArray[Any], held: Ids,
+        progress: Progress | None,
+    ) -> tuple[float, float, float]:  # fmt: skip
         if not len(held):
-            return check_weights(self.weights or EQUAL)
+            return EQUAL if self.weights is None else check_weights(self.weights)
         rest = np.delete(np.arange(len(pixels)), held)
         runs = run_images(network, pixels[rest])
         names, codes = np.unique(labels, return_inverse=True)
@@ -415,7 +426,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         score = self._accuracy_by_weights(
             table, names.tolist(), network.layout, pixels[held], labels[held]
         )
-        return search_weights(score, seed=self.seed).weights
+        return search_weights(score, seed=self.seed, progress=progress).weights
 
     def _accuracy_by_weights(
         self, table: Table, classes: Sequence[Any], layout: Layout, pixels: NDArray[Any],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.heads.lookup.costs import Costs
+from recollect.heads.lookup.settings import MOST_SEED, check_whole
 from recollect.heads.lookup.table import Table
 from recollect.heads.lookup.tree import Tree
 from recollect.heads.lookup.words import Coder, Words, coder_of
@@ -38,17 +39,13 @@ class Growth:
     centers: Literal["rows", "medians"] = "rows"
 
     def __post_init__(self) -> None:
-        if self.centers not in {"rows", "medians"}:
+        if not isinstance(self.centers, str) or self.centers not in {"rows", "medians"}:
             raise InvalidParameter(
                 "centers is not known", expected="'rows' or 'medians'", got=f"{self.centers!r:.80}"
             )
         for name, least in (("branches", 2), ("leaf", 1), ("starts", 1), ("iterations", 1)):
-            if getattr(self, name) < least:
-                raise InvalidParameter(
-                    f"{name} is out of range",
-                    expected=f"{name} >= {least}",
-                    got=getattr(self, name),
-                )
+            check_whole(name, getattr(self, name), least)
+        check_whole("seed", self.seed, 0, MOST_SEED)
 
 
 def grow_trees(table: Table, costs: Costs, growth: Growth | None = None) -> list[Tree]:

@@ -64,8 +64,8 @@ def replayer(
         limits=limits_of(layout), parts=ctypes.addressof(parts), starts=table.parts,
         states=_fronts(coder, table.states, layout)[:, :front],
         places=table.states[:, -2:].astype(np.uint8),
-        begin=_fronts(coder, start[None], layout)[0, :front], column=layout.start,
-        row=layout.start, answers=table.answers.astype(np.int64, copy=False), classes=classes,
+        begin=_fronts(coder, start[None], layout)[0, :front], column=layout.start[0],
+        row=layout.start[1], answers=table.answers.astype(np.int64, copy=False), classes=classes,
         vote=VOTES.index(vote),
     )  # fmt: skip
     held = Packed(arrays.structure, (*arrays.arrays, parts, *search.packed))

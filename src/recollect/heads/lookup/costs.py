@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.heads.lookup.layout import Layout
+from recollect.heads.lookup.settings import is_number
 from recollect.types import Codes, Doubles
 
 # Twice the largest distance stays below 2**24, so float32 holds every partial sum exactly.
 _MOST = 1 << 23
+# Only proportions count; what is far outside cannot be brought to whole numbers.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1e-30, 1e30
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,18 +50,20 @@ def check_weights(weights: Any) -> tuple[float, float, float]:
     """Return the three weights of glimpse, state and location.
 
     Raises:
-        InvalidParameter: Not three finite numbers of 0 or more, of which one is above 0.
+        InvalidParameter: Not three numbers of 0 or more, the largest from 1e-30 to 1e30.
     """
     try:
-        a, b, c = (float(weight) for weight in weights)
-        usable = all(map(math.isfinite, (a, b, c))) and min(a, b, c) >= 0 and a + b + c > 0
-    except (TypeError, ValueError):
+        a, b, c = weights
+        usable = all(is_number(weight) for weight in (a, b, c))
+        a, b, c = (float(weight) for weight in (a, b, c)) if usable else (0.0, 0.0, 0.0)
+    except (TypeError, ValueError, OverflowError):
         usable = False
-    if not usable:
+    if not usable or min(a, b, c) < 0 or not _LEAST_WEIGHT <= max(a, b, c) <= _MOST_WEIGHT:
         raise InvalidParameter(
             "weights cannot be used",
-            expected="three finite numbers of 0 or more (glimpse, state, location), one above 0",
-            got=repr(weights),
+            expected="three numbers of 0 or more (glimpse, state, location), the largest from "
+            f"{_LEAST_WEIGHT:g} to {_MOST_WEIGHT:g}",
+            got=f"{weights!r:.80}",
             remedy="Pass (1, 1, 1) for the unweighted distance.",
         )
     return a, b, c

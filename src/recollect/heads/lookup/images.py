@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.errors import DimensionMismatch, EmptyBatch, InvalidType, NonFinite
+from recollect.errors import DimensionMismatch, EmptyBatch, InvalidParameter, InvalidType, NonFinite
+from recollect.heads.lookup.layout import MOST_PIXEL
 
 
 def check_images(images: Any, side: int | None = None) -> NDArray[Any]:
@@ -24,6 +25,7 @@ def check_images(images: Any, side: int | None = None) -> NDArray[Any]:
         EmptyBatch: There are none.
         DimensionMismatch: Not square, not gray, or of another side.
         NonFinite: NaN or infinity.
+        InvalidParameter: Pixels so large that their sums would lose them.
         InvalidType: Not numbers.
     """
     pixels = _as_array(images)
@@ -42,6 +44,11 @@ def check_images(images: Any, side: int | None = None) -> NDArray[Any]:
         raise NonFinite(
             "an image holds NaN or infinity", expected="finite pixels", remedy="Repair it first."
         )
+    if pixels.dtype.kind == "f" and np.abs(pixels).max() > MOST_PIXEL:
+        raise InvalidParameter(
+            "pixels are too large to be added up", expected=f"at most {MOST_PIXEL:g} in size",
+            got=f"{np.abs(pixels).max():g}", remedy="Scale the images, for example to 0 to 255.",
+        )  # fmt: skip
     return pixels
 
 

@@ -131,6 +131,9 @@ def check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
         if len(arrays[name]) != rows:
             raise InvalidParameter(f"{name} has another length", expected=rows,
                                    got=len(arrays[name]))  # fmt: skip
+        if rows and not 1 <= int(arrays[name].min()) <= int(arrays[name].max()) < 1 << 32:
+            raise InvalidParameter(f"{name} of a row of the table are out of range",
+                                   expected="from 1", got=int(arrays[name].min()))  # fmt: skip
     row_of = arrays["row_of"]
     if len(row_of) != len(arrays["ids"]) or (
         row_of.size and not -1 <= int(row_of.min()) <= int(row_of.max()) < rows
@@ -139,12 +142,15 @@ def check_arrays(arrays: dict[str, NDArray[Any]]) -> None:
 
 
 def check_classes(classes: Any) -> list[Label]:
-    """Return the labels, each once and text or whole numbers.
+    """Return the labels, each once and all text or all whole numbers.
 
     Raises:
         InvalidParameter: They are something else.
     """
-    plain = isinstance(classes, list) and all(type(one) in {str, int} for one in classes)
+    plain = isinstance(classes, list) and len({type(one) for one in classes}) == 1
+    plain = plain and all(
+        type(one) is str or (type(one) is int and -(1 << 63) <= one < 1 << 63) for one in classes
+    )
     if not plain or not classes or len(set(classes)) != len(classes):
         raise InvalidParameter("the labels of the table are no labels", got=f"{classes!r:.80}")
     return list(classes)

@@ -9,6 +9,8 @@ from recollect.errors import InvalidParameter
 
 # Codes are stored in one byte.
 _MOST_BITS = 8
+# Sums of so large pixels over the largest image, times the levels, stay far below 2**63.
+MOST_PIXEL = 1e9
 _RANGES: dict[str, tuple[int, int]] = {
     "side": (1, 255),
     "glimpse": (1, 64),
@@ -42,6 +44,7 @@ class Layout:
         h_bits: Bits per number of the state; 0 keeps floats.
         low: Pixel value of the lowest glimpse code.
         high: Pixel value of the highest glimpse code.
+        begin: Column and row of the first glimpse; None for the center.
 
     Example:
         >>> layout = Layout(side=28, classes=10)
@@ -61,6 +64,7 @@ class Layout:
     low: float = 0.0
     high: float = 255.0
     cells: tuple[int, ...] | None = None
+    begin: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         for name, (least, most) in _RANGES.items():
@@ -72,7 +76,8 @@ class Layout:
                     got=repr(value),
                 )
         if self.cells is not None and (
-            len(self.cells) != self.patches
+            not isinstance(self.cells, tuple | list)
+            or len(self.cells) != self.patches
             or any(type(cell) is not int or not 1 <= cell <= 255 for cell in self.cells)
         ):
             raise InvalidParameter(
@@ -80,13 +85,12 @@ class Layout:
                 expected=f"{self.patches} whole numbers from 1 to 255",
                 got=repr(self.cells),
             )
-        if not self.low < self.high:
+        if self.begin is not None and not _is_place(self.begin, self.side):
             raise InvalidParameter(
-                "the range of pixel values is empty",
-                expected="low < high",
-                got=f"low={self.low!r}, high={self.high!r}",
-                remedy="Images of one gray value cannot be told apart.",
-            )
+                "no glimpse can begin there", expected=f"two whole numbers from 0 to {self.side}",
+                got=f"{self.begin!r:.80}",
+            )  # fmt: skip
+        _check_range(self.low, self.high)
 
     @property
     def cell_sides(self) -> tuple[int, ...]:
@@ -126,16 +130,48 @@ class Layout:
         return state + 2 * self.location_bits + (self.classes - 1).bit_length()
 
     @property
-    def start(self) -> int:
-        """Column and row of the first glimpse: the center."""
-        return self.side // 2
+    def start(self) -> tuple[int, int]:
+        """Column and row of the first glimpse: the center where nothing else is said."""
+        return self.begin or (self.side // 2, self.side // 2)
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the fields as plain values."""
-        return asdict(self)
+        """Return the fields as plain values; where glimpses begin only if it is not the center.
+
+        So layouts that know no other beginning keep their fingerprint.
+        """
+        fields = asdict(self)
+        if self.begin is None:
+            del fields["begin"]
+        return fields
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> Layout:
         """Make a layout from what :meth:`as_dict` returned, possibly through JSON."""
-        cells = fields.get("cells")
-        return cls(**{**fields, "cells": None if cells is None else tuple(cells)})
+        pairs = {name: fields.get(name) for name in ("cells", "begin")}
+        return cls(
+            **{**fields, **{n: None if pair is None else tuple(pair) for n, pair in pairs.items()}}
+        )
+
+
+def _check_range(low: Any, high: Any) -> None:
+    """Refuse pixel values in whose sums the pixels would be lost."""
+    numbers = all(isinstance(end, int | float) and not isinstance(end, bool) for end in (low, high))
+    if not numbers or not max(abs(low), abs(high)) <= MOST_PIXEL:
+        raise InvalidParameter(
+            "the range of pixel values cannot be used",
+            expected=f"two numbers from -{MOST_PIXEL:g} to {MOST_PIXEL:g}",
+            got=f"low={low!r:.40}, high={high!r:.40}",
+            remedy="Scale the images, for example to 0 to 255.",
+        )
+    if not low < high:
+        raise InvalidParameter(
+            "the range of pixel values is empty",
+            expected="low < high",
+            got=f"low={low!r}, high={high!r}",
+            remedy="Images of one gray value cannot be told apart.",
+        )
+
+
+def _is_place(begin: Any, side: int) -> bool:
+    pair = isinstance(begin, tuple) and len(begin) == 2
+    return pair and all(type(one) is int and 0 <= one <= side for one in begin)

@@ -57,8 +57,12 @@ class Network:
             raise InvalidParameter(
                 "grid is out of range", expected="1 to 40 bits, or None", got=f"{self.grid!r:.80}"
             )
-        if self.names is not None and not all(isinstance(name, str | int) for name in self.names):
-            raise InvalidParameter("names must be text or whole numbers", got=f"{self.names!r:.80}")
+        if self.names is not None and not any(
+            all(isinstance(name, kind) for name in self.names) for kind in (str, int)
+        ):
+            raise InvalidParameter(
+                "names must be all text or all whole numbers", got=f"{self.names!r:.80}"
+            )
         if self.names is not None and len(set(self.names)) != self.layout.classes:
             raise InvalidParameter(
                 "names do not fit the classes",
@@ -96,7 +100,7 @@ class Network:
 
     @property
     def start(self) -> NDArray[np.uint8]:
-        """uint8 ``(state + 2,)``: no state, and the center of the image."""
+        """uint8 ``(state + 2,)``: no state, and where the first glimpse is."""
         begin = np.zeros(self.layout.state + 2, np.uint8)
         begin[-2:] = self.layout.start
         return begin

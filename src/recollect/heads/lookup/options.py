@@ -15,6 +15,7 @@ from recollect.heads.lookup.costs import check_weights
 from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.readout import check_reading
 from recollect.heads.lookup.recipe import Recipe
+from recollect.heads.lookup.settings import MOST_SEED, check_whole, is_whole
 from recollect.types import Label
 
 if TYPE_CHECKING:
@@ -35,10 +36,8 @@ def check_options(head: LookupClassifier) -> None:
         raise _refused("per_step", "True or False", head.per_step)
     if head.fallback is not None and not _is_distance(head.fallback):
         raise _refused("fallback", "a distance of 0 or more, or None", head.fallback)
-    if not _is_whole(head.seed, 0):
-        raise _refused("seed", "a whole number from 0", head.seed)
-    if not _is_whole(head.glimpses, 1):
-        raise _refused("glimpses", "a whole number from 1", head.glimpses)
+    check_whole("seed", head.seed, 0, MOST_SEED)
+    check_whole("glimpses", head.glimpses, 1)
     if not _are_bits(head.bits):
         raise _refused("bits", "two whole numbers from 0 to 8", head.bits)
     kinds: dict[str, tuple[type, ...]] = {
@@ -72,11 +71,6 @@ def _refused(name: str, expected: str, got: Any) -> InvalidParameter:
     return InvalidParameter(f"{name} cannot be used", expected=expected, got=f"{got!r:.80}")
 
 
-def _is_whole(value: Any, least: int) -> bool:
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    return whole and bool(value >= least)
-
-
 def _is_distance(value: Any) -> bool:
     number = isinstance(value, int | float | np.integer | np.floating)
     return number and not isinstance(value, bool) and not math.isnan(value) and bool(value >= 0)
@@ -84,4 +78,4 @@ def _is_distance(value: Any) -> bool:
 
 def _are_bits(bits: Any) -> bool:
     pair = isinstance(bits, tuple | list) and len(bits) == 2
-    return pair and all(_is_whole(count, 0) and count <= 8 for count in bits)
+    return pair and all(is_whole(count) and 0 <= count <= 8 for count in bits)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ from recollect.errors import (
     InvalidParameter,
     MemoryNotFound,
     UnsupportedFormat,
-    WriteFailed,
 )
+from recollect.heads.lookup.whole_file import write_whole
 
 MAGIC = b"RCLOOKUP"
 # Format 1 knew no votes of every look, format 2 no trees whose centers are rows.
@@ -89,15 +88,8 @@ def write_file(path: str | Path, about: dict[str, Any], arrays: dict[str, NDArra
     header = json.dumps({"about": about, "arrays": shapes}).encode()
     body = _HEAD.pack(MAGIC, FORMAT, len(header)) + header
     body += b"".join(block.tobytes() for block in blocks.values())
-    place, beside = Path(path), Path(f"{path}.new")
-    try:
-        with beside.open("wb") as file:
-            file.write(body + hashlib.sha256(body).digest())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(place)
-    except OSError as error:
-        raise WriteFailed(f"the table could not be written: {error}") from error
+    whole = body + hashlib.sha256(body).digest()
+    write_whole(path, lambda file: file.write(whole), "the table")
 
 
 def read_file(path: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:

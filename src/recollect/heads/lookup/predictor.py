@@ -67,8 +67,12 @@ class LookupPredictor:
     slack: int | None = None
 
     def __post_init__(self) -> None:
-        check_weights(self.weights)
         check_reading(self.k, self.beam, self.vote, self.slack)
+        # NumPy's numbers become Python's: what is computed with them must not wrap around.
+        object.__setattr__(self, "weights", check_weights(self.weights))
+        for name in ("k", "beam", "slack"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else int(value))
         check_table(self.table, self.layout, len(self.classes))
 
     @cached_property
@@ -109,7 +113,7 @@ class LookupPredictor:
 
     @property
     def start(self) -> NDArray[Any]:
-        """State that every run begins with: nothing, and the center of the image."""
+        """State that every run begins with: nothing, and the first place."""
         begin = np.zeros(self.layout.state + 2, self.table.states.dtype)
         begin[-2:] = self.layout.start
         return begin

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
+from recollect.heads.lookup.settings import check_whole
 from recollect.types import Codes, Doubles
 
 Vote = Literal["last", "all", "distance"]
@@ -16,6 +17,8 @@ Readout = Literal["row", "state"]
 
 # Votes are whole numbers, so that every language adds them up alike.
 _SCALE = 1 << 20
+# Distances stay below 2**24, so that their products with it stay below 2**63 in every language.
+MOST_SLACK = 10**9
 
 
 def rank_weights(k: int) -> Codes:
@@ -87,14 +90,14 @@ def check_reading(k: Any, beam: Any, vote: Any, slack: Any = None) -> None:
     """Refuse options of an answer that mean nothing.
 
     Raises:
-        InvalidParameter: Not a whole number from 1, or an unknown vote.
+        InvalidParameter: Not a whole number from 1, a slack past ``MOST_SLACK``, or an unknown
+            vote.
     """
-    for name, value in (("k", k), ("beam", beam), ("slack", slack)):
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not (value is None and name != "k") and not (whole and value >= 1):
-            raise InvalidParameter(
-                f"{name} is out of range", expected="a whole number from 1", got=f"{value!r:.80}"
-            )
+    check_whole("k", k, 1)
+    if beam is not None:
+        check_whole("beam", beam, 1)
+    if slack is not None:
+        check_whole("slack", slack, 1, MOST_SLACK)
     if not isinstance(vote, str) or vote not in VOTES:
         raise InvalidParameter(
             "vote is not known", expected="'last', 'all' or 'distance'", got=f"{vote!r:.80}"

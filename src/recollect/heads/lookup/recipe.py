@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from recollect.errors import InvalidParameter
+from recollect.heads.lookup.settings import check_number, check_whole
+
+# Larger rates and weights of losses train nothing.
+_MOST = 1e6
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +74,19 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch", "bank"):
-            if type(getattr(self, name)) is not int or getattr(self, name) < 1:
-                raise InvalidParameter(
-                    f"{name} is out of range", expected="a whole number from 1",
-                    got=repr(getattr(self, name)),
-                )  # fmt: skip
-        for name in ("flips", "jitter", "rehearsal"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise InvalidParameter(
-                    f"{name} is out of range", expected="0 to 1", got=getattr(self, name)
-                )
+            check_whole(name, getattr(self, name), 1)
+        for name in ("slope", "shift"):
+            check_whole(name, getattr(self, name), 0, 255)
+        for name in ("flips", "jitter", "rehearsal", "reach"):
+            check_number(name, getattr(self, name), 0, 1)
         for name in ("rate", "spread", "bright"):
-            if not getattr(self, name) > 0:
-                raise InvalidParameter(
-                    f"{name} is out of range", expected="above 0", got=getattr(self, name)
-                )
+            check_number(name, getattr(self, name), 0, _MOST, above=True)
+        for name in ("early", "reinforce", "scan", "agreement"):
+            check_number(name, getattr(self, name), 0, _MOST)
+        if not isinstance(self.rounded, bool):
+            raise InvalidParameter(
+                "rounded cannot be used", expected="True or False", got=f"{self.rounded!r:.80}"
+            )
 
     @classmethod
     def published(cls, *, epochs: int = 30) -> Recipe:

@@ -150,7 +150,7 @@ class RunEstimator(MemoryEstimator):
             runs, codes if by_label else None, per_step=self.per_step, readout=self.readout
         )
         answers = labels.tolist() if by_label else self._network_names()
-        found = Recorded(version, table, answers, labels, read_weights(rows.metadata))
+        found = Recorded(version, table, answers, labels, *read_weights(rows.metadata))
         self._recorded_rows = (wanted, found)
         return found
 
@@ -170,6 +170,7 @@ class Recorded:
         names: Label of each class that the table's answers count.
         labels: Labels of its rows, sorted.
         weights: Weights that were chosen for it, or None.
+        oracle: Whether they were chosen on images that accuracy is reported on.
     """
 
     version: int
@@ -177,3 +178,4 @@ class Recorded:
     names: list[Any]
     labels: NDArray[Any]
     weights: tuple[float, float, float] | None
+    oracle: bool

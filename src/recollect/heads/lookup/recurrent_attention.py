@@ -193,7 +193,7 @@ class RecurrentAttention(nn.Module):
             drawn = torch.randint(-noise.shift, noise.shift + 1, (n, 2), generator=generator)
             shift = drawn.to(device)
         state = torch.zeros(n, layout.state, device=device)
-        pixel = torch.full((n, 2), layout.start, device=device)
+        pixel = torch.tensor(layout.start, device=device).repeat(n, 1)
         location = torch.zeros(n, 2, device=device)
         scores, log_pi, means, baseline = [], [], [], []
         for step in range(layout.glimpses):

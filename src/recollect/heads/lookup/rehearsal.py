@@ -38,7 +38,7 @@ class Bank:
         """Record the mean path of these images, as a table would."""
         layout, device = model.layout, images.device
         state = torch.zeros(len(images), layout.state, device=device)
-        pixel = torch.full((len(images), 2), layout.start, device=device)
+        pixel = torch.tensor(layout.start, device=device).repeat(len(images), 1)
         cost = _cost(model).to(device)
         bank = cls([], [], [], [], cost)
         for _ in range(layout.glimpses):
@@ -72,7 +72,7 @@ def rehearse(
     """
     layout, n = model.layout, len(images)
     state = torch.zeros(n, layout.state, device=images.device)
-    pixel = torch.full((n, 2), layout.start, device=images.device)
+    pixel = torch.tensor(layout.start, device=images.device).repeat(n, 1)
     scores, apart = [], []
     for step in range(layout.glimpses):
         phi = eye.look(images, pixel)

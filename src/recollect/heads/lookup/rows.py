@@ -23,6 +23,8 @@ from recollect.types import Doubles, Ids, Label
 KIND = "recurrent-attention"
 # Column of the metadata that holds the weights chosen for the rows, as JSON.
 WEIGHTS = "distance_weights"
+# Stands before weights that were chosen on images that accuracy is reported on.
+_ORACLE = "oracle"
 
 
 def row_width(layout: Layout) -> int:
@@ -81,9 +83,14 @@ def layout_of(spec: dict[str, Any] | None) -> Layout | None:
 
 
 def write_weights(
-    metadata: Mapping[str, Any] | None, weights: tuple[float, float, float]
+    metadata: Mapping[str, Any] | None, weights: tuple[float, float, float], *, oracle: bool = False
 ) -> dict[str, Any]:
     """Return the metadata of rows with the weights that are in use.
+
+    Args:
+        metadata: Columns of the user.
+        weights: The weights.
+        oracle: The mark of weights that were chosen on images that accuracy is reported on.
 
     Raises:
         InvalidParameter: A column of the user has the name of that of the weights.
@@ -93,19 +100,24 @@ def write_weights(
             f"{WEIGHTS!r} is the column of the chosen weights", expected="another name",
             got=repr(WEIGHTS),
         )  # fmt: skip
-    return {**(metadata or {}), WEIGHTS: json.dumps(list(weights))}
+    chosen = {_ORACLE: list(weights)} if oracle else list(weights)
+    return {**(metadata or {}), WEIGHTS: json.dumps(chosen)}
 
 
-def read_weights(metadata: Mapping[str, Sequence[Any]]) -> tuple[float, float, float] | None:
-    """Read back the weights: those of the last row that has some, or None.
+def read_weights(
+    metadata: Mapping[str, Sequence[Any]],
+) -> tuple[tuple[float, float, float] | None, bool]:
+    """Read back the weights, those of the last row that has some, or None; and the oracle's mark.
 
     Raises:
         CorruptMemory: The column holds something else.
     """
     texts = [text for text in metadata.get(WEIGHTS, ()) if text is not None]
     if not texts:
-        return None
+        return None, False
     try:
-        return check_weights(json.loads(texts[-1]))
+        chosen = json.loads(texts[-1])
+        oracle = isinstance(chosen, dict) and list(chosen) == [_ORACLE]
+        return check_weights(chosen[_ORACLE] if oracle else chosen), oracle
     except (InvalidParameter, TypeError, ValueError, RecursionError) as error:
         raise CorruptMemory(f"the chosen weights cannot be read: {error}") from error

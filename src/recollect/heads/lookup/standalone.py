@@ -34,7 +34,8 @@ def _one(arrays: dict[str, NDArray[Any]], image: NDArray[Any]) -> int:
     sums = np.zeros((side + 1, side + 1))
     sums[1:, 1:] = np.asarray(image, np.float64).cumsum(0).cumsum(1)
     state = np.zeros(width + 2, np.uint8)
-    state[-2:] = side // 2
+    # Arrays that say nothing of it begin in the center.
+    state[-2:] = arrays.get("start", np.full(2, side // 2))
     parts, costs = arrays["parts"], arrays["costs"]
     votes = np.zeros(len(json.loads(str(arrays["classes"]))), np.int64)
     for step in range(steps):

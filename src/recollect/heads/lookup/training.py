@@ -72,34 +72,59 @@ def train(
         _corners(layout, recipe.reach).to(where),
     )
     generator = torch.Generator().manual_seed(seed)
-    n = len(images)
-    bank = min(recipe.bank, n // 4) if recipe.rehearsal else 0
-    batch = min(recipe.batch, n - bank)
-    per_epoch = (n - bank) // batch
-    total = per_epoch * recipe.epochs
+    course = _Course.of(len(images), recipe)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.rate)
-    warm = round(recipe.epochs * (1 - recipe.rehearsal))
     mark, done = training_mark(layout, recipe, seed, lesson.classes), 0
     if checkpoint is not None:
         done = load_checkpoint(checkpoint, mark, model, optimizer, generator)
     for epoch in range(done, recipe.epochs):
-        order = torch.randperm(n, generator=generator).to(where)
-        recorded = None
-        for number in range(per_epoch):
-            if bank and epoch >= warm and number % _RECORD_EVERY == 0:
-                recorded = Bank.record(model, lesson.eye, order[:bank])
-            chosen = order[bank + number * batch : bank + (number + 1) * batch]
-            loss = lesson.loss(chosen, recorded, generator)
-            optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_GRADIENT)
-            _set_rate(optimizer, recipe.rate * _share(epoch * per_epoch + number, total))
-            optimizer.step()
-            if progress is not None:
-                progress(epoch * per_epoch + number + 1, total)
+        _round(epoch, course, lesson, optimizer, generator, progress)
         if checkpoint is not None:
             save_checkpoint(checkpoint, mark, epoch + 1, model, optimizer, generator)
     return model.network()
+
+
+@dataclass(frozen=True, slots=True)
+class _Course:
+    """How a training is divided: images, those recorded for the rehearsal, batches, rounds."""
+
+    images: int
+    bank: int
+    batch: int
+    batches: int
+    rounds: int
+    warm: int  # rounds before the rehearsal begins
+
+    @classmethod
+    def of(cls, images: int, recipe: Recipe) -> _Course:
+        bank = min(recipe.bank, images // 4) if recipe.rehearsal else 0
+        batch = min(recipe.batch, images - bank)
+        warm = round(recipe.epochs * (1 - recipe.rehearsal))
+        return cls(images, bank, batch, (images - bank) // batch, recipe.epochs, warm)
+
+
+def _round(
+    epoch: int, course: _Course, lesson: _Lesson, optimizer: torch.optim.Optimizer,
+    generator: torch.Generator, progress: Progress | None,
+) -> None:  # fmt: skip
+    """Teach every image once."""
+    model, bank, batch = lesson.model, course.bank, course.batch
+    total = course.batches * course.rounds
+    order = torch.randperm(course.images, generator=generator).to(lesson.classes.device)
+    recorded = None
+    for number in range(course.batches):
+        if bank and epoch >= course.warm and number % _RECORD_EVERY == 0:
+            recorded = Bank.record(model, lesson.eye, order[:bank])
+        chosen = order[bank + number * batch : bank + (number + 1) * batch]
+        loss = lesson.loss(chosen, recorded, generator)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), _LARGEST_GRADIENT)
+        done = epoch * course.batches + number
+        _set_rate(optimizer, lesson.recipe.rate * _share(done, total))
+        optimizer.step()
+        if progress is not None:
+            progress(done + 1, total)
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -157,7 +182,8 @@ def _named(scores: Tensor, truth: Tensor, early: float) -> Tensor:
 def _corners(layout: Layout, reach: float) -> Tensor:
     """Where the scan looks after the center, in [-1, 1]: corner to corner, around and around."""
     signs = torch.tensor([(-1.0, -1.0), (1.0, 1.0), (1.0, -1.0), (-1.0, 1.0)])
-    center = (2 * layout.start + 1) / layout.side - 1  # the middle of that pixel
+    # The middle of the pixel where looks begin.
+    center = (2 * torch.tensor(layout.start) + 1) / layout.side - 1
     return (center + 2 * reach * signs).clamp(-1, 1)[torch.arange(layout.glimpses) % 4]
 
 

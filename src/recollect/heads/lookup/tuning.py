@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from recollect.errors import InvalidParameter, MissingExtra
+from recollect.errors import MissingExtra
+from recollect.heads.lookup.settings import check_whole
+
+if TYPE_CHECKING:
+    import optuna
 
 Weights = tuple[float, float, float]
 # Random settings before the model of the objective takes over (published: 5 of 10).
@@ -59,12 +64,7 @@ def search_weights(
     Raises:
         MissingExtra: optuna is not installed.
     """
-    if type(evaluations) is not int or evaluations < 1:
-        raise InvalidParameter(
-            "evaluations is out of range",
-            expected="a whole number from 1",
-            got=f"{evaluations!r:.80}",
-        )
+    check_whole("evaluations", evaluations, 1)
     try:
         import optuna
     except ImportError as missing:
@@ -79,12 +79,7 @@ def search_weights(
     trace: list[tuple[Weights, float]] = []
     for number in range(evaluations):
         trial = study.ask()
-        glimpse, location = (
-            trial.suggest_float(name, 1 / factor, factor, log=True)
-            for name in ("glimpse", "location")
-        )
-        total = glimpse + 1.0 + location
-        weights = (3 * glimpse / total, 3 / total, 3 * location / total)
+        weights = _suggested(trial, factor)
         reached = float(score(weights))
         study.tell(trial, reached)
         trace.append((weights, reached))
@@ -92,3 +87,12 @@ def search_weights(
             progress(number + 1, evaluations)
     best = max(range(len(trace)), key=lambda place: (trace[place][1], -place))
     return WeightReport(*trace[best], trace[0][1], tuple(trace), oracle)
+
+
+def _suggested(trial: optuna.Trial, factor: float) -> Weights:
+    """Return what a trial suggests; the weights sum to 3."""
+    glimpse, location = (
+        trial.suggest_float(name, 1 / factor, factor, log=True) for name in ("glimpse", "location")
+    )
+    total = glimpse + 1.0 + location
+    return 3 * glimpse / total, 3 / total, 3 * location / total
