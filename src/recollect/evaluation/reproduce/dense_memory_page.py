@@ -150,10 +150,8 @@ def _sparse(lines: Sequence[Mapping[str, Any]], *, labels: bool) -> list[str]:
             text += f" (aimed at {least:+.3f} or better: {verdict})"
         said.append(text)
     name = "mIoU" if labels else "RMSE"
-    return [
-        f"The paper's own rule (nsp), {name} against *chosen*: {', '.join(said)}. A quarter of the bytes was aimed at.",
-        "",
-    ]
+    about = f"The paper's own rule (nsp), {name} against *chosen*: {', '.join(said)}."
+    return [about + " A quarter of the bytes was aimed at.", ""]
 
 
 def _few(part: Mapping[str, Any], *, labels: bool) -> str:
