@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from tiny_pyramids import random_mask, random_pyramid, signal
+from tiny_pyramids import random_mask, random_pyramid
 
 from recollect import DenseMemorySegmenter
 from recollect.encoders import LocalStatistics
@@ -59,12 +59,31 @@ def test_too_few_or_too_many_panels_are_refused(head, shown):
         plot_provenance(head, random_pyramid(9), (1, 2), shown=shown)
 
 
-def test_a_signal_is_not_drawn():
-    """Pictures have two axes."""
-    head = DenseMemorySegmenter(k=1).fit([signal([1.0], [2.0])], [[1, 2]])
+def test_a_signal_is_drawn_as_a_strip():
+    """One row, the cell outlined in it."""
+    encoder = LocalStatistics(1, levels=2, stride=2)
+    rng = np.random.default_rng(0)
+    signals = [rng.normal(size=(32, 2)) for _ in range(2)]
+    head = DenseMemorySegmenter(encoder=encoder, k=2, message_passing=None)
+    head.fit(signals, [rng.integers(0, 2, 32) for _ in signals])
 
-    with pytest.raises(InvalidParameter, match="two axes"):
-        plot_provenance(head, signal([1.0], [2.0]), (0,))
+    figure = plot_provenance(head, signals[0], (3,), shown=1, sources=lambda row: signals[row])
+
+    assert [axes.get_images()[0].get_array().shape for axes in figure.axes] == [(1, 32)] * 3
+    outline = figure.axes[0].patches[0]
+    assert (outline.get_x(), outline.get_width(), outline.get_height()) == (5.5, 2, 1)
+
+
+def test_a_volume_is_drawn_as_a_slice_through_the_cell():
+    """Of the volume the one where the outlined cell lies."""
+    volume = np.arange(8.0**3).reshape(8, 8, 8)
+    head = DenseMemorySegmenter(encoder=LocalStatistics(3, levels=2, stride=2), k=1)
+    head.fit([volume], [random_mask(0, (8, 8, 8))])
+
+    figure = plot_provenance(head, volume, (0, 1, 3), shown=1)
+
+    shown = figure.axes[0].get_images()[0].get_array()
+    assert np.array_equal(shown, volume[:, :, 7])
 
 
 def test_an_image_is_opened_where_there_is_an_encoder():

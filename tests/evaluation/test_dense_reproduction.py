@@ -15,8 +15,10 @@ from recollect.evaluation.reproduce import (
     dense_answers,
     dense_continual,
     dense_decoder,
+    dense_limits_page,
     dense_memory,
     dense_memory_page,
+    dense_pictures,
     dense_query,
 )
 from recollect.evaluation.reproduce.dense_memory_page import page
@@ -191,6 +193,129 @@ def test_the_linear_head_ends_where_its_loss_is_flat(tmp_path, monkeypatch):
 
     assert trained.gradient < 1e-3
     assert 20 < trained.rounds < baselines.MOST_STEPS
+
+
+def test_cells_without_an_answer_are_scored_as_predict_answers_them():
+    """Found by fresh eyes: their zeros were interpolated into their neighbors, label 0 or 0 m."""
+    easy = task(2)
+    pixels = np.array([1, 1, 1, 1, 0, 0], np.uint8)
+    cells, valid = np.array([[0.4, 0.6], [0.0, 0.0], [0.0, 0.0]]), np.array([True, False, False])
+    told, untold = dense_answers.Answers(easy), dense_answers.Answers(easy)
+
+    told.add(pixels, cells, None, valid)
+    untold.add(pixels, cells, None)
+
+    # One cell answers pixels 0 to 2; what it says reaches no further.
+    assert told.figures()["unanswered_pixels"] == 3
+    assert told.figures()["pixel_accuracy"] == 0.5
+    assert untold.figures()["pixel_accuracy"] != 0.5
+
+
+def test_a_depth_that_is_not_known_is_not_mixed_into_others():
+    """A pixel that a valid cell reaches has its depth; others count as 0, and are counted."""
+    easy = task(2)
+    numbers = Task("n", "n", "numbers", (), 255, easy.train, np.array([1]), None, easy.test)
+    told = dense_answers.Answers(numbers)
+
+    told.add(np.full(4, 2.0, "f"), np.array([[2.0], [0.0]]), None, np.array([True, False]))
+
+    assert told.figures()["unanswered_pixels"] == 1
+    assert told.main() == pytest.approx(1.0)
+
+
+def test_the_decay_of_a_linear_head_is_the_one_that_held_out_samples_prefer(monkeypatch):
+    """Ours has its settings chosen; so has what it is compared with."""
+    easy, asked = task(), []
+
+    def score(head, held):
+        asked.append(held.names)
+        return -abs(len(asked) - 4)
+
+    trained = baselines.linear_head_chosen(
+        easy.train, 2, others=easy.train.take([0, 1]), held=easy.train.take([4]), score=score
+    )
+
+    assert trained.decay == baselines.DECAYS[3]
+    assert asked == [["film0_4"]] * len(baselines.DECAYS)
+
+
+def test_the_convolutional_head_goes_on_until_held_out_samples_gain_no_more():
+    """The best epoch is kept, however late it comes."""
+    scores = iter([0.1, 0.2, 0.1, 0.1, 0.1, 0.1, 0.5, *[0.4] * 5])
+    easy = task()
+
+    trained = baselines.conv_head(
+        easy.train, 2, held=easy.train.take([4]), score=lambda *_: next(scores)
+    )
+
+    assert trained.rounds == 7
+    assert next(scores, None) is None
+
+
+def test_scenes_are_asked_later_than_they_were_taught():
+    """A frame between two that were taught would only be looked up."""
+    stages = dense_continual.scenes(task(20))
+
+    for stage in stages:
+        order = [int(name.split("_")[1]) for name in stage.taught.names]
+        assert max(order) < min(int(name.split("_")[1]) for name in stage.asked.names)
+
+
+def test_the_slice_that_is_drawn_shows_every_label():
+    """The middle of a volume often lacks the one that lies at its end."""
+    truth = np.zeros((2, 2, 4), np.uint8)
+    truth[0, 0, 0], truth[:, 1, 1:3] = 1, 2
+    truth[0, 1, 0] = 2
+
+    at = dense_pictures._best_slice(truth)
+
+    assert dense_pictures._slice(truth, at).tolist() == [[1, 2], [0, 0]]
+
+
+def test_the_page_says_what_its_figures_do_not_do_yet():
+    """And no longer says so once they do."""
+    old = {"name": "linear head", "miou": 0.5}
+    conv = {"name": "small convolutional head"}
+    parts = {"camvid": {"lines": [old, conv]}, "continual": {"settings": {"balance": 0.3}}}
+    capped = {"capped": {"lines": [{}]}}
+    done = {
+        "camvid": {"lines": [old | {"decay": 1e-4}, conv | {"patience": 5}]},
+        "continual": {"settings": {}, "later_part_asked": True, "until_converged": True},
+    }
+
+    before = dense_limits_page.limits({"parts": parts}, capped)
+    after = dense_limits_page.limits(
+        {"parts": done}, {"capped": {"lines": [{"resident_bytes": 1}]}}
+    )
+
+    words = (
+        "weight decay",
+        "8 epochs",
+        "every fifth frame",
+        "balance = 0.3",
+        "60 steps",
+        "ten times",
+    )
+    assert all(each in before for each in words)
+    assert not any(each in after for each in words)
+    assert "MISSING" in after
+
+
+def test_training_end_to_end_stands_with_the_epochs_set_first_and_those_set_later():
+    """The miss at 30 epochs is said before the 50 that meet the aim."""
+    speed = {
+        "adding": {"samples": 9, "add_one_seconds": 0.01, "add_all_seconds": 2.0,
+                   "add_all_first_seconds": 4.0},
+        "fitting": {"seconds": 200.0, "rounds": 300, "cells": 10},
+        "end_to_end": {"epoch_seconds": 50.0, "epochs": 50},
+    }  # fmt: skip
+
+    text = page({"parts": {}}, speed)
+
+    assert "30 epochs of 50 s | 1,500 | 150,000 | 750 |" in text
+    assert "50 epochs of 50 s | 2,500 | 250,000 | 1,250 |" in text
+    assert "750 times as long as all frames, which misses the thousand" in text
+    assert "against that first time it takes 50.0 times as long" in text
 
 
 def test_tasks_one_after_another(tmp_path, monkeypatch):

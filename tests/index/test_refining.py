@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +138,58 @@ def test_the_library_reads_what_numpy_reads_to_the_last_bit(balance):
     by_numpy = layout.read_by_numpy(places, weights, settings)
 
     assert [each.tobytes() for each in by_library] == [each.tobytes() for each in by_numpy]
+
+
+@needs_library
+def test_the_cap_bounds_the_threads_of_the_compiled_search(monkeypatch):
+    """Each allocates the candidates of one cell: as many run as the cap has room for."""
+    asked = []
+    monkeypatch.setattr(refining, "_spread", lambda *args: asked.append(args))
+    head = DenseMemorySegmenter(k=5).fit([random_pyramid(0)], [random_mask(0, (4, 4))])
+    plan = Plan((5, 4), block_bytes=10)
+
+    for each in (plan, Plan((5, 4), block_bytes=1 << 30)):
+        both_ways(head, random_pyramid(9), each)
+
+    (_, step, _, _, least), (*_, most) = asked
+    assert least == 1
+    assert most == (1 << 30) // refining.room_of(step) > 1000
+
+
+def test_no_more_threads_run_than_are_allowed(monkeypatch):
+    """However many cores there are, and however long it takes."""
+    monkeypatch.setattr(refining, "default_cores", lambda: 8)
+    spans = []
+
+    def function(_, first, stop):
+        spans.append((first.value, stop.value))
+        return 0
+
+    for most in (1, 3, None):
+        spans.append(most)
+        refining._spread(function, refining.Step(), 1000, 1 << 40, most)
+
+    one, three, free = (spans.index(each) for each in (1, 3, None))
+    assert spans[one + 1 : three] == [(0, 1000)]
+    assert (free - three - 1, len(spans) - free - 1) == (12, 32)
+
+
+def test_reading_by_numpy_keeps_within_the_cap():
+    """Shares of many labels for every match are laid out some cells at a time: the same bits."""
+    rng = np.random.default_rng(0)
+    levels = [rng.normal(size=(200, 3))]
+    head = DenseMemorySegmenter(k=100, message_passing=None)
+    head.fit([levels], [rng.integers(0, 200, 200)])
+    layout, places = head._layout(), np.tile(np.arange(100), (200, 1))
+    weights, peaks, bits = np.full((200, 100), 0.01), [], set()
+
+    for cap in (1 << 20, 1 << 30):
+        settings = head.set_params(memory_cap=cap)._settings()
+        tracemalloc.start()
+        means, _ = layout.read_by_numpy(places, weights, settings)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        bits.add(means.tobytes())
+
+    assert len(bits) == 1
+    assert peaks[0] < (3 << 20) < (24 << 20) < peaks[1]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,8 @@ from recollect.readout.grids import Shape
 from recollect.readout.propagation import match_weights, unit_rows, weighted_mean
 from recollect.types import Floats
 
+DECAYS = (1e-6, 1e-4, 1e-2, 1e-1, 1.0)  # that a linear head's is chosen from
+PATIENCE, MOST_EPOCHS = 5, 100  # epochs without a gain on held-out samples; at most so many
 K, TEMPERATURE = 30, 0.02  # of Hummingbird (arXiv 2306.01667)
 CONVERGED, MOST_STEPS = 1e-6, 2000  # of L-BFGS: change of the loss in ten steps; steps
 FAINT = 1e-5  # of the largest variance: axes with less count as noise
@@ -38,12 +40,14 @@ class Trained:
         rounds: Epochs, or steps of the optimizer.
         gradient: Length of the gradient in the end, as a share of that at the start; 0 where the
             answer has a closed form, None where it is not known.
+        decay: The weight decay, where it was chosen.
     """
 
     answer: Head
     seconds: float
     rounds: int
     gradient: float | None = None
+    decay: float | None = None
 
 
 def hypercolumns(levels: Sequence[NDArray[Any]]) -> Floats:
@@ -132,6 +136,32 @@ def linear_head(
     return Trained(answer, time.perf_counter() - begun, rounds, gradient)
 
 
+def linear_head_chosen(
+    samples: Samples,
+    labels: int,
+    *,
+    others: Samples,
+    held: Samples,
+    score: Callable[[Head, Samples], float],
+    most: int | None = None,
+) -> Trained:
+    """A linear head whose weight decay did best on held-out samples, trained on all.
+
+    Args:
+        samples: What it learns in the end; ``seconds`` is of this alone.
+        labels: As for ``linear_head``.
+        others: What it learns while the decay is chosen: none of ``held``.
+        held: Held-out samples.
+        score: Larger is better.
+        most: As for ``linear_head``.
+    """
+    figures = [
+        score(linear_head(others, labels, decay=decay, most=most).answer, held) for decay in DECAYS
+    ]
+    decay = DECAYS[int(np.argmax(figures))]
+    return replace(linear_head(samples, labels, decay=decay, most=most), decay=decay)
+
+
 def _softmax_regression(
     features: Floats, wanted: Floats, decay: float
 ) -> tuple[Floats, Floats, int, float]:
@@ -191,12 +221,11 @@ def conv_head(
     *,
     held: Samples,
     score: Callable[[Head, Samples], float],
-    epochs: int = 8,
     hidden: int = 32,
 ) -> Trained:
     """Two layers, 1 and then 3 cells wide, trained by Adam; the epoch best on held-out samples.
 
-    ``score`` is larger for better heads.
+    It ends when ``PATIENCE`` epochs brought no gain there. ``score`` is larger for better heads.
     """
     torch = load_torch()
     torch.manual_seed(0)
@@ -209,8 +238,6 @@ def conv_head(
         torch.nn.ReLU(), conv(hidden, out, 1),
     )  # fmt: skip
     solver = torch.optim.Adam(net.parameters(), lr=2e-3)
-    steps = epochs * len(samples)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(solver, max_lr=4e-3, total_steps=steps)
     rng, begun, aside = np.random.default_rng(0), time.perf_counter(), 0.0
     best, kept, rounds = -np.inf, {}, 0
 
@@ -220,16 +247,17 @@ def conv_head(
             scores = net(_as_map(levels))[0].reshape(out, -1).T.numpy()
         return _softmax(scores) if labels else scores * 1.0
 
-    for epoch in range(epochs):
+    for epoch in range(MOST_EPOCHS):
         for at in rng.permutation(len(samples)).tolist():
             _train_on(net, solver, samples, at, labels)
-            schedule.step()
         pause = time.perf_counter()
         now = score(answer, held)
         aside += time.perf_counter() - pause
         if now > best:
             best, rounds = now, epoch + 1
             kept = {name: value.clone() for name, value in net.state_dict().items()}
+        elif epoch + 1 - rounds >= PATIENCE:
+            break
     net.load_state_dict(kept)
     return Trained(answer, time.perf_counter() - begun - aside, rounds)
 

@@ -15,6 +15,8 @@ from recollect.index.scope import default_cores
 from recollect.types import Doubles, Floats, Ids, Mask
 
 WORTH = 1 << 22  # products of numbers from which on another thread pays
+LANES = 16  # widths are padded to a multiple
+BESIDE = 76  # bytes of a candidate beside its vector and its products
 PARTS = 4  # for each thread, so that a slow one holds up little
 
 _WHOLE = ctypes.c_int64
@@ -60,6 +62,7 @@ def refine_compiled(
     shares: tuple[float, float],
     error: float,
     out: tuple[Ids, Floats, Floats],
+    most_bytes: int | None = None,
 ) -> None:
     """Find the best candidates of query cells: children of the cells that their parents matched.
 
@@ -76,6 +79,8 @@ def refine_compiled(
         shares: Of what is carried, and of the similarity, in a score.
         error: How far a float32 product may be off.
         out: Places, similarity and score, ``(query cells, k)``, which hold what says "none".
+        most_bytes: What all threads together may allocate; at least one always runs, with the
+            room for the candidates of one parent. None bounds nothing.
 
     Raises:
         MemoryError: There is no room for the candidates of one parent.
@@ -92,7 +97,16 @@ def refine_compiled(
     )  # fmt: skip
     candidates = step.above * step.fan * (1 + step.around)
     work = below.size * candidates * step.width
-    _spread(find_refining().refine_some, step, len(below), work)
+    most = None if most_bytes is None else max(1, most_bytes // room_of(step))
+    _spread(find_refining().refine_some, step, len(below), work, most)
+
+
+def room_of(step: Step) -> int:
+    """Bytes that one thread allocates, as ``enter`` of ``native/refine.c`` does, or a few more."""
+    padded = step.width + LANES
+    candidates = step.above * step.fan * (1 + step.around) + 1
+    each = BESIDE + 4 * padded + 4 * step.children
+    return int(candidates * each + 4 * padded * step.children + 8 * padded)
 
 
 class Holding(ctypes.Structure):
@@ -151,9 +165,11 @@ def _read(
     _spread(find_holding().holding_mean, asked, len(places), 4 * places.size * len(columns))
 
 
-def _spread(function: Any, asked: ctypes.Structure, count: int, work: int) -> None:
+def _spread(
+    function: Any, asked: ctypes.Structure, count: int, work: int, most: int | None = None
+) -> None:
     """Call a function of the library for some of the cells at a time, on several threads."""
-    threads = min(default_cores(), 1 + work // WORTH)
+    threads = min(default_cores(), 1 + work // WORTH, *([] if most is None else [most]))
     bounds = np.linspace(0, count, 1 + (PARTS * threads if threads > 1 else 1)).astype(int)
 
     def some(span: tuple[int, int]) -> int:

@@ -12,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.evaluation import dense_metrics as metrics
-from recollect.evaluation.dense_data import Task
+from recollect.evaluation.dense_baselines import Head
+from recollect.evaluation.dense_data import Samples, Task
 from recollect.evaluation.earlier import read_earlier
-from recollect.heads.dense_memory.masks import enlarge
+from recollect.heads.dense_memory.masks import enlarge, pixels_of
+
+NO_LABEL = -1  # of no task: a pixel without an answer is a wrong answer
 
 
 class Steps:
@@ -56,16 +59,35 @@ class Answers:
     _counts: metrics.PixelCounts | None = None
     _errors: list[tuple[float, float, float, int]] = field(default_factory=list)
     _dice: list[list[float]] = field(default_factory=list)
+    _missing: int = 0
 
-    def add(self, truth: NDArray[Any], cells: NDArray[Any], classes: Any) -> None:
-        """Take in the answer to one sample: values of cells ``(*grid, width)``."""
+    def add(
+        self, truth: NDArray[Any], cells: NDArray[Any], classes: Any,
+        valid: NDArray[np.bool_] | None = None,
+    ) -> None:  # fmt: skip
+        """Take in the answer to one sample, as ``predict`` would bring it to full size.
+
+        Args:
+            truth: A mask, or values.
+            cells: Values of cells ``(*grid, width)``.
+            classes: Labels of the columns; None counts them up.
+            valid: Bool ``(*grid)``: cells that have an answer; None means all. A pixel that no
+                such cell reaches is answered wrongly: by no label, or by the number 0.
+        """
         grid = cells.shape[:-1]
-        full = enlarge(cells.reshape(-1, cells.shape[-1]), grid, truth.shape[: len(grid)])
+        there = np.ones(grid, bool) if valid is None else valid
+        flat, size = cells.reshape(-1, cells.shape[-1]), truth.shape[: len(grid)]
+        if there.all():
+            full, reached = enlarge(flat, grid, size), np.ones(size, bool)
+        else:
+            full, reached = pixels_of(flat, there.ravel(), grid, size)
+        self._missing += int(np.sum(~reached))
         if self.task.kind == "labels":
             labels = np.arange(cells.shape[-1]) if classes is None else classes
-            self.add_labels(truth, labels[full.argmax(axis=-1)])
+            self.add_labels(truth, np.where(reached, labels[full.argmax(axis=-1)], NO_LABEL))
             return
-        right, answered = truth.astype(np.float64), full[..., 0].astype(np.float64)
+        right = truth.astype(np.float64)
+        answered = np.where(reached, full[..., 0], 0.0).astype(np.float64)
         self._errors.append((
             float(np.mean((right - answered) ** 2)),
             metrics.absolute_relative_error(right, answered),
@@ -87,7 +109,8 @@ class Answers:
     def state(self) -> dict[str, Any]:
         """All that was gathered, as plain values."""
         counts = None if self._counts is None else self._counts.counts.tolist()
-        return {"counts": counts, "errors": self._errors, "dice": self._dice}
+        return {"counts": counts, "errors": self._errors, "dice": self._dice,
+                "missing": self._missing}  # fmt: skip
 
     def restore(self, state: dict[str, Any] | None) -> None:
         """Go on from what ``state`` gave."""
@@ -98,6 +121,7 @@ class Answers:
             self._counts.counts += np.array(state["counts"], np.int64)
         self._errors = [(float(a), float(b), float(c), int(d)) for a, b, c, d in state["errors"]]
         self._dice = state["dice"]
+        self._missing = state.get("missing", 0)  # notes of an earlier run do not hold it
 
     def main(self) -> float:
         """Mean IoU, or the root of the mean squared error."""
@@ -106,14 +130,15 @@ class Answers:
         return float(np.sqrt(np.mean([error for error, *_ in self._errors])))
 
     def figures(self) -> dict[str, Any]:
-        """All figures, as plain values."""
+        """All figures, as plain values; how many pixels had no answer, where any had none."""
+        missing = {"unanswered_pixels": self._missing} if self._missing else {}
         if self._counts is None:
-            return {
+            return missing | {
                 "rmse": round(self.main(), 4),
                 "abs_rel": round(float(np.mean([each[1] for each in self._errors])), 4),
                 "delta_1.25": round(float(np.mean([each[2] for each in self._errors])), 4),
             }
-        figures: dict[str, Any] = {
+        figures: dict[str, Any] = missing | {
             "miou": round(self.main(), 4),
             "pixel_accuracy": round(self._counts.pixel_accuracy(), 4),
             "iou": [None if np.isnan(each) else round(float(each), 4) for each in
@@ -122,3 +147,21 @@ class Answers:
         if self._dice:
             figures["dice"] = [round(float(each), 4) for each in np.mean(self._dice, axis=0)]
         return figures
+
+
+def ask(head: Head, samples: Samples, answers: Answers) -> None:
+    """Ask a trained head about samples."""
+    for levels, truth in zip(samples.pyramids, samples.truth, strict=True):
+        answers.add(truth, head(levels).reshape(*levels[-1].shape[:-1], -1), None)
+
+
+def score_of(task: Task) -> Callable[[Head, Samples], float]:
+    """A score of trained heads, larger for better ones; of an error the negative."""
+
+    def score(head: Head, samples: Samples) -> float:
+        """Mean IoU, or minus the root of the mean squared error."""
+        answers = Answers(task)
+        ask(head, samples, answers)
+        return answers.main() if task.labels else -answers.main()
+
+    return score

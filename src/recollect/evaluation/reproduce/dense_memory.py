@@ -23,7 +23,7 @@ from recollect.errors import InvalidParameter
 from recollect.evaluation import dense_baselines as baselines
 from recollect.evaluation.dense_data import TASKS, Samples, Task, spread
 from recollect.evaluation.earlier import make_folder, not_ours, read_earlier
-from recollect.evaluation.reproduce.dense_answers import Answers, Steps
+from recollect.evaluation.reproduce.dense_answers import Answers, Steps, ask, score_of
 
 STEM = "dense-memory"
 MODALITIES = ("labels", "depth")
@@ -304,7 +304,7 @@ def _asked(
             head.forget(ids[row : row + 1])
         [answer] = head.answer(one.pyramids)
         classes = head.classes_ if task.labels else None
-        result.add(one.truth[0], values_of(answer, alone=False), classes)
+        result.add(one.truth[0], values_of(answer, alone=False), classes, answer.valid)
         if task.one_left_out:
             head.partial_fit(one.pyramids, one.truth)
     figure = result.main()
@@ -332,8 +332,8 @@ def _ours(
                 with_messages.add_labels(truth, head.predict([levels], size=truth.shape)[0])
                 continue
             [answer] = head.answer([levels])
-            with_messages.add(truth, values_of(answer, alone=False), classes)
-            without.add(truth, values_of(answer, alone=True), classes)
+            with_messages.add(truth, values_of(answer, alone=False), classes, answer.valid)
+            without.add(truth, values_of(answer, alone=True), classes, found_alone(answer))
             so_far["iterations"] += answer.iterations
         so_far["seconds"] += time.perf_counter() - since
         so_far["asked"] = rows.stop
@@ -344,6 +344,7 @@ def _ours(
         "options": plain_options(options),
         **with_messages.figures(),
         "bytes": _bytes(head),
+        "ram_bytes": head._layout().cells.nbytes,  # noqa: SLF001
         "ready_seconds": round(ready, 2),
         "query_seconds": round(so_far["seconds"] / len(asked), 4),
         "iterations": round(so_far["iterations"] / len(asked), 1),
@@ -376,21 +377,30 @@ def values_of(answer: Any, *, alone: bool) -> NDArray[Any]:
     return found
 
 
+def found_alone(answer: Any) -> NDArray[np.bool_]:
+    """Cells that had an answer before messages came: those that matched anything."""
+    found: NDArray[np.bool_] = (answer.novelty < 2) | answer.alone.any(axis=-1)
+    return found
+
+
 def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
     labels = len(task.labels)
     others, held = task.to_choose()
     few = held.take(spread(len(held), MOST_TO_CHOOSE))
 
-    def score(head: baselines.Head, samples: Samples) -> float:
-        """Larger is better; of numbers, whose measure is an error, the negative."""
-        answers = Answers(task)
-        _ask(head, samples, answers)
-        return answers.main() if labels else -answers.main()
-
     # Asked twice, trained once.
-    linear = cache(partial(baselines.linear_head, task.train, labels, most=LINEAR_CELLS))
-    conv = partial(baselines.conv_head, others, labels, held=few, score=score)
+    linear = cache(partial(_linear, task, task.train, others))
+    conv = partial(baselines.conv_head, others, labels, held=few, score=score_of(task))
     return [("linear head", linear), ("small convolutional head", conv)]
+
+
+def _linear(task: Task, samples: Samples, others: Samples) -> baselines.Trained:
+    """A linear head of these samples, its decay chosen on those held out for our settings."""
+    _, held = task.to_choose()
+    return baselines.linear_head_chosen(
+        samples, len(task.labels), others=others, held=held.take(spread(len(held), MOST_TO_CHOOSE)),
+        score=score_of(task), most=LINEAR_CELLS,
+    )  # fmt: skip
 
 
 def _flat(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
@@ -414,7 +424,7 @@ def _trained(
     while asked < len(samples):
         rows = range(asked, min(asked + AT_ONCE, len(samples)))
         since = time.perf_counter()
-        _ask(trained.answer, samples.take(rows), answers)
+        ask(trained.answer, samples.take(rows), answers)
         seconds, asked = seconds + time.perf_counter() - since, rows.stop
         state = {"asked": asked, "seconds": seconds, "answers": answers.state()}
         steps.keep(note, state)
@@ -423,14 +433,11 @@ def _trained(
         **answers.figures(),
         "ready_seconds": round(trained.seconds, 2),
         "rounds": trained.rounds,
+        "patience": baselines.PATIENCE,
+        **({} if trained.decay is None else {"decay": trained.decay}),
         **({} if trained.gradient is None else {"gradient": float(f"{trained.gradient:.1e}")}),
         "query_seconds": round(seconds / len(samples), 4),
     }
-
-
-def _ask(head: baselines.Head, samples: Samples, answers: Answers) -> None:
-    for levels, truth in zip(samples.pyramids, samples.truth, strict=True):
-        answers.add(truth, head(levels).reshape(*levels[-1].shape[:-1], -1), None)
 
 
 def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
@@ -438,20 +445,28 @@ def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
     asked = task.test.take(spread(len(task.test), SOME))
     lines = []
     for count in FEW:
-        rows = np.linspace(0, len(task.train) - 1, count + 2)[1:-1].astype(int)
-        some = task.train if count >= len(task.train) else task.train.take(rows)
+        some = task.train.take(_inner(len(task.train), count))
         head, own = taught(task, chosen, some), Answers(task)
         classes = head.classes_ if task.labels else None
         for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
-            own.add(truth, values_of(head.answer([levels])[0], alone=False), classes)
-        decay = 1e-4 if task.labels else 1e-2
-        linear = baselines.linear_head(some, len(task.labels), decay=decay, most=LINEAR_CELLS)
+            [answer] = head.answer([levels])
+            own.add(truth, values_of(answer, alone=False), classes, answer.valid)
+        others, _ = task.to_choose()
+        linear = _linear(task, some, others.take(_inner(len(others), count)))
         theirs = Answers(task)
-        _ask(linear.answer, asked, theirs)
+        ask(linear.answer, asked, theirs)
         lines.append({
-            "samples": len(some), "ours": round(own.main(), 4), "linear": round(theirs.main(), 4)
+            "samples": len(some), "ours": round(own.main(), 4),
+            "linear": round(theirs.main(), 4), "linear_decay": linear.decay,
         })  # fmt: skip
     return lines
+
+
+def _inner(rows: int, count: int) -> list[int]:
+    """So many rows, spread evenly, those at both ends left out; all where there are no more."""
+    if count >= rows:
+        return list(range(rows))
+    return [int(row) for row in np.linspace(0, rows - 1, count + 2)[1:-1]]
 
 
 def plain_options(options: dict[str, Any]) -> dict[str, Any]:

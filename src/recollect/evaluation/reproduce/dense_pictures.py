@@ -33,10 +33,11 @@ def save_pictures(task: Task, head: Any, out: Path) -> None:
         if axes == 1:
             _strips(panels[line, 0], truth, said, task)
             continue
+        at = _best_slice(truth)
         for column, values in enumerate((truth, said)):
-            _panel(panels[line, column], _middle(values), task)
+            _panel(panels[line, column], _slice(values, at), task)
         _bare(panels[line, 2]).imshow(
-            _middle(novel[line]), cmap="magma", vmin=0.0, vmax=most, interpolation="nearest"
+            _slice(novel[line], at), cmap="magma", vmin=0.0, vmax=most, interpolation="nearest"
         )
         if line == 0:
             for panel, title in zip(panels[0], titles, strict=True):
@@ -68,9 +69,23 @@ def _bare(axes: Any) -> Any:
     return axes
 
 
-def _middle(values: NDArray[Any]) -> NDArray[Any]:
-    """A picture as it is; of a volume the slice in the middle."""
-    return values if values.ndim == 2 else values[:, :, values.shape[2] // 2]
+def _best_slice(truth: NDArray[Any]) -> float:
+    """Where along the last axis of a volume most labels are seen, and most of the rarest of them.
+
+    0 to 1; the middle one of a picture, or of numbers.
+    """
+    if truth.ndim == 2:
+        return 0.5
+    labels = np.unique(truth)
+    seen = np.stack([(truth == label).sum(axis=(0, 1)) for label in labels], axis=1)
+    least = np.where(seen > 0, seen, truth.size).min(axis=1)
+    best = max(range(len(seen)), key=lambda at: (int((seen[at] > 0).sum()), int(least[at])))
+    return (best + 0.5) / len(seen)
+
+
+def _slice(values: NDArray[Any], at: float) -> NDArray[Any]:
+    """A picture as it is; of a volume the slice so far along its last axis."""
+    return values if values.ndim == 2 else values[:, :, int(at * values.shape[2])]
 
 
 def _panel(axes: Any, values: NDArray[Any], task: Task) -> None:

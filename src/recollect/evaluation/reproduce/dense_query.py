@@ -176,7 +176,7 @@ def _asked(task: Task, head: Any, asked: Samples) -> dict[str, Any]:
         begun = time.process_time()
         [answer] = head.answer([levels])
         spent.append(time.process_time() - begun)
-        answers.add(truth, values_of(answer, alone=False), classes)
+        answers.add(truth, values_of(answer, alone=False), classes, answer.valid)
     found = answers.figures()
     main = "miou" if task.labels else "rmse"
     return {main: found[main], "processor_seconds": round(float(np.median(spent)), 4)}

@@ -16,7 +16,6 @@ from recollect.heads.dense_memory import explanation
 from recollect.heads.dense_memory.answers import DenseAnswer, DenseExplanation, Reading
 from recollect.heads.dense_memory.diagnosis import Diagnosis, Query, diagnose
 from recollect.heads.dense_memory.layout import Layout
-from recollect.heads.dense_memory.masks import enlarge
 from recollect.heads.dense_memory.novelty import Novelty, Order, kept_cells
 from recollect.heads.dense_memory.plan import Kernel, Score
 from recollect.heads.dense_memory.pyramids import (
@@ -38,6 +37,7 @@ from recollect.heads.dense_memory.samples import (
 )
 from recollect.heads.dense_memory.search import coarse_to_fine
 from recollect.heads.dense_memory.settings import Settings, at_least
+from recollect.heads.dense_memory.stored import check_row
 from recollect.heads.keeper import MemoryKeeper, empty_memory
 from recollect.index.policy import Approximate
 from recollect.memory.memory import Memory
@@ -165,6 +165,7 @@ class DenseMemory(MemoryKeeper):
             )
         changed = []
         for at, (arrays, mask) in enumerate(zip(rows.values, masks, strict=True)):
+            check_row(arrays, f"row {rows.ids[at]}", self._keeps)
             shapes = tuple(tuple(shape) for shape in arrays["shapes"].tolist())
             size = tuple(arrays["size"].tolist()) or None
             sample = Sample(Pyramid(shapes, ()), size)
@@ -262,6 +263,7 @@ class DenseMemory(MemoryKeeper):
         found: Mapping[str, NDArray[Any]] | None = None
         if len(ids):
             found = frozen.rows(ids).values[0]
+            check_row(found, f"row {ids[0]}", self._keeps)
         return found
 
     # -- asking --------------------------------------------------------------------------------
@@ -478,21 +480,13 @@ def _widths(arrays: Mapping[str, NDArray[Any]]) -> tuple[tuple[int, ...], int]:
 
 def weighed(weights: Doubles, places: Ids, layout: Layout) -> Doubles:
     """Let the rows' own weights count; rows of matches still sum to 1, or to 0."""
-    own = layout.weights
-    if (own == 1.0).all():
-        return weights
     assert layout.cells is not None
+    own = layout.weights
+    # Of samples that are there: one that was forgotten must not have the others rounded anew.
+    if (own[np.array(layout.cells.alive)] == 1.0).all():
+        return weights
     samples = layout.cells.levels[-1].sample[np.maximum(places, 0)]
     scaled = weights * own[samples]
     total = scaled.sum(axis=1, keepdims=True)
     np.divide(scaled, total, out=scaled, where=total > 0)
     return scaled
-
-
-def pixels_of(values: NDArray[Any], valid: NDArray[np.bool_], grid: Shape, size: Shape) -> Any:
-    """Interpolate the values of valid cells: ``(*size, width)``, and which pixels have any."""
-    weight = enlarge(valid[:, None].astype(np.float32), grid, size)
-    summed = enlarge(np.where(valid[:, None], values, 0.0), grid, size)
-    there = weight[..., 0] > 0
-    summed /= np.where(there, weight[..., 0], 1)[..., None]
-    return summed, there

@@ -185,11 +185,20 @@ class Cells:
         self.shapes: list[tuple[Shape, ...]] = []
         self._valid = Column(bool)
         self._indexed = 0
+        self._gone = [0] * len(widths)
 
     @property
     def valid(self) -> Mask:
         """Bool: finest cells that have a label."""
         return self._valid.values
+
+    def living(self, level: int) -> int:
+        """Cells of a level, those of samples that were dropped left out.
+
+        How many columns an answer has depends on this alone: sums over more padding, though of
+        zeros, may be rounded otherwise.
+        """
+        return len(self.levels[level]) - self._gone[level]
 
     @property
     def nbytes(self) -> int:
@@ -264,6 +273,8 @@ class Cells:
                 places = places[self.valid[places]]
             self.index.remove(places)
             self.alive[position] = False
+            for at, level in enumerate(self.levels):
+                self._gone[at] += len(level.places_of(np.array([position])))
 
     def candidates(self, level: int, matches: Ids) -> tuple[Ids, Ids]:
         """Cells that a block of query cells is compared with on a level.

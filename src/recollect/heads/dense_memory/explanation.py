@@ -10,7 +10,7 @@ import numpy as np
 from recollect.errors import InvalidParameter
 from recollect.heads.dense_memory.answers import CellEvidence, DenseExplanation, Reading
 from recollect.heads.dense_memory.layout import LabelLayout, Layout
-from recollect.heads.dense_memory.settings import Settings
+from recollect.heads.dense_memory.settings import Settings, is_whole, several_sides
 from recollect.readout.grids import Shape
 from recollect.readout.propagation import influence
 from recollect.types import Doubles, Ids
@@ -116,15 +116,15 @@ def _largest_first(labels: list[int], shares: Doubles) -> dict[int, float]:
 
 def checked_cell(cell: Any, grid: Shape) -> tuple[int, ...]:
     """Return a place in the grid; raises ``InvalidParameter`` where there is none."""
-    place = tuple(cell) if hasattr(cell, "__iter__") else (cell,)
-    whole = all(hasattr(axis, "__index__") for axis in place)
+    place = several_sides(cell)
     if (
-        not whole
+        not all(map(is_whole, place))
         or len(place) != len(grid)
         or any(not 0 <= axis < side for axis, side in zip(place, grid, strict=True))
     ):
         raise InvalidParameter(
-            "there is no such cell", expected=f"a place in the finest grid {grid}", got=place,
+            "there is no such cell", expected=f"a place in the finest grid {grid}",
+            got=f"{cell!r:.80}",
             remedy="A pixel p of an axis lies in cell floor(p * cells / pixels).",
         )  # fmt: skip
     return tuple(int(axis) for axis in place)

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from threading import RLock
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from recollect.heads.dense_memory.masks import cell_counts, cell_means
 from recollect.heads.dense_memory.plan import Kernel
 from recollect.heads.dense_memory.pyramids import Pyramid, StoredLevel, unpack
 from recollect.heads.dense_memory.settings import Settings
+from recollect.heads.dense_memory.stored import check_alike, check_row
 from recollect.index.exact import ExactIndex
 from recollect.index.policy import Approximate
 from recollect.index.refining import find_holding, mean_of_shares
@@ -89,6 +90,8 @@ class Layout(ABC):
         search: How the coarsest level is searched; None: exactly.
     """
 
+    keeps: ClassVar[str]  # the array of a row that says what its pixels answer with
+
     def __init__(
         self,
         *,
@@ -107,6 +110,7 @@ class Layout(ABC):
         self.cells: Cells | None = None
         self.version = -1
         self.widths: tuple[int, ...] = ()
+        self.axes = 0
         self.sources: list[str | None] = []
         self._frozen: Memory | None = None
         self._whole: ExactIndex | None = None
@@ -146,12 +150,6 @@ class Layout(ABC):
     def ids(self) -> list[int]:
         """Ids of the rows that are there, ascending."""
         return sorted(self._at)
-
-    @property
-    def axes(self) -> int:
-        """Axes of the grids."""
-        assert self.cells is not None
-        return len(self.cells.shapes[0][0])
 
     @abstractmethod
     def size_of(self, position: int) -> Shape:
@@ -207,6 +205,7 @@ class Layout(ABC):
         for start in range(0, len(new), READ_AT_ONCE):
             rows = frozen.rows(new[start : start + READ_AT_ONCE])
             for at, (id_, arrays) in enumerate(zip(rows.ids.tolist(), rows.values, strict=True)):
+                check_row(arrays, f"row {id_}", self.keeps)
                 self._append(id_, arrays, float(rows.weights[at]))
                 if len(self._at) == 1:
                     self._reserve(len(new))
@@ -255,6 +254,9 @@ class Layout(ABC):
             widths = tuple(each.shape[1] for each in vectors)
             self.cells = Cells(widths, dtype=self._dtype, kernel=self._kernel, search=self._search)
             self.widths = tuple(level.features.shape[1] for level in levels)
+            self.axes = len(levels[0].shape)
+        own = tuple(level.features.shape[1] for level in levels), len(levels[0].shape)
+        check_alike(f"row {id_}", "widths of levels and axes", (self.widths, self.axes), own)
         blocks = self._blocks(levels) if self._block_labels else None
         valid = self._take(arrays, levels[-1].shape, levels[-1].cells, blocks)
         self._at[id_] = len(self.cells.ids)
@@ -286,6 +288,8 @@ class Layout(ABC):
 
 class LabelLayout(Layout):
     """Finest cells answer with how often each label occurs among their pixels."""
+
+    keeps = "mask"
 
     def _clear_values(self) -> None:
         self.classes: list[int] = []
@@ -389,7 +393,19 @@ class LabelLayout(Layout):
     def read_by_numpy(
         self, places: Ids, weights: Doubles, settings: Settings
     ) -> tuple[Doubles, Doubles]:
-        """As ``read``, without the library: the same bits."""
+        """As ``read``, without the library: the same bits, some cells at a time."""
+        wide = 8 * 4 * places.shape[1] * len(self._summary()[1])
+        step = max(1, settings.memory_cap // 4 // max(1, wide))
+        parts = [
+            self._read_some(places[at : at + step], weights[at : at + step], settings)
+            for at in range(0, len(places), step)
+        ]
+        means, counted = zip(*parts, strict=True)
+        return np.concatenate(means), np.concatenate(counted)
+
+    def _read_some(
+        self, places: Ids, weights: Doubles, settings: Settings
+    ) -> tuple[Doubles, Doubles]:
         values = self.values(places)
         if settings.balance:
             weights = weights * self._raised(values, settings)[1]
@@ -412,6 +428,8 @@ class LabelLayout(Layout):
 class NumberLayout(Layout):
     """Finest cells answer with the mean of their pixels' values."""
 
+    keeps = "target"
+
     def _clear_values(self) -> None:
         self._means: Column | None = None
         self._targets: list[NDArray[np.float32]] = []
@@ -430,6 +448,7 @@ class NumberLayout(Layout):
             means, known = means[kept], known[kept]
         if self._means is None:
             self._means = Column(np.float64, means.shape[1])
+        check_alike("a row", "targets of one width", self.width, means.shape[1])
         self._means.append(means)
         self._targets.append(arrays["target"])
         return known

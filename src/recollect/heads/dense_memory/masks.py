@@ -63,6 +63,13 @@ def check_mask(
             got=int(mask.max()), remedy="Number the labels anew.",
         )  # fmt: skip
     labels = mask if mask.dtype == np.uint8 else mask.astype(np.int64)
+    _check_labels(labels, ignore, allowed, name)
+    return labels
+
+
+def _check_labels(
+    labels: NDArray[Any], ignore: int, allowed: Sequence[int] | None, name: str
+) -> None:
     known = labels != ignore
     if not known.any():
         raise InvalidLabel(
@@ -80,7 +87,6 @@ def check_mask(
         )
     if allowed is not None:
         _check_allowed(labels, known, allowed, name)
-    return labels
 
 
 def _check_allowed(
@@ -301,3 +307,12 @@ def enlarge(values: NDArray[Any], grid: Shape, size: Shape) -> NDArray[np.float3
         lower += (np.take(result, high, axis=axis) - lower) * share
         result = lower
     return result
+
+
+def pixels_of(values: NDArray[Any], valid: NDArray[np.bool_], grid: Shape, size: Shape) -> Any:
+    """Interpolate the values of valid cells: ``(*size, width)``, and which pixels have any."""
+    weight = enlarge(valid[:, None].astype(np.float32), grid, size)
+    summed = enlarge(np.where(valid[:, None], values, 0.0), grid, size)
+    there = weight[..., 0] > 0
+    summed /= np.where(there, weight[..., 0], 1)[..., None]
+    return summed, there

@@ -37,7 +37,7 @@ def refine(
         vectors: float32 ``(cells, width)`` of the level, of length 1 or 0.
         plan: How to search.
     """
-    k, rows = min(plan.ks[level], max(1, len(cells.levels[level]))), len(vectors)
+    k, rows = min(plan.ks[level], max(1, cells.living(level))), len(vectors)
     found = Matches(
         np.full((rows, k), -1),
         np.full((rows, k), -np.inf, np.float32),
@@ -67,6 +67,7 @@ def refine_at_once(
         shares=(carried, own),
         error=float(_error(memory.width)),
         out=(into.cells, into.similarity, into.score),
+        most_bytes=plan.block_bytes,
     )
 
 

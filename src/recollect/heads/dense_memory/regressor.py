@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.heads.dense_memory.answers import DenseAnswer, Reading
-from recollect.heads.dense_memory.base import DenseMemory, pixels_of
+from recollect.heads.dense_memory.base import DenseMemory
 from recollect.heads.dense_memory.layout import NumberLayout
-from recollect.heads.dense_memory.masks import check_target
+from recollect.heads.dense_memory.masks import check_target, pixels_of
 from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.plan import Kernel, Score
 from recollect.heads.dense_memory.pyramids import Precision
@@ -159,11 +159,8 @@ class DenseMemoryRegressor(DenseMemory):
                 "targets hold several widths", expected="one width in all samples",
                 got=", ".join(map(str, sorted(widths))), remedy="Keep them in several memories.",
             )  # fmt: skip
-        if self.reading == "median" and widths != {1}:
-            raise InvalidParameter(
-                "a median is of one number a pixel", expected="targets of width 1",
-                got=f"width {max(widths)}", remedy="Set reading='mean' or 'linear'.",
-            )  # fmt: skip
+        if self.reading == "median":
+            _check_one_number(max(widths))
 
     def _combine(
         self, layout: NumberLayout, sample: Sample, reading: Reading, settings: Settings
@@ -171,6 +168,7 @@ class DenseMemoryRegressor(DenseMemory):
         matches = reading.matches[-1].cells
         values, weights = layout.values(matches), reading.weights
         if settings.reading == "median":
+            _check_one_number(layout.width)
             weights = median_weights(values[..., 0], weights)
         elif settings.reading == "linear":
             weights = self._linear(layout, sample, matches, weights, settings)
@@ -223,3 +221,12 @@ class DenseMemoryRegressor(DenseMemory):
             values, valid = pixels_of(reading.values, reading.valid, grid, size)
         found = np.where(valid[..., None], values, np.nan)
         return found[..., 0] if layout.width == 1 else found
+
+
+def _check_one_number(width: int) -> None:
+    """Refuse a median of several numbers: each would have weights of its own."""
+    if width != 1:
+        raise InvalidParameter(
+            "a median is of one number a pixel", expected="targets of width 1",
+            got=f"width {width}", remedy="Set reading='mean' or 'linear'.",
+        )  # fmt: skip

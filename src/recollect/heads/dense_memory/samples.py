@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recollect.encoders.pyramids import PyramidEncoder
 from recollect.errors import DimensionMismatch, EmptyBatch, InputError, InvalidParameter
 from recollect.heads.dense_memory.pyramids import Pyramid
+from recollect.heads.dense_memory.settings import is_whole, several_sides
 from recollect.readout.grids import Shape
 from recollect.readout.propagation import unit_rows
 from recollect.types import Floats
@@ -89,9 +90,9 @@ def checked_size(size: Any, sample: Sample) -> Shape:
     """
     if size is None:
         return sample.size or sample.pyramid.shapes[-1]
-    wanted = tuple(size) if hasattr(size, "__iter__") else (size,)
+    wanted = several_sides(size)
     fits = len(wanted) == sample.pyramid.axes and all(
-        isinstance(side, int | np.integer) and side >= 1 for side in wanted
+        is_whole(side) and side >= 1 for side in wanted
     )
     fits = fits and math.prod(map(int, wanted)) <= MOST_PIXELS
     if not fits:
@@ -100,7 +101,7 @@ def checked_size(size: Any, sample: Sample) -> Shape:
             expected=f"{sample.pyramid.axes} whole numbers of at least 1, at most 2^31 pixels",
             got=f"{size!r:.80}", remedy="Leave it out for the size of the input.",
         )  # fmt: skip
-    return wanted
+    return tuple(map(int, wanted))
 
 
 def check_covered(sample: Sample, name: str) -> None:

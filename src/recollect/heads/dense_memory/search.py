@@ -73,7 +73,7 @@ def flat(
         allowed: As for ``coarse_to_fine``.
     """
     samples = np.flatnonzero(cells.alive) if allowed is None else allowed
-    k = min(k, max(1, len(cells.levels[-1])))
+    k = min(k, max(1, cells.living(len(cells.levels) - 1)))
     queries, known = path_vectors(cells, shapes, vectors, plan)
     size = max(len(cells.levels[-1]) // max(len(cells.ids), 1), 1) * 4 * queries.shape[1]
     step = max(1, 8 * plan.block_bytes // size)
@@ -100,7 +100,7 @@ def path_vectors(
 
     Returns:
         Vectors of the query's finest cells, and a function that gives those of the memory's, by
-        place; -1 reads any.
+        place; zeros for -1.
     """
     last = len(shapes) - 1
     own = _stacked(vectors, [chain(shapes, last, level) for level in range(last + 1)], plan)
@@ -110,7 +110,9 @@ def path_vectors(
         ancestors = [np.maximum(places, 0)]
         for level in range(len(cells.levels) - 1, 0, -1):
             ancestors.insert(0, cells.levels[level].parent[ancestors[0]])
-        return _stacked([level.vectors for level in cells.levels], ancestors, plan)
+        found = _stacked([level.vectors for level in cells.levels], ancestors, plan)
+        found[places < 0] = 0  # whatever lies at place 0 would count in what is noise
+        return found
 
     return own, known
 

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recollect.heads.dense_memory.answers import DenseAnswer, Reading
-from recollect.heads.dense_memory.base import DenseMemory, pixels_of
+from recollect.heads.dense_memory.base import DenseMemory
 from recollect.heads.dense_memory.layout import LabelLayout
-from recollect.heads.dense_memory.masks import cell_of_pixel, check_mask, coded
+from recollect.heads.dense_memory.masks import cell_of_pixel, check_mask, coded, pixels_of
 from recollect.heads.dense_memory.novelty import Novelty, Order
 from recollect.heads.dense_memory.patches import paste
 from recollect.heads.dense_memory.plan import Kernel, Score
@@ -76,7 +76,10 @@ class DenseMemorySegmenter(DenseMemory):
         alpha: Share of a cell's state that comes from its neighbors, in [0, 1).
         tolerance: Messages stop when no share changes by this much.
         max_iterations: Messages stop after this many rounds in any case.
-        memory_cap: Bytes that a search may use beside the memory's cells and the answer.
+        memory_cap: Bytes of candidates that a search may lay out at a time, by blocks and threads
+            in keeping; never fewer than those of one cell. The exact index that searches the
+            coarsest level has bounds of its own. What is found is held besides, whatever the cap:
+            24 bytes for each match of each of the query's cells, and the answer.
         search: None: the coarsest level is searched exactly. An ``Approximate``: by lists, whose
             recall is held, once there are cells enough; which cells are missed then depends on when
             the lists were made, so two histories may answer differently. Needs
@@ -127,11 +130,9 @@ class DenseMemorySegmenter(DenseMemory):
         links: int = 4,
         link_temperature: float = 0.1,
         alpha: float = 0.5,
-        tolerance: float = 1e-6,
-        max_iterations: int = 100,
-        memory_cap: int = 256 << 20,
-        search: Approximate | None = None,
-    ) -> None:
+        tolerance: float = 1e-6, max_iterations: int = 100,
+        memory_cap: int = 256 << 20, search: Approximate | None = None,
+    ) -> None:  # fmt: skip
         self.encoder = encoder
         self.k = k
         self.temperature = temperature

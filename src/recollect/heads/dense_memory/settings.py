@@ -63,7 +63,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         _check_k(self.k)
-        if not _whole(self.ignore) or not -LABELS <= self.ignore < LABELS:
+        if not is_whole(self.ignore) or not -LABELS <= self.ignore < LABELS:
             raise _wrong("ignore", "a whole number that fits in 64 bits", self.ignore)
         _check_labels(self.labels)
         _above("temperature", self.temperature, 0.0, infinite=True)
@@ -76,7 +76,7 @@ class Settings:
         _one_of("novelty", self.novelty, ("mean", "max"))
         for name, most in (("radius", FURTHEST), ("max_iterations", MOST_ROUNDS)):
             value = getattr(self, name)
-            if not _whole(value) or not 1 <= value <= most:
+            if not is_whole(value) or not 1 <= value <= most:
                 raise _wrong(name, f"a whole number from 1 to {most:,}", value)
         at_least("memory_cap", self.memory_cap, 1 << 20)
         _one_of("block_labels", self.block_labels, (False, True))
@@ -131,7 +131,7 @@ class Settings:
         A number k falls as ``max(4, ceil(k / 2^level))``; of several the last counts for all
         further levels.
         """
-        if _whole(self.k):
+        if is_whole(self.k):
             first = int(self.k)  # type: ignore[arg-type]
             least = min(first, K_LAST)
             return tuple(max(least, -(-first // K_RATE**level)) for level in range(levels))
@@ -139,7 +139,8 @@ class Settings:
         return tuple((several + several[-1:] * levels)[:levels])
 
 
-def _whole(value: object) -> bool:
+def is_whole(value: object) -> bool:
+    """Whether it is one whole number; True and False are none."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         return False
     try:
@@ -149,8 +150,14 @@ def _whole(value: object) -> bool:
     return True
 
 
+def several_sides(value: Any) -> tuple[Any, ...]:
+    """One thing an axis; what is no list, such as one number, stands for one axis."""
+    alone = isinstance(value, np.ndarray) and value.ndim == 0
+    return tuple(value) if hasattr(value, "__iter__") and not alone else (value,)
+
+
 def _number(value: object) -> bool:
-    if not _whole(value) and not isinstance(value, float | np.floating):
+    if not is_whole(value) and not isinstance(value, float | np.floating):
         return False
     try:
         return not math.isnan(float(value))  # type: ignore[arg-type]
@@ -166,23 +173,23 @@ def _several(value: object) -> bool:
 
 
 def _check_k(k: Any) -> None:
-    if not _whole(k) and not (_several(k) and len(k)):
+    if not is_whole(k) and not (_several(k) and len(k)):
         raise _wrong("k", "a whole number of at least 1, or one a level", k)
-    for each in [k] if _whole(k) else k:
+    for each in [k] if is_whole(k) else k:
         at_least("k", each, 1)
 
 
 def _check_labels(labels: Any) -> None:
     if labels is None:
         return
-    fine = _several(labels) and all(_whole(each) and 0 <= each < LABELS for each in labels)
+    fine = _several(labels) and all(is_whole(each) and 0 <= each < LABELS for each in labels)
     if not fine or not len(labels):
         raise _wrong("labels", "whole numbers from 0 on, or None for any", labels)
 
 
 def at_least(name: str, value: object, least: int) -> None:
     """Refuse what is no whole number of at least so much, by ``InvalidParameter``."""
-    if not _whole(value) or value < least:  # type: ignore[operator]
+    if not is_whole(value) or value < least:  # type: ignore[operator]
         raise _wrong(name, f"a whole number of at least {least}", value)
 
 
