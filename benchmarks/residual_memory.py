@@ -64,8 +64,14 @@ def logits_of(keys: np.ndarray, centers: np.ndarray, seed: int) -> np.ndarray:
     return (keys @ blurred.T - 0.5 * (blurred**2).sum(axis=1)) / np.sqrt(len(blurred[0]))
 
 
-def teach(made: dict[str, np.ndarray], rows: int, **options: Any) -> ResidualMemoryClassifier:
-    """Rows in pieces, so that the logits of all of them never stand in memory at once."""
+def teach(
+    made: dict[str, np.ndarray], rows: int, **options: Any
+) -> tuple[ResidualMemoryClassifier, int]:
+    """Rows in pieces, so that the logits of all of them never stand in memory at once.
+
+    Returns:
+        The head, and how many rows it had when it was opened.
+    """
     classes = len(made["centers"])
     head = ResidualMemoryClassifier(lambda x: x, classes=np.arange(classes), **options)
     piece = 20_000
@@ -75,7 +81,7 @@ def teach(made: dict[str, np.ndarray], rows: int, **options: Any) -> ResidualMem
         keys, labels = made["keys"][part], made["labels"][part]
         write = head.partial_fit if start else head.fit
         write(None, labels, embedding=keys, outputs=logits_of(keys, made["centers"], 1))
-    return head
+    return head, known
 
 
 def make_engines(
@@ -145,11 +151,13 @@ def speed(rows: int, dim: int, options: argparse.Namespace) -> dict[str, Any]:
     made = make_rows(rows, dim, options.classes, options.batch, seed=0)
     begun = time.perf_counter()
     place = None if options.folder is None else options.folder / f"{rows}x{dim}"
-    head = teach(made, rows, k=options.k, memory=place)
+    head, opened = teach(made, rows, k=options.k, memory=place)
     taught = time.perf_counter() - begun
+    # Rows that an earlier run left in the folder were not taught in this time.
+    teaching = {"rows opened": opened, "seconds to teach": None if opened else round(taught, 1)}
     if not options.rounds:
         head.memory_.close()
-        return {"rows": rows, "dim": dim, "seconds to teach": round(taught, 1)}
+        return {"rows": rows, "dim": dim, **teaching}
     head.predict(None, embedding=made["keys"][:1], outputs=np.zeros((1, options.classes)))
     first = time.perf_counter() - begun - taught
     engines = make_engines(made, rows, head)
@@ -158,7 +166,7 @@ def speed(rows: int, dim: int, options: argparse.Namespace) -> dict[str, Any]:
         "dim": dim,
         **agreement(engines, whole=4 * rows * options.classes <= DENSE_LIMIT),
         **({} if place is None else {"bytes without key": bytes_without_key(head.memory_)}),
-        "seconds to teach": round(taught, 1),
+        **teaching,
         "seconds to the first answer": round(first, 1),
         **summarize(measure(engines, options.rounds, options.pause)),
     }
@@ -177,7 +185,7 @@ def sizes(options: argparse.Namespace) -> dict[str, Any]:
     for name, entries in (("all logits", None), ("largest logits", ENTRIES)):
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder, "rows")
-            teach(made, rows, k=options.k, entries=entries, memory=place).memory_.close()
+            teach(made, rows, k=options.k, entries=entries, memory=place)[0].memory_.close()
             head = ResidualMemoryClassifier(
                 lambda x: x, k=options.k, entries=entries, classes=np.arange(options.classes),
                 memory=place,
@@ -212,6 +220,18 @@ def sizes(options: argparse.Namespace) -> dict[str, Any]:
     return found
 
 
+def told_command(options: argparse.Namespace) -> str:
+    """The command with every option as it was in effect; folders and files by what they are."""
+    told = []
+    for name, value in vars(options).items():
+        if value is None:
+            continue
+        text = " ".join(value) if isinstance(value, list) else str(value)
+        text = name.upper() if isinstance(value, Path) else text
+        told.append(f"--{name.replace('_', '-')} {text}")
+    return f"python benchmarks/residual_memory.py {' '.join(told)}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--shapes", nargs="*", default=["50000x64", "1000000x256"])
@@ -228,6 +248,8 @@ def main() -> None:
     before = os.getloadavg()
     shapes = [tuple(map(int, shape.split("x"))) for shape in options.shapes]
     report = {
+        "command": told_command(options),
+        "rounds": options.rounds,
         "speed": [speed(rows, dim, options) for rows, dim in shapes],
         "size": sizes(options) if options.size_rows else None,
         "machine": {

@@ -18,6 +18,7 @@ from recollect.evaluation.named_images import NamedSet, load_named
 from recollect.evaluation.notebook import Notebook
 from recollect.evaluation.reproduce.dual_memory import measure
 from recollect.evaluation.reproduce.dual_memory_cells import Cell
+from recollect.evaluation.reproduce.dual_memory_figures import gap_between
 from recollect.evaluation.reproduce.dual_memory_page import page
 from recollect.evaluation.reproduce.dual_memory_plots import pictures
 from recollect.evaluation.reproduce.dual_memory_sections import combinations, promises
@@ -46,11 +47,18 @@ def blurred(cell):
     return np.concatenate([own, unit(others)], axis=1)
 
 
+def near(cell):
+    """Three pictures near each shot."""
+    shots = cell.drawn()[0][:, None]
+    noise = np.random.default_rng(2).normal(size=(len(shots), 3, shots.shape[2]))
+    return unit(shots + 0.2 * noise)
+
+
 @pytest.fixture(scope="module")
 def report(named):
     pytest.importorskip("torch")
     book = Notebook(None, None, 1)
-    found = measure({"synthetic": named}, {"synthetic": named}, book, 1, (0, 1, 2), blurred)
+    found = measure({"synthetic": named}, {"synthetic": named}, book, 1, (0, 1, 2), blurred, near)
     protocol = {"queries": 20, "seeds": 1, "size": 32, "shots": [0, 1, 2]}
     found["protocol"] = protocol | {"recollect": "0", "python": "3", "cores": 1}
     return json.loads(json.dumps(found | {"seconds": 1}))
@@ -95,17 +103,45 @@ def test_the_combinations_that_miss_the_best_member_are_named_with_their_figures
                     if member in found.get(group, {}):
                         found[group][member] = [0.5]
                 found[group] |= {"logits, honest": [0.6], "fixed, honest": [0.6]}
+                for member in ("text", "static", "dynamic"):
+                    found[group][f"fixed, honest, unlike {member}"] = [0.26]
+                    found[group][f"logits, honest, unlike {member}"] = [0.1]
     worse["main"]["synthetic"]["2"]["robust"]["fixed, honest"] = [0.25]
     worse["sets"]["synthetic"]["queries"] = 10_000
 
     told = combinations(worse)
 
-    assert told.count("*robust, honest weights (fusion as published)* (25.0 ± 0.4 against") == 1
-    assert "50.0 at 2) does not" in told
+    # One of both is right on 26 % of 10,000 pictures: sqrt((0.26 - 0.25^2) / 10,000).
+    missed = "*robust, honest weights (fusion as published)* (-25.00 ± 0.44 at 2) does not"
+    assert told.count(missed) == 1
     assert "*robust, logits, honest weights*" in told.partition("keep what is promised")[0]
     rows = [line for line in promises(worse).splitlines() if line.startswith("| robust, honest")]
-    assert rows[0].endswith("| +10.0, -25.0 | **no** |")
+    assert rows[0].endswith("| +10.0 ± 0.5, -25.0 ± 0.4 | **no** |")
     assert told in page(worse)
+
+
+def test_a_gap_counts_what_both_answered_the_same_way(report):
+    """Two draws of 100 pictures, 2 points apart, both right or both wrong on all but 4 of them."""
+    found = json.loads(json.dumps(report))
+    found["sets"]["synthetic"]["queries"] = 100
+    group = found["main"]["synthetic"]["2"]["robust"]
+    group |= {"static": [0.50, 0.54], "logits, honest": [0.52, 0.56]}
+    group["logits, honest, unlike static"] = [0.04, 0.04]
+
+    gap, error = gap_between(found, 2, ("robust", "logits, honest"), "static")
+
+    assert (round(gap, 6), round(error, 6)) == (0.02, round(((0.04 - 0.0004) / 100) ** 0.5, 6))
+
+
+def test_where_shots_ask_themselves_only_the_text_moves_and_crops_move_the_rest(report):
+    """At a scale of 100 a picture that lies in the memory leaves nothing to learn there."""
+    found = report["ways to learn"]["synthetic"]
+
+    own, crops = (found[f"{which}offsets"]["moved"] for which in ("", "crops: "))
+
+    others = ("query", "key", "value", "output")
+    assert max(own[role] for role in others) < 0.01 * own["text"]
+    assert min(crops[role] for role in others) > 0.1 * crops["text"]
 
 
 def test_the_pictures_are_drawn(report):

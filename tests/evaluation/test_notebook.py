@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from recollect import errors
 from recollect.evaluation.notebook import Notebook
 
 
@@ -47,3 +48,25 @@ def test_a_run_that_came_to_its_end_leaves_nothing(tmp_path):
 
     assert not path.exists()
     assert Notebook(path).note("a", lambda: 2) == 2
+
+
+@pytest.mark.parametrize(
+    "line", ["{broken", "[1, 2]", '["a", {"result": 1}]', '"a"', '["a", 1, 2]', "[" * 100_000]
+)
+def test_a_file_of_other_lines_is_refused_by_name(tmp_path, line):
+    """It ended in whatever Python made of the line; a file of somebody else is not changed."""
+    path = tmp_path / "cells.jsonl"
+    text = f'["a", {{"result": 1, "seconds": 2.5}}]\n{line}\n'
+    path.write_text(text)
+
+    with pytest.raises(errors.InputError, match=r"cells.jsonl is not what .* got line 2: "):
+        Notebook(path)
+    assert path.read_text() == text
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
+    """And a file that is no text."""
+    (tmp_path / "bytes").write_bytes(b"\xff\n")
+    for path in (tmp_path, tmp_path / "bytes"):
+        with pytest.raises(errors.InputError, match="is not what an earlier run wrote"):
+            Notebook(path)

@@ -11,10 +11,13 @@ from places import data, models
 from recollect import errors
 from recollect.evaluation.reproduce.residual_images import Asked, measure
 from recollect.evaluation.reproduce.residual_measures import Lines, compared, kept, squared
-from recollect.evaluation.reproduce.residual_memory import run
+from recollect.evaluation.reproduce.residual_memory import PARTS, run
 from recollect.evaluation.reproduce.residual_memory_page import page
 from recollect.evaluation.reproduce.residual_memory_plots import plot_pictures, plot_shift
 from recollect.evaluation.reproduce.residual_memory_summary import comparisons, summary
+from recollect.evaluation.reproduce.residual_others import _shifted
+from recollect.evaluation.reproduce.residual_tables import _models, nearest_alone
+from recollect.heads.residual_memory.tuning import GRID
 
 SETTING = {
     "active": True, "k": 10, "sigma": 0.5, "temperature": 1.4, "strength": 1.0,
@@ -278,4 +281,166 @@ def test_the_page_counts_a_memory_beside_the_layer_fitted_anew():
     text = page({"shift": part(lines), "versions": {}})
 
     assert "| 10 | 3 | 1 | 1 | 2 | 1 |" in text
-    assert "The memory is off in 1 of these 3 comparisons" in text
+    assert "The memory is off in 1 of 3 lines" in text
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{broken", "[1, 2]", '{"images": 3}', '{"images": {"figures": [{"depth": 8}], "seconds": 1}}',
+     '{"theory": {"figures": {"d": 2}, "seconds": null}}', '{"tables": {"figures": ["x"]}}'],
+)  # fmt: skip
+def test_an_earlier_report_that_is_none_is_refused_before_anything_is_measured(tmp_path, text):
+    """Each ended in an error of Python, some after hours."""
+    (tmp_path / "residual-memory.json").write_text(text, encoding="utf-8")
+
+    with pytest.raises(errors.InputError, match=r"residual-memory.json is not what an earlier run"):
+        run(data=tmp_path, models=tmp_path, out=tmp_path, parts=["theory"], bases=tmp_path / "b")
+    assert [each.name for each in tmp_path.iterdir()] == ["residual-memory.json"]
+
+
+def test_a_file_in_place_of_the_folder_of_results_is_refused(tmp_path):
+    """So are broken notes of an earlier run."""
+    (tmp_path / "out").write_text("", encoding="utf-8")
+    with pytest.raises(errors.InputError, match="cannot hold results"):
+        run(data=tmp_path, models=tmp_path, out=tmp_path / "out", bases=tmp_path / "b")
+
+    (tmp_path / "residual-memory.notes").write_text("no JSON\n", encoding="utf-8")
+    with pytest.raises(errors.InputError, match=r"residual-memory.notes is not .* line 1: no JSON"):
+        run(data=tmp_path, models=tmp_path, out=tmp_path / "new", parts=["theory"], bases=tmp_path)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_notes_of_an_earlier_edition_are_measured_again(tmp_path, name):
+    """Only pictures had a number; what the other parts measure changes as well."""
+    path = tmp_path / "notes"
+    kept_then = [[f"{edition}/{name}/a", {"result": 1, "seconds": 1.0}] for edition in (1, 2)]
+    path.write_text("".join(json.dumps(each) + "\n" for each in kept_then), encoding="utf-8")
+
+    lines = Lines(path, name, float("inf"), lambda _line: None)
+
+    assert lines.measured("a", lambda: 2) == [2]
+    assert Lines(path, name, float("inf"), lambda _line: None).measured("a", lambda: 3) == [2]
+
+
+TRIED = {"k": [1, 10], "sigma": [0.5, 5.0], "temperature": [1.4, 8.0], "strength": [0.5, 1.0]}
+
+
+def test_the_page_says_how_many_chose_the_edge_of_a_grid():
+    """k 10, sigma 0.5, T 1.4 and strength 1 are edges; what cannot be chosen is none."""
+    edge = SETTING | {"tried": TRIED}
+    inner = edge | {"k": 3, "sigma": 1.0, "temperature": 2.0, "strength": 0.7}
+    alone = inner | {"tried": TRIED | {"temperature": [2.0, 2.0]}}
+    settings = (edge, edge, inner, alone, edge | {"active": False})
+    pictures = [PICTURES[0] | {"seed": seed, "setting": each} for seed, each in enumerate(settings)]
+
+    text = page({"images": part(pictures), "tables": part(TABLES), "versions": {}})
+
+    flowing = text.replace("\n", " ")
+    assert "Of 4 active memories, those of the part on layers too, 2 chose the largest k" in flowing
+    assert "2 the largest strength, 2 the least and 0 the greatest temperature" in flowing
+    assert "2 the least and 0 the greatest sigma. The grids were widened once" in flowing
+
+
+def test_a_line_holds_the_edges_of_what_was_tried():
+    """From the settings themselves, so that it cannot say something else."""
+    rng = np.random.default_rng(0)
+    labels = tuple(rng.integers(0, 3, count) for count in (90, 40, 60))
+    pairs = [(each[:, None] + 0.1 * rng.normal(size=(len(each), 1)),
+              np.tile([0.1, 0.0, 0.0], (len(each), 1))) for each in labels]  # fmt: skip
+
+    tried = measure(Asked(pairs[0], pairs[1], pairs[2], labels))["setting"]["tried"]
+
+    assert tried["k"] == [GRID["k"][0], 90]
+    assert tried["temperature"] == [GRID["temperature"][0], GRID["temperature"][-1]]
+    assert tried["strength"] == [GRID["strength"][0], GRID["strength"][-1]]
+
+
+def shift_maps(count, right):
+    """Rows of two classes; the base is right on so many rows, and on all questions."""
+    labels = np.arange(count) % 2
+    said = labels.copy()
+    said[right:] = 1 - said[right:]
+    logits = np.where(said[:, None] == [0, 1], 2.0, 0.0).astype(np.float32)
+    return {"pooled": labels[:, None].astype(np.float32), "logits": logits, "y": labels}
+
+
+def test_where_the_memory_is_off_the_best_setting_is_measured_without_the_guard():
+    """A base that is always right; the guess why it is off was a guess."""
+    maps = shift_maps(20, 20), shift_maps(30, 30)
+
+    off = _shifted("net", lambda: maps, 20, "pooled")
+    on = _shifted("net", lambda: (shift_maps(20, 10), shift_maps(30, 15)), 20, "pooled")
+
+    assert not off["setting"]["active"]
+    assert off["base_on_rows"] == off["unguarded"] == 1.0
+    assert off["unguarded_gain"] == 0.0
+    assert on["base_on_rows"] == 0.5
+    assert on["setting"]["active"]
+    assert "unguarded" not in on
+
+
+SHIFT = {"network": "net", "rows": 10, "base": 0.8, "resmem": 0.8, "seconds": 1.0, "gain": 0.0,
+         "standard_error": 0.0, "base_on_rows": 0.9, "setting": SETTING}  # fmt: skip
+OFF = SHIFT | {"setting": SETTING | {"active": False}, "unguarded": 0.82, "unguarded_gain": 0.02,
+               "unguarded_error": 0.004}  # fmt: skip
+
+
+def test_the_page_says_what_the_guard_cost_and_how_hard_the_rows_are():
+    """Measured facts in place of 'why was not measured; likely'."""
+    lines = [OFF | {"method": "ResMem, a"}, SHIFT | {"method": "ResMem, b"}]
+
+    text = page({"shift": part(lines), "versions": {}})
+
+    assert "| net | 10 | 90.00 | 80.00 | 1 of 2 | +2.00 | +2.00 | +2.00 |" in text
+    assert "off; guard off 82.00, +2.00 ± 0.40 `*`" in text
+    assert "likely" not in text
+
+
+def test_the_picture_of_the_shift_marks_memories_that_are_off():
+    """They all lie on the base; a hollow marker says why, and a word beside the picture."""
+    off = [OFF | {"method": f"ResMem, {place}", "rows": 10} for place in "ab"]
+    on = [SHIFT | {"method": f"ResMem, {place}", "rows": 100} for place in "ab"]
+
+    axes = plot_shift([*off, *on]).axes[0]
+
+    assert [line.get_markevery() for line in axes.lines[:2]] == [[1], [1]]
+    hollow = [each for each in axes.collections if len(each.get_offsets())]
+    assert [each.get_facecolors().size for each in hollow] == [0, 0]
+    assert "hollow: memory off" in axes.get_legend_handles_labels()[1]
+
+
+def test_neighbors_alone_choose_k_on_rows_set_aside():
+    """One wrong row among six: a single neighbor repeats it, three outvote it."""
+    train = np.array([[0.0], [0.1], [0.2], [5.0], [5.1], [5.2]]), np.array([0, 1, 0, 1, 1, 1])
+    held = np.array([[0.11], [5.11]]), np.array([0, 1])
+    test = np.array([[0.09], [0.12], [5.0], [0.2]]), np.array([0, 0, 1, 1])
+
+    assert nearest_alone(train, held, test, numbers=False) == {"nearest": 0.75, "nearest_k": 3}
+
+
+def test_the_page_says_how_small_bases_are_and_what_neighbors_alone_answer():
+    """As the models themselves say it."""
+    line = TABLES[0] | {"nearest": 0.31, "nearest_k": 3}
+    trees = _models("classify", 0)["boosting"][-1]
+    hidden = _models("classify", 0)["perceptron"][-1]
+
+    text = page({"tables": part([line]), "versions": {}}).replace("\n", " ")
+
+    assert f"{trees.n_estimators} rounds of trees of depth {trees.max_depth}" in text
+    assert f"one hidden layer of {hidden.hidden_layer_sizes[0]} units" in text
+    assert "| 31.0 (k 3) | off |" in text
+    assert "better than ResMem in 0 of these 1 lines, and better than the base in 1" in text
+
+
+def test_the_page_says_that_settings_were_chosen_on_easier_text():
+    """A perplexity of 60 beside one of 90."""
+    line = GAIN | {"nats_gained": 0.1, "nats_error": 0.1, "method": "ResMem", "setting": SETTING,
+                   "chosen_by": "log_loss", "perplexity": 80.0, "accuracy": 0.3}  # fmt: skip
+    facts = {"rows": 10, "chosen_on": 5, "foretold": 6, "epochs": 1, "planned_epochs": 1,
+             "training_tokens": 20, "unknown": 0.1, "vocabulary": 9, "width": 4, "accuracy": 0.3,
+             "perplexity": 90.0, "perplexity_chosen_on": 60.0, "methods": [line]}  # fmt: skip
+
+    text = page({"language": part(facts), "versions": {}}).replace("\n", " ")
+
+    assert "60.00 on the tokens that settings were chosen on and 90.00 on those" in text
+    assert "the validation piece is much easier text." in text

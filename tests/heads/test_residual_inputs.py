@@ -228,3 +228,17 @@ def test_a_classifier_and_a_regressor_do_not_share_rows(kind, tmp_path):
 
     with pytest.raises(errors.InvalidParameter, match="the rows are of a"):
         head.predict(X)
+
+
+@pytest.mark.parametrize(
+    "given", [np.array([1.5, 2.0, 3.0]), [1.5, 2.0, 3.0]], ids=["array", "list"]
+)
+def test_a_single_row_that_is_no_table_is_shown_as_it_was_given(given):
+    """The error showed the block that the base is asked in, filled up with one value."""
+    head = ResidualMemoryClassifier(BASE, k=1).fit(X, Y)
+
+    with pytest.raises(errors.DimensionMismatch) as caught:
+        head.predict(given)
+
+    assert str(caught.value).endswith("expected (rows, dim), got (3,): [1.5, 2, 3]")
+    assert "X.reshape(1, -1)" in caught.value.remedy

@@ -274,3 +274,25 @@ def test_pieces_are_no_longer_than_the_model_takes(limit, piece, reach):
 
     assert (memory.piece, memory.reach) == (piece, reach)
     assert len(memory.teach(np.tile([0, 1, 2], 70))) == 209
+
+
+@pytest.mark.parametrize(
+    ("entries", "grid", "words"),
+    [
+        (16, "k", "grid cannot be read"),
+        (0, {"strength": ["a"]}, "strength is out of range"),
+        (0, {"strength": [1.0]}, "next tokens alone .* this strength: .* below 1, got 1"),
+        (0, {"temperature": [3.0]}, "next tokens alone .* this temperature: .* 1 alone, got 3"),
+        (16, {"rule": [1]}, "no use for 'rule'"),
+        (16, {"k": [-1]}, "k is out of range"),
+    ],
+    ids=str,
+)
+def test_a_grid_is_judged_before_a_text_is_read(entries, grid, words):
+    """Some ended in errors of Python, one said 'got ()', one was dropped without a word."""
+    memory = TokenMemory(clueless, entries=entries, k=4).teach(CYCLE)
+    memory.model = lambda _tokens: pytest.fail("the text was read")
+
+    with pytest.raises(errors.InvalidParameter, match=words):
+        memory.tune(CYCLE, grid=grid)
+    assert memory.head.k == 4

@@ -159,8 +159,18 @@ def test_few_logits_can_be_tuned_by_leaving_each_row_out():
         ({"grid": {"k": [0]}}, "k is out of range"),
         ({"grid": {"sigma": [0.0]}}, "sigma is out of range"),
         ({"guard": -1.0}, "guard is out of range"),
+        ({"guard": 10**400}, "guard is out of range"),
+        ({"grid": {"sigma": [10**400]}}, "sigma is out of range"),
+        ({"grid": {"temperature": [10**400]}}, "temperature is out of range"),
+        ({"grid": {"strength": [10**400]}}, "strength is out of range"),
+        (
+            {"grid": {"strength": [1e300]}},
+            "strength is out of range: expected .* at most 1,000,000",
+        ),
+        ({"grid": {"k": np.array(3)}}, "no use for 'k'"),
+        ({"grid": {"k": b"ab"}}, "no use for 'k'"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:40],
 )
 def test_what_cannot_be_tuned_is_refused(head, options, words):
     """And the head stays as it is."""
@@ -263,3 +273,47 @@ def test_settings_are_not_chosen_on_the_rows_of_the_memory_alone(kind):
     with pytest.raises(errors.InvalidParameter, match="in the memory"):
         head.tune(ROWS[:30], SIDES[:30])
     assert head.k == 5
+
+
+@pytest.mark.parametrize("entries", [None, 2, 0])
+def test_the_grid_is_scored_in_pieces_as_at_once(monkeypatch, entries):
+    """So few queries at a time that pieces end within them, of rows of every form."""
+    rng = np.random.default_rng(3)
+    labels, held = rng.integers(0, 4, 70), rng.integers(0, 4, 30)
+    keys, asked = (each[:, None] + 0.4 * rng.normal(size=(len(each), 1)) for each in (labels, held))
+    outputs = {len(each): rng.normal(size=(len(each), 4)) for each in (labels, held)}
+    grid = {"k": [1, 5, 40], "sigma": [0.3, 3.0], "temperature": [1.0, 2.0]}
+
+    def report():
+        """Tune a new head."""
+        head = ResidualMemoryClassifier(lambda x: x, entries=entries, classes=range(4))
+        head.fit(None, labels, embedding=keys, outputs=outputs[70])
+        given = {"embedding": asked, "outputs": outputs[30]}
+        return head.tune(None, held, grid=grid, **given), head, given
+
+    whole, head, given = report()
+    monkeypatch.setattr("recollect.heads.residual_memory.tuning._CELLS", 7 * 2 * 40)
+    monkeypatch.setattr("recollect.readout.kernel._CELLS", 3)
+
+    assert report()[0] == whole
+    assert len(whole.settings) == 3 * 2 * 2 * 4
+    for each in whole.settings[::7]:
+        head.set_params(
+            k=each.k, sigma=each.sigma, temperature=each.temperature, strength=each.strength
+        )
+        assert np.mean(head.predict(None, **given) == held) == pytest.approx(each.score)
+
+
+@pytest.mark.parametrize("name", ["sigma", "temperature", "strength", "gate"])
+def test_a_number_beyond_all_floats_is_refused_in_our_words(head, name):
+    """Python raised an OverflowError of its own."""
+    with pytest.raises(errors.InvalidParameter, match=f"{name} is out of range"):
+        head.set_params(**{name: 10**400}).predict(HELD)
+
+
+def test_a_strength_that_would_make_answers_infinite_is_refused(head):
+    """1e300 gave probabilities that are none; the largest that is allowed gives some."""
+    with pytest.raises(errors.InvalidParameter, match="strength is out of range"):
+        head.set_params(strength=1e300).predict_proba(HELD)
+
+    assert np.isfinite(head.set_params(strength=1e6).predict_proba(HELD)).all()

@@ -149,3 +149,11 @@ def test_unit_vectors_lie_on_the_grid():
     found = unit(np.random.default_rng(0).normal(size=(3, 7))).astype(np.float64) * 2**24
 
     assert np.array_equal(found, np.rint(found))
+
+
+def test_a_sharpness_beyond_float32_is_as_good_as_infinite():
+    """1e39 is a number, but not one of float32: the weights must not become NaN."""
+    slots = np.array([[[1.0, 0.5]]])
+    filled = np.ones((1, 2), bool)
+
+    assert slot_weights(slots, filled, beta=1e39).tolist() == [[[1.0, 0.0]]]

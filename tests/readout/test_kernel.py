@@ -8,7 +8,10 @@ import pytest
 from recollect import errors
 from recollect.readout.kernel import (
     add_dense,
+    add_dense_many,
     add_sparse,
+    check_above_zero,
+    check_strength,
     class_residuals,
     clip_to_probabilities,
     kernel_shares,
@@ -116,3 +119,39 @@ def test_clipping_leaves_no_class_impossible():
     clipped = clip_to_probabilities(np.array([[0.75, 0.5, -0.25]]), least=0.25)
 
     np.testing.assert_allclose(clipped, [[0.5, 1 / 3, 1 / 6]], rtol=1e-15)
+
+
+def test_several_weighings_add_up_as_each_alone(monkeypatch):
+    """Rows are read once for all of them, and in pieces."""
+    monkeypatch.setattr("recollect.readout.kernel._CELLS", 20)
+    rng = np.random.default_rng(0)
+    shares, residuals = rng.random((5, 3, 4)), rng.normal(size=(9, 2))
+    places = rng.integers(0, 9, (5, 4))
+    together = np.ones((3, 5, 2))
+
+    add_dense_many(together, shares, residuals, places)
+
+    for weighing in range(3):
+        alone = np.ones((5, 2))
+        add_dense(alone, shares[:, weighing], residuals, places)
+        np.testing.assert_allclose(together[weighing], alone, rtol=0.0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [10**400, -(10**400), np.longdouble("1e4000"), 10**5000, True, "1"],
+    ids=["long", "negative", "longdouble", "longer", "bool", "text"],
+)
+def test_what_no_float_can_hold_is_no_number_above_zero(value):
+    """A whole number of four hundred digits ended in an OverflowError of Python."""
+    with pytest.raises(errors.InvalidParameter, match="x is out of range"):
+        check_above_zero("x", value)
+    with pytest.raises(errors.InvalidParameter, match="strength is out of range"):
+        check_strength(value)
+
+
+def test_a_strength_has_a_largest_value():
+    """Beyond a million a correction is none, and sums need not be finite."""
+    assert check_strength(1e6) == 1e6
+    with pytest.raises(errors.InvalidParameter, match=r"at most 1,000,000, got 1000001\.0"):
+        check_strength(1000001.0)

@@ -31,7 +31,8 @@ def init(
         typer.Option(
             "--encoder",
             help="hog or pixels (images, no weights needed), hashing-text (texts), onnx:MODEL, "
-            "text:FOLDER, hf:FOLDER; options follow as in onnx:model.onnx?size=160.",
+            "text:FOLDER, hf:FOLDER, or a name on the Hugging Face Hub; options follow, as in "
+            "onnx:model.onnx?size=160 or ORG/NAME?allow_download=true.",
         ),
     ] = "hog",
     metric: Annotated[
@@ -72,7 +73,7 @@ def init(
     """Make a memory for what one encoder reads: empty, or with class names.
 
     With names it can answer at once: `recollect init birds --names crow,jay --encoder
-    openai/clip-vit-base-patch16`.
+    "openai/clip-vit-base-patch16?allow_download=true"`.
     """
     with Screen(as_json=as_json, quiet=quiet) as screen:
         from recollect.encoders import from_name

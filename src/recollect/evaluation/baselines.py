@@ -15,7 +15,7 @@ from recollect.heads.dual_memory.negative import BETA, LENGTH, POSSIBLE, UNSURE,
 from recollect.readout.attention import SCALE, entropy, softmax
 from recollect.types import Codes, Doubles, Floats
 
-TIP_ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
+TIP_ALPHAS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
 TIP_BETAS = (0.5, 1.0, 2.0, 5.5, 10.0, 20.0)
 PROBE_STRENGTHS = (1.0, 10.0, 100.0, 1000.0)
 PROBE_STEPS = 2000

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from recollect.evaluation.earlier import not_ours
+
 
 @dataclass
 class Notebook:
@@ -23,6 +25,9 @@ class Notebook:
     Attributes:
         done: Each result by its name, with the seconds it took.
         until: No measurement begins after this moment of ``time.monotonic``.
+
+    Raises:
+        InputError: The file holds something else.
 
     Example:
         >>> book = Notebook(None)
@@ -47,13 +52,33 @@ class Notebook:
     def __post_init__(self) -> None:
         if self.path is None or not self.path.exists():
             return
-        text = self.path.read_text(encoding="utf-8")
+        try:
+            text = self.path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as error:
+            raise not_ours(self.path, "lines of JSON", str(error)) from error
         whole = text[: text.rfind("\n") + 1]
-        for line in whole.splitlines():
-            key, result = json.loads(line)
+        for number, line in enumerate(whole.splitlines(), 1):
+            key, result = self._read(number, line)
             self.done[key] = result
         if whole != text:
             self.path.write_text(whole, encoding="utf-8")
+
+    def _read(self, number: int, line: str) -> tuple[str, dict[str, Any]]:
+        """Name and result of one line."""
+        assert self.path is not None
+        try:
+            told = json.loads(line)
+        except (ValueError, RecursionError):
+            told = None
+        if not (
+            isinstance(told, list)
+            and [type(each) for each in told] == [str, dict]
+            and "result" in told[1]
+            and type(told[1].get("seconds")) in (int, float)
+        ):
+            expected = '["name", {"result": ..., "seconds": ...}]'
+            raise not_ours(self.path, expected, f"line {number}: {line[:60]}")
+        return told[0], told[1]
 
     def note(self, key: str, measure: Callable[[], Any]) -> Any:
         """Return the result of this name, measured now unless it was before.

@@ -282,7 +282,7 @@ def telling_channels(text: ArrayLike, count: int, *, balance: float) -> Codes:
 
 
 def _fall(behind: NDArray[np.float32], beta: float) -> NDArray[np.float32]:
-    if np.isinf(beta):
+    if beta > float(np.finfo(np.float32).max):
         return (behind >= 0).astype(np.float32)
     return np.asarray(np.exp(np.float32(beta) * behind), np.float32)
 

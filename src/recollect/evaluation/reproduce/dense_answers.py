@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from recollect.evaluation import dense_metrics as metrics
 from recollect.evaluation.dense_data import Task
+from recollect.evaluation.earlier import read_earlier
 from recollect.heads.dense_memory.masks import enlarge
 
 
@@ -27,7 +28,7 @@ class Steps:
         self.path = path
         self.done: dict[str, Any] = {}
         if path is not None and path.is_file():
-            self.done = json.loads(path.read_text(encoding="utf-8"))
+            self.done = read_earlier(path)
 
     def once(self, name: str, measured: Callable[[], Any]) -> Any:
         """What was measured under this name, now or before."""

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from recollect.errors import InvalidParameter
 from recollect.evaluation import dense_baselines as baselines
 from recollect.evaluation.dense_data import TASKS, Samples, Task, spread
+from recollect.evaluation.earlier import make_folder, not_ours, read_earlier
 from recollect.evaluation.reproduce.dense_answers import Answers, Steps
 
 STEM = "dense-memory"
@@ -90,7 +91,7 @@ def run(
     if limit is not None and limit < 8:
         raise InvalidParameter("limit is out of range", expected=">= 8", got=limit)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     report = _earlier(out)
     wanted = PARTS if part is None else (part,)
     for done, name in enumerate(wanted):
@@ -446,7 +447,9 @@ def plain_options(options: dict[str, Any]) -> dict[str, Any]:
 def _earlier(out: Path | None) -> dict[str, Any]:
     path = None if out is None else out / f"{STEM}.json"
     if path is not None and path.is_file():
-        report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        report = read_earlier(path)
+        if not isinstance(report.get("parts"), dict):
+            raise not_ours(path, "parts by name", type(report.get("parts")).__name__)
         return report
     return {"paper": "PARMESAN, arXiv 2403.11743", "parts": {}}
 
@@ -459,6 +462,6 @@ def _write(out: Path, report: dict[str, Any]) -> None:
     text = json.dumps(report, indent=1, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
     speed = out / f"{STEM}-speed.json"
-    measured = json.loads(speed.read_text(encoding="utf-8")) if speed.is_file() else None
+    measured = read_earlier(speed) or None
     save_plots(report, measured, out)
     (out / f"{STEM}.md").write_text(page(report, measured), encoding="utf-8")

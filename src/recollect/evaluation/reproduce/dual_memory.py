@@ -21,17 +21,25 @@ import numpy as np
 
 from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import cache_file
+from recollect.evaluation.earlier import make_folder
 from recollect.evaluation.named_images import NamedSet, load_named
 from recollect.evaluation.notebook import Notebook
 from recollect.evaluation.reproduce import dual_memory_cells as cells
 from recollect.evaluation.reproduce.dual_memory_cells import Cell
 from recollect.evaluation.reproduce.dual_memory_page import page
 from recollect.evaluation.reproduce.dual_memory_plots import pictures
-from recollect.evaluation.reproduce.dual_memory_views import COUNTS, PICTURES, viewed, views_of
+from recollect.evaluation.reproduce.dual_memory_views import (
+    COUNTS,
+    CROPS,
+    PICTURES,
+    crops_of,
+    viewed,
+    views_of,
+)
 from recollect.types import Codes, Floats
 
 STEM = "dual-memory"
-NOTES = 3
+NOTES = 4
 """Counts up when what is measured changes: older notes are not those of this program."""
 SETS = ("caltech101", "cifar10", "tiny_imagenet100_32")
 SHOTS = (0, 1, 2, 4, 8, 16)
@@ -61,10 +69,12 @@ ABLATED: dict[str, dict[str, Any]] = {
     **OPTIONS,
     "robust, logits": {"mode": "robust", "fusion": "logits"},
 }
+RATES = (1e-4, 1e-3, 1e-2)
 LEARNED = {
     "offsets": cells.LEARNING,
     "offsets, own slot hidden": replace(cells.LEARNING, leave_one_out=True),
     "offsets and maps": replace(cells.LEARNING, affine=True),
+    "offsets and maps, own slot hidden": replace(cells.LEARNING, affine=True, leave_one_out=True),
     "offsets for query, key, value": replace(cells.LEARNING, position="qkv"),
     "offsets for output and text": replace(cells.LEARNING, position="output"),
     "tied offsets": replace(cells.LEARNING, tied=True),
@@ -110,7 +120,7 @@ def run(
     """
     _require_enough(queries, seeds, sets, shots)
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
     cache = cache_file() if out is not None else ":memory:"
     name = f"{STEM}-{NOTES}-{queries}-{size}.jsonl"
     total = len(sets) * seeds * (5 * len(shots) + 25) + 140
@@ -118,11 +128,12 @@ def run(
     book.until = time.monotonic() + (float("inf") if seconds is None else seconds)
     load = partial(_load, data, models, queries=queries, size=size, cache=cache)
     views = partial(_views, data, models, size=size, cache=cache)
+    crops = partial(crops_of, data, models, size=size, cache=cache)
 
     try:
         mini = {each: load(each, text="minilm") for each in sets}
         clip = {each: load(each, text="clip") for each in sets}
-        report = measure(mini, clip, book, seeds, shots, views)
+        report = measure(mini, clip, book, seeds, shots, views, crops)
     except TimeoutError:
         return None
     report["protocol"] = _protocol(queries, seeds, size, shots)
@@ -180,8 +191,9 @@ def measure(
     seeds: int,
     shots: Sequence[int],
     views: Callable[[Cell], Floats],
+    crops: Callable[[Cell], Floats],
 ) -> dict[str, Any]:
-    """Measure everything on features that are given; views are made when they are asked for."""
+    """Measure everything on features that are given; views and crops are made when asked for."""
     report: dict[str, Any] = {"sets": {name: _about(each) for name, each in sets.items()}}
     report["clip sets"] = {name: _about(each) for name, each in clip.items()}
     report["main"] = _main(sets, book, seeds, shots, "minilm")
@@ -211,10 +223,14 @@ def measure(
         name: book.note(f"masked {name} {few}", partial(cells.masked, Cell(each, few, 0)))
         for name, each in sets.items()
     }
-    first = next(iter(sets))
-    report["ways to learn"] = book.note(
-        f"variants {first} {few}", partial(cells.variants, Cell(sets[first], few, 0), LEARNED)
-    )
+    report["decided rates"] = {
+        name: book.note(
+            f"rates {name} {few}", partial(cells.rated, Cell(each, few, DEVELOPED), RATES)
+        )
+        for name, each in sets.items()
+    }
+    report["crops"] = CROPS
+    report["ways to learn"] = _ways_to_learn(sets, book, few, crops)
     report["learned"] = _learned(sets, book, seeds, shots)
     return report
 
@@ -330,6 +346,18 @@ def _viewed(
                 return viewed(cell, places, views(cell), COUNTS)
 
             table.setdefault(name, {})[str(count)] = book.note(f"views {name} {count}", measured)
+    return table
+
+
+def _ways_to_learn(
+    sets: dict[str, NamedSet], book: Notebook, few: int, crops: Callable[[Cell], Floats]
+) -> dict[str, Any]:
+    """The first two sets, one draw: settings of the training, asked by shots and by crops."""
+    table: dict[str, Any] = {}
+    for name, named in list(sets.items())[:2]:
+        cell = Cell(named, few, 0)
+        measured = partial(cells.variants, cell, LEARNED, partial(crops, cell))
+        table[name] = book.note(f"variants {name} {few}", measured)
     return table
 
 

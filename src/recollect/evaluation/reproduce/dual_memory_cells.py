@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from recollect.evaluation.named_images import NamedSet
 from recollect.heads.abstention import Promise
 from recollect.heads.dual_memory.classifier import DualMemoryClassifier
 from recollect.heads.dual_memory.fusion import FUSIONS, Fusion, Members, fuse, member_weights
+from recollect.heads.dual_memory.offsets import ROLES, Offsets
 from recollect.heads.dual_memory.training import Training
 from recollect.heads.dual_memory.tuning import FOLDS, best_temperature, score_weights
 from recollect.types import Codes, Doubles, Floats
@@ -33,6 +34,7 @@ RATES = (0.05, 0.1)
 """Shares of known pictures that may stay unanswered, or of answers that may be wrong."""
 ADDED: tuple[Fusion, ...] = ("fixed", "logits")
 """Ways of adding whose weights are chosen."""
+MEMBERS = ("text", "dynamic", "static")
 ORACLES = {"fixed": "oracle", "logits": "logits, oracle"}
 LEARNING = Training(epochs=20, rate=1e-3, precision="float32")
 """A rate that the paper uses for some sets; chosen on training pictures that are no shots."""
@@ -89,6 +91,14 @@ class Cell:
         order = self.places()
         return self.named.queries[order], self.named.truth[order]
 
+    def others(self) -> tuple[Floats, Codes]:
+        """Return up to a thousand training pictures that are no shots, and their classes."""
+        random = np.random.default_rng(self.seed)
+        random.permutation(len(self.named.codes))  # the draw of the shots
+        rest = np.setdiff1d(np.arange(len(self.named.codes)), self.chosen())
+        order = random.permutation(rest)[:DECIDED]
+        return self.named.keys[order], self.named.codes[order]
+
     def head(self, **options: Any) -> DualMemoryClassifier:
         """Return a classifier that knows names and shots."""
         head = DualMemoryClassifier(self.named.text, **options)
@@ -136,15 +146,52 @@ def told_apart(cell: Cell, counts: Sequence[int | None]) -> dict[str, dict[str, 
     }
 
 
-def variants(cell: Cell, how: dict[str, Training]) -> dict[str, float]:
-    """Accuracy of static memory and of all members, for several ways to learn offsets."""
+def variants(
+    cell: Cell, how: dict[str, Training], crops: Callable[[], Floats] | None = None
+) -> dict[str, Any]:
+    """Accuracy of static memory and of all members, for several ways to learn offsets.
+
+    Args:
+        cell: What to learn from, and the stream.
+        how: The ways.
+        crops: Gives crops of the shots, ``(shots, crops, dim)``; each way that leaves nothing out
+            is then tried with them as the questions, too.
+    """
+    found = {name: _with_offsets(cell, training) for name, training in how.items()}
+    if crops is not None:
+        asked, codes = crops(), cell.drawn()[1]
+        x, y = asked.reshape(-1, asked.shape[-1]), np.repeat(codes, asked.shape[1])
+        teacher = cell.head()
+        for name, training in how.items():
+            if not training.leave_one_out:
+                learned = teacher.learn_offsets(x, y, training)
+                found[f"crops: {name}"] = _with_offsets(cell, learned)
+    return found
+
+
+def _with_offsets(cell: Cell, offsets: Training | Offsets) -> dict[str, Any]:
     x, truth = cell.stream()
+    head = cell.head(mode="robust", offsets=offsets, fusion="logits")
+    said, learned = head.observe(x), head.offsets_
+    assert said.members.static is not None
+    assert learned is not None
+    moved = {role: np.abs(getattr(learned, role)).max() for role in ROLES}
+    moved |= {f"map of {role}": np.abs(each).max() for role, each in (learned.maps or {}).items()}
+    return {
+        "static": _right(said.members.static, truth),
+        "fused": _right(said.probability, truth),
+        "moved": {role: float(f"{size:.3g}") for role, size in moved.items()},
+    }
+
+
+def rated(cell: Cell, rates: Sequence[float]) -> dict[str, float]:
+    """Accuracy of all members on training pictures that are no shots, by learning rate."""
+    x, truth = cell.others()
     found = {}
-    for name, training in how.items():
+    for rate in rates:
+        training = replace(LEARNING, rate=rate)
         said = cell.head(mode="robust", offsets=training, fusion="logits").observe(x)
-        assert said.members.static is not None
-        found[f"{name}, static"] = _right(said.members.static, truth)
-        found[f"{name}, fused"] = _right(said.probability, truth)
+        found[f"{rate:g}"] = _right(said.probability, truth)
     return found
 
 
@@ -155,15 +202,13 @@ def decided(cell: Cell) -> dict[str, Any]:
         cell: Its seed draws the shots, and up to a thousand of the other training pictures, which
             come as a stream instead of the test's.
     """
-    random = np.random.default_rng(cell.seed)
-    random.permutation(len(cell.named.codes))  # the draw of the shots
-    order = random.permutation(np.setdiff1d(np.arange(len(cell.named.codes)), cell.chosen()))
-    x, truth = cell.named.keys[order[:DECIDED]], cell.named.codes[order[:DECIDED]]
+    x, truth = cell.others()
     rules: dict[str, tuple[float, float, float]] = {"(1, 1, 1)": (1.0, 1.0, 1.0)}
     if cell.shots > 1:
         members, own, _ = cell.head().left_out()
         report = score_weights(members, own, fusion="logits")
         rules |= {"most accurate": report.best.weights, "one error": report.chosen.weights}
+        sums = score_weights(members, own, fusion="fixed").chosen.weights
     found: dict[str, Any] = {}
     for trust in (0.0, 1.0):
         said = cell.head(mode="robust", trust=trust).observe(x).members
@@ -178,13 +223,20 @@ def decided(cell: Cell) -> dict[str, Any]:
                 for rule, weights in rules.items()
             },
         }
+        if cell.shots > 1:
+            probability = _fused(said, "fixed", sums, (1.0, 1.0))
+            found[f"trust {trust:g}"]["one error, fixed"] = _right(probability, truth)
     return found
 
 
 def masked(cell: Cell) -> dict[str, float]:
     """Accuracy of offsets learned with and without each shot's own slot."""
     how = {"found": LEARNING, "hidden": replace(LEARNING, leave_one_out=True)}
-    return variants(cell, how)
+    return {
+        f"{way}, {part}": one[part]
+        for way, one in variants(cell, how).items()
+        for part in ("static", "fused")
+    }
 
 
 def compared(cell: Cell) -> dict[str, float]:
@@ -311,10 +363,10 @@ def _even(members: Members, truth: Codes, counts: tuple[Doubles, float]) -> dict
     """Accuracy of every member and of every fusion, the weights all alike."""
     found = {
         name: _right(each, truth)
-        for name, each in zip(("text", "dynamic", "static"), members.all(), strict=True)
+        for name, each in zip(MEMBERS, members.all(), strict=True)
         if each is not None
     }
-    for name, each in zip(("text", "dynamic", "static"), members.all(), strict=True):
+    for name, each in zip(MEMBERS, members.all(), strict=True):
         if each is not None:
             found[f"{name}, calibration"] = _calibration(each, truth)
     for fusion in FUSIONS:
@@ -331,6 +383,11 @@ def _fusions(
         choice = chosen.get(fusion, Choice())
         probability = _fused(members, fusion, choice.weights, counts)
         found[f"{fusion}, honest"] = _right(probability, truth)
+        right = probability.argmax(axis=1) == truth
+        for name, each in zip(MEMBERS, members.all(), strict=True):
+            if each is not None:
+                unlike = right != (each.argmax(axis=1) == truth)
+                found[f"{fusion}, honest, unlike {name}"] = float(unlike.mean())
         found[f"{fusion}, weights"] = list(choice.weights)
         found[f"{fusion}, calibration"] = _calibration(probability, truth)
         if chosen:

@@ -48,10 +48,36 @@ def mean_over_sets(
         return None
     means = [float(np.mean(each)) for each in drawn]
     errors = [
-        np.sqrt(mean * (1 - mean) / report["sets"][name]["queries"] + np.var(each) / len(each))
+        np.sqrt(mean * (1 - mean) / report["sets"][name]["queries"] + spread(each) ** 2 / len(each))
         for name, mean, each in zip(report["main"], means, drawn, strict=True)
     ]
     return float(np.mean(means)), float(np.sqrt(np.sum(np.square(errors)))) / len(errors)
+
+
+def gap_between(
+    report: Mapping[str, Any], shots: int, row: tuple[str, str], member: str
+) -> tuple[float, float] | None:
+    """Mean gain of a row over a member of its own group, and its standard error.
+
+    Both answered the same pictures: what counts is how many only one of them got right, which is
+    nearly the same pictures in every draw, and how the difference varies from draw to draw.
+    """
+    gaps, variances = [], []
+    for name in report["main"]:
+        ours, theirs = (values(report, name, shots, (row[0], key)) for key in (row[1], member))
+        if not ours or len(ours) != len(theirs):
+            return None
+        gap = np.subtract(ours, theirs)
+        unlike = values(report, name, shots, (row[0], f"{row[1]}, unlike {member}"))
+        asked = max(0.0, float(np.mean(unlike)) - gap.mean() ** 2) / report["sets"][name]["queries"]
+        gaps.append(gap.mean())
+        variances.append(asked + spread(gap) ** 2 / len(gap))
+    return float(np.mean(gaps)), float(np.sqrt(np.sum(variances))) / len(gaps)
+
+
+def spread(drawn: Any) -> float:
+    """Standard deviation of what draws were taken from, as far as they tell; 0 for a single one."""
+    return float(np.std(drawn, ddof=1)) if len(drawn) > 1 else 0.0
 
 
 def stream_gains(drawn: Sequence[Mapping[str, Any]], way: str, part: str = "fused") -> Doubles:

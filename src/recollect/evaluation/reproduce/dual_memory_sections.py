@@ -12,6 +12,7 @@ from recollect.evaluation.reproduce.dual_memory_figures import (
     LEARNED,
     PROPOSED,
     SINGLE,
+    gap_between,
     mean_over_sets,
     stream_gains,
     title,
@@ -32,12 +33,11 @@ def promises(report: Mapping[str, Any]) -> str:
     return table(["promise", "figures, in points", "kept"], shown, texts=3)
 
 
-def best_member(
-    report: Mapping[str, Any], shots: int, group: str = "robust"
-) -> tuple[float, float] | None:
-    """The best single member's mean over sets and draws, and its standard error."""
-    found = [mean_over_sets(report, shots, (group, each)) for each in SINGLE]
-    return max((each for each in found if each), default=None)
+def best_member(report: Mapping[str, Any], shots: int, group: str = "robust") -> str | None:
+    """The single member that is best in the mean over sets and draws: text, static or dynamic."""
+    found = {each: mean_over_sets(report, shots, (group, each)) for each in SINGLE}
+    means = {each: mean[0] for each, mean in found.items() if mean}
+    return max(means, key=means.__getitem__) if means else None
 
 
 def _against_members(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
@@ -45,13 +45,15 @@ def _against_members(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool
         held = _beside_members(report, row)
         if held:
             shots = ", ".join(str(each) for each in held)
-            gaps = [proposed[0] - best[0] for proposed, best in held.values()]
             what = (
                 f"{words}: at {shots} shots never below the best single member by more than one "
-                "standard error"
+                "standard error of the difference"
             )
-            yield what, ", ".join(f"{100 * gap:+.1f}" for gap in gaps), not _misses(held)
-            mean = float(np.mean(gaps))
+            told = ", ".join(
+                f"{100 * gap:+.1f} ± {100 * error:.1f}" for gap, error in held.values()
+            )
+            yield what, told, not _misses(held)
+            mean = float(np.mean([gap for gap, _ in held.values()]))
             yield "and above it on average", f"{100 * mean:+.2f}", mean > 0
 
 
@@ -61,17 +63,17 @@ def combinations(report: Mapping[str, Any]) -> str:
     for words, row in COMBINATIONS.items():
         held = _beside_members(report, row)
         misses = _misses(held)
-        mean = float(np.mean([ours[0] - best[0] for ours, best in held.values()])) if held else 0.0
+        mean = float(np.mean([gap for gap, _ in held.values()])) if held else 0.0
         if held and not misses and mean > 0:
             good.append(f"*{words}*")
         elif held:
             told = [
-                f"{100 * ours[0]:.1f} ± {100 * ours[1]:.1f} against {100 * best[0]:.1f} at {count}"
-                for count, (ours, best) in misses.items()
+                f"{100 * gap:+.2f} ± {100 * error:.2f} at {count}"
+                for count, (gap, error) in misses.items()
             ]
             parts.append(f"*{words}* ({'; '.join(told) or f'{100 * mean:+.2f} on average'})")
     kept = f"Held against the best single member, {_listed(good)} {_verb(good)} what is promised"
-    missed = f"; {_listed(parts)} {_verb(parts, 'does', 'do')} not, in percent by shots."
+    missed = f"; {_listed(parts)} {_verb(parts, 'does', 'do')} not, in points by shots."
     return kept + (missed if parts else ".")
 
 
@@ -83,23 +85,22 @@ def _verb(words: Sequence[str], one: str = "keeps", several: str = "keep") -> st
     return several if len(words) > 1 else one
 
 
-Held: TypeAlias = dict[int, tuple[tuple[float, float], tuple[float, float]]]
-"""Shots -> a combination, and the best single member beside it: mean and standard error."""
+Held: TypeAlias = dict[int, tuple[float, float]]
+"""Shots -> how far a combination is above the best single member, and the standard error."""
 
 
 def _beside_members(report: Mapping[str, Any], row: tuple[str, str]) -> Held:
     held: Held = {}
     for count in (each for each in report["protocol"]["shots"] if each):
-        ours, best = mean_over_sets(report, count, row), best_member(report, count, row[0])
-        if ours and best:
-            held[count] = ours, best
+        best = best_member(report, count, row[0])
+        gap = gap_between(report, count, row, best) if best else None
+        if gap:
+            held[count] = gap
     return held
 
 
 def _misses(held: Held) -> Held:
-    return {
-        count: (ours, best) for count, (ours, best) in held.items() if ours[0] < best[0] - best[1]
-    }
+    return {count: (gap, error) for count, (gap, error) in held.items() if gap < -error}
 
 
 def _against_text(report: Mapping[str, Any]) -> Iterator[tuple[str, str, bool]]:
@@ -164,6 +165,8 @@ def decided(report: Mapping[str, Any]) -> str:
         ("all, weights (1, 1, 1)", "trust 1", "(1, 1, 1)"),
         ("all, the most accurate weights", "trust 1", "most accurate"),
         ("all, **the most even weights within one error**", "trust 1", "one error"),
+        ("the same, slots alike", "trust 0", "one error"),
+        ("the same, slots alike, probabilities added instead", "trust 0", "one error, fixed"),
     )
     lines = []
     for words, trust, key in rows:
@@ -215,6 +218,28 @@ def viewed(report: Mapping[str, Any]) -> str:
             ]
             lines.append([f"{title(name)}, {count} shots", *cells])
     return table(head, lines)
+
+
+def rates(report: Mapping[str, Any]) -> str:
+    """Learning rates on training pictures that are no shots."""
+    found = report["decided rates"]
+    columns = list(next(iter(found.values())))
+    lines = [
+        [title(name), *[f"{100 * found[name][rate]:.1f}" for rate in columns]] for name in found
+    ]
+    return table(["", *[f"rate {rate}" for rate in columns]], lines)
+
+
+def learners(report: Mapping[str, Any]) -> str:
+    """Ways to learn offsets, on the first sets: accuracy, and how far each offset went."""
+    lines = []
+    for name, found in report["ways to learn"].items():
+        for way, one in found.items():
+            moved = ", ".join(f"{role} {size:.2g}" for role, size in one["moved"].items() if size)
+            cells = [f"{100 * one[key]:.1f}" for key in ("static", "fused")]
+            lines.append([title(name), way, *cells, moved or "nothing"])
+    head = ["set", "", "static memory", "all members, logits", "largest number learned"]
+    return table(head, lines, texts=2)
 
 
 def masked(report: Mapping[str, Any]) -> str:

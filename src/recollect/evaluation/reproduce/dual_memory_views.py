@@ -19,6 +19,8 @@ COUNTS = (1, 8, 32)
 """Views of each picture, the picture itself among them; the released code takes 32."""
 
 PICTURES = 200
+CROPS = 5
+"""Of each shot, asked in its place while offsets are learned."""
 _BLOCK = 20  # pictures whose views are made at once
 
 
@@ -50,6 +52,18 @@ def views_of(
         own = named.queries[places[start : start + _BLOCK], None]
         blocks.append(np.concatenate([own, unit(found - center)], axis=1))
     return np.concatenate(blocks)
+
+
+def crops_of(
+    data: Path, models: Path, cell: Cell, *, size: int, cache: str | Path | None = None
+) -> Floats:
+    """Encode crops of the shots, as offsets are learned from: float32 ``(shots, crops, dim)``."""
+    encoder, place = mobilenet(models, size), cache_file() if cache is None else cache
+    center = text_vectors(models, cell.named.classes, "minilm", cache=place)[2]
+    files, rows = read_images(data, cell.named.name, "train").inputs, cell.chosen()
+    some = [files[row] for row in rows.tolist()]
+    found = encoded(encoder, augmented(some, CROPS, style="crop", seed=0), cache=place)
+    return unit(found.reshape(len(rows), CROPS, -1) - center)
 
 
 def viewed(cell: Cell, places: Codes, views: Floats, counts: Sequence[int]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import check_there
+from recollect.evaluation.earlier import make_folder, read_earlier
 from recollect.evaluation.metrics import standard_error
 from recollect.evaluation.reproduce.lookup_page import page
 from recollect.heads.lookup.costs import check_weights
@@ -134,7 +135,7 @@ def run(
     wanted = [name for name in PARTS if only is None or name in only]
     digits = read_digits(data, rows, queries)
     for folder in (work, *([] if out is None else [out])):
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     lab = Lab(digits, work, epochs, seed, data)
     report: dict[str, Any] = {"protocol": _protocol(digits, seed)}
     for number, name in enumerate(wanted, 1):
@@ -169,7 +170,7 @@ class Lab:
         """Return a finished part, or measure it and keep it."""
         path = self.work / f"{name}.json"
         if path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
+            return read_earlier(path)
         begun = time.perf_counter()
         found = measure(self)
         whole = {"lines": found, "seconds": round(time.perf_counter() - begun, 1)}
@@ -244,7 +245,7 @@ class Lab:
         stem = f"weights-{subject.name}-{'step' if per_step else 'one'}-k{k}-{vote}"
         path = self.work / f"{stem}.json"
         if path.is_file():
-            whole = json.loads(path.read_text(encoding="utf-8"))
+            whole = read_earlier(path)
             trace = tuple((check_weights(w), float(s)) for w, s in whole["trace"])
             return WeightReport(
                 check_weights(whole["weights"]), whole["score"], whole["unweighted"], trace
@@ -258,7 +259,7 @@ class Lab:
         known = self.work / f"{stem}.scores"
         told: dict[str, float] = {}
         if known.is_file():
-            told = json.loads(known.read_text(encoding="utf-8"))
+            told = read_earlier(known)
 
         def score(weights: tuple[float, float, float]) -> float:
             """Accuracy on images held out of the table: the questions choose nothing."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from recollect.evaluation.earlier import read_earlier
 from recollect.evaluation.reproduce.lookup import (
     BEAMS,
     CURVE,
@@ -74,7 +75,7 @@ def chosen(lab: Lab, subject: Subject) -> dict[str, Any]:
         held, truth = digits.images[digits.trained :], digits.labels[digits.trained :]
         scores = {k: accuracy(replace(plain, k=k), held, truth) for k in KS}
         path.write_text(json.dumps(scores), encoding="utf-8")
-    scores = {int(k): score for k, score in json.loads(path.read_text(encoding="utf-8")).items()}
+    scores = {int(k): score for k, score in read_earlier(path).items()}
     return {"weights": weights, "k": max(scores, key=lambda k: scores[k]), "vote": "distance"}
 
 

@@ -19,8 +19,8 @@ from recollect.heads.residual_memory.tuning import ResidualTuning
 PAPER: dict[str, Any] = {"k": 53, "sigma": 0.7, "temperature": 1.4}
 
 Pair = tuple[NDArray[Any], NDArray[Any]]
-# Counts up when what a part measures changes: older notes are not those of this program.
-NOTES = {"images": 2}
+# Counts up when anything changes that a part measures: older notes are not those of this program.
+EDITION = 3
 
 
 class Lines:
@@ -51,7 +51,7 @@ class Lines:
 
         ``measure`` raises TimeoutError itself where something it needs is not ready.
         """
-        key = f"{NOTES.get(self._part, 1)}/{self._part}/{name}"
+        key = f"{EDITION}/{self._part}/{name}"
         try:
             result = self._book.note(key, measure)
         except TimeoutError:
@@ -156,8 +156,12 @@ def squared(truth: NDArray[Any], base: NDArray[Any], answers: NDArray[Any]) -> d
 
 
 def setting(report: ResidualTuning) -> dict[str, Any]:
-    """What was chosen, and on what grounds."""
+    """What was chosen, on what grounds, and the least and the largest value that was tried."""
     best = report.best
+    tried = {
+        name: sorted({round(getattr(each, name), 6) for each in report.settings})
+        for name in ("k", "sigma", "temperature", "strength")
+    }
     return {
         "active": report.active,
         "k": best.k,
@@ -166,4 +170,5 @@ def setting(report: ResidualTuning) -> dict[str, Any]:
         "strength": best.strength,
         "gate": None if report.gate is None else round(report.gate, 4),
         "searches_saved": round(report.searches_saved, 4),
+        "tried": {name: [values[0], values[-1]] for name, values in tried.items()},
     }

@@ -17,7 +17,8 @@ from typing import Any
 
 from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import cache_file
-from recollect.evaluation.reproduce import residual_images, residual_others
+from recollect.evaluation.earlier import make_folder, not_ours, read_earlier
+from recollect.evaluation.reproduce import residual_images, residual_others, residual_tables
 from recollect.evaluation.reproduce.residual_measures import Lines, kept
 from recollect.evaluation.reproduce.residual_memory_page import draw, page
 
@@ -56,19 +57,19 @@ def run(
         All figures, as plain values for JSON.
 
     Raises:
-        InputError: Data or a network is not there.
+        InputError: Data or a network is not there, or a folder holds something else than an
+            earlier run left.
         InvalidParameter: An unknown part.
         MissingExtra: A library is not installed.
     """
     _check_parts(parts)
     say: Progress = progress or (lambda _line: None)
     folder = cache_file().parent / "bases" if bases is None else Path(bases)
-    folder.mkdir(parents=True, exist_ok=True)
+    path = make_folder(out) / f"{STEM}.json"
+    report = _earlier(path)
+    make_folder(folder)
     end = time.monotonic() + 60 * minutes
     studies = _studies(data, models, folder, end)
-    out.mkdir(parents=True, exist_ok=True)
-    path = out / f"{STEM}.json"
-    report = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     report["paper"] = "ResMem, arXiv 2302.01576"
     for part in parts:
         lines = Lines(folder / f"{STEM}.notes", part, end, say)
@@ -78,6 +79,17 @@ def run(
         path.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")
     draw(report, out, STEM)
+    return report
+
+
+def _earlier(path: Path) -> dict[str, Any]:
+    """What an earlier run left: whole enough to be put on a page again."""
+    report = read_earlier(path)
+    try:
+        page(report)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        told = f"{type(error).__name__}: {error}"
+        raise not_ours(path, "figures of every part, as the page tells them", told) from error
     return report
 
 
@@ -97,7 +109,7 @@ def _studies(data: Path, models: Path, folder: Path, end: float) -> dict[str, St
     return {
         "images": lambda lines: residual_images.pictures(data, folder, end, lines),
         "layers": lambda lines: residual_images.layers(data, folder, end, lines),
-        "tables": lambda lines: residual_others.tables(data, models, lines),
+        "tables": lambda lines: residual_tables.tables(data, models, lines),
         "language": lambda lines: residual_others.language(data, folder, end, lines),
         "shift": lambda lines: residual_others.shift(data, models, folder, lines),
         "theory": residual_others.theory,

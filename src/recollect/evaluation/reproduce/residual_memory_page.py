@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from recollect.evaluation.reproduce.markdown import table
 from recollect.evaluation.reproduce.residual_measures import NAMES
-from recollect.evaluation.reproduce.residual_memory_summary import summary
+from recollect.evaluation.reproduce.residual_memory_cells import (
+    gain_with_error,
+    percent,
+    told_setting,
+)
+from recollect.evaluation.reproduce.residual_memory_summary import edges, summary
+from recollect.evaluation.reproduce.residual_shift_page import shift_section
+from recollect.evaluation.reproduce.residual_tables import (
+    ALONE,
+    DEPTH,
+    HIDDEN,
+    LINEAR_STEPS,
+    STEPS,
+    TREES,
+)
 
 TITLE = """# Reproduction: residual memory
 
 Yang et al., *ResMem: Learn what you can and memorize the rest*, NeurIPS 2023 (arXiv
-2302.01576). No code of the authors is public. The figures come from the following command;
-each part can be run on its own with `--part`, and everything in pieces with `--minutes`: a later
-call goes on from what was kept. So it was done here, on a machine that did other work beside;
-seconds are those of that machine, and what is absent was not run.
+2302.01576). No code of the authors is public. The figures come from one run of the following
+command, with all parts and a new folder of notes, on networks that had been trained before.
+Seconds are those of measuring, on the machine of the run; what is absent was not run.
 
     recollect reproduce residual-memory --out FOLDER
+
+Training is part of the program: the command trains what is not there yet. That takes hours, and
+can be done in pieces beforehand; each call goes on where the one before stopped, until no line is
+called not ready:
+
+    recollect reproduce residual-memory --part images --part language --minutes 60 --out FOLDER
 
 A gain is ResMem's accuracy minus the base's on the same questions, ± the standard error of that
 paired difference; one above two standard errors is marked `*`. Settings (k, sigma, temperature,
@@ -28,10 +46,8 @@ of the memory out where it says so; never on the questions. *off* means that not
 base on those rows by more than its error, so that the memory turned itself off.
 """
 
-ANEW = "last layer anew"
 # Points of accuracy that rows of few logits may change.
 AIMED = 0.05
-PUBLISHED = {"cifar10_resnet20": 91.7, "cifar10_resnet56": 93.4}
 
 
 def page(report: Mapping[str, Any]) -> str:
@@ -41,7 +57,7 @@ def page(report: Mapping[str, Any]) -> str:
         "layers": lambda lines: _layers(lines, _network_of(report)),
         "tables": _tables,
         "language": _language,
-        "shift": _shift,
+        "shift": shift_section,
         "theory": _theory,
     }
     parts = [TITLE]
@@ -51,7 +67,7 @@ def page(report: Mapping[str, Any]) -> str:
             if report[name]["seconds"] is not None:
                 parts.append(f"*{report[name]['seconds']:,.0f} s in all.*\n")
     if all(report.get(name, {}).get("figures") for name in ("images", "tables")):
-        parts.insert(1, summary(report))
+        parts[1:1] = [summary(report), *edges(report)]
     versions = ", ".join(f"{name} {value}" for name, value in report.get("versions", {}).items())
     parts.append(f"Versions: {versions}.\n")
     return "\n".join(parts)
@@ -91,13 +107,13 @@ def _images(lines: Sequence[Mapping[str, Any]]) -> str:
             f"{line['data']}, ResNet-{line['depth']}",
             f"{line['rows']:,}",
             line["seed"],
-            _percent(line["base"]),
-            _percent(line["resmem"]),
-            _gain(line),
-            _percent(line["defaults"]),
-            _percent(line["paper"]),
-            _percent(line["base_on_training_rows"]),
-            _setting(line["setting"]),
+            percent(line["base"]),
+            percent(line["resmem"]),
+            gain_with_error(line),
+            percent(line["defaults"]),
+            percent(line["paper"]),
+            percent(line["base_on_training_rows"]),
+            told_setting(line["setting"]),
         ]
         for line in lines
     ]
@@ -154,10 +170,10 @@ def _larger(lines: Sequence[Mapping[str, Any]]) -> str:
                 f"{key[0]}, {key[1]:,} rows",
                 f"ResNet-{key[2]}",
                 len(found[key]),
-                _percent(mean(key, "base"), 2),
-                _percent(mean(key, "resmem"), 2),
-                _gain({"gain": mean(key, "gain"), "standard_error": error}),
-                f"ResNet-{larger[2]}: {_percent(mean(larger, 'base'), 2)}" if larger else "",
+                percent(mean(key, "base"), 2),
+                percent(mean(key, "resmem"), 2),
+                gain_with_error({"gain": mean(key, "gain"), "standard_error": error}),
+                f"ResNet-{larger[2]}: {percent(mean(larger, 'base'), 2)}" if larger else "",
             ]
         )
     head = ["data", "base", "seeds", "base alone", "ResMem", "gain", "larger base alone"]
@@ -215,9 +231,9 @@ def _gates(lines: Sequence[Mapping[str, Any]]) -> str:
         [
             f"{line['data']}, ResNet-{line['depth']}, {line['rows']:,} rows, seed {line['seed']}",
             "none" if line["setting"]["gate"] is None else f"{line['setting']['gate']:.3f}",
-            _percent(line["searches_saved"]),
-            _percent(line["resmem"], 2),
-            _percent(line["gated"], 2),
+            percent(line["searches_saved"]),
+            percent(line["resmem"], 2),
+            percent(line["gated"], 2),
         ]
         for line in lines
     ]
@@ -234,14 +250,14 @@ right answer was lost on balance on the rows set aside.
 
 def _layers(lines: Sequence[Mapping[str, Any]], network: str) -> str:
     rows = [
-        [line["embedding"], line["width"], _percent(line["resmem"]), _gain(line),
-         _setting(line["setting"])]
+        [line["embedding"], line["width"], percent(line["resmem"]), gain_with_error(line),
+         told_setting(line["setting"])]
         for line in lines
     ]  # fmt: skip
     return f"""## Where rows are compared
 
 {network}
-(base {_percent(lines[0]["base"])} %), with rows compared in other places.
+(base {percent(lines[0]["base"])} %), with rows compared in other places.
 
 {table(["embedding", "width", "ResMem", "gain", "chosen"], rows, texts=1)}
 """
@@ -254,14 +270,15 @@ def _tables(lines: Sequence[Mapping[str, Any]]) -> str:
             line["base_model"],
             line["residuals"],
             line["seed"],
-            _percent(line["base"]),
-            _percent(line["resmem"]),
-            _gain(line),
-            _setting(line["setting"]),
+            percent(line["base"]),
+            percent(line["resmem"]),
+            gain_with_error(line),
+            _alone(line),
+            told_setting(line["setting"]),
         ]
         for line in lines
     ]
-    head = ["data", "base", "residuals", "seed", "base", "ResMem", "gain", "chosen"]
+    head = ["data", "base", "residuals", "seed", "base", "ResMem", "gain", "k-NN alone", "chosen"]
     return f"""## Texts and tables
 
 BANKING77 (77 intents, MiniLM sentence vectors; the public test file), and tables that come with
@@ -271,7 +288,32 @@ texts 20 % of the training file are set aside to choose on. Bases are pipelines 
 the model named; rows are compared in what the model sees, of a perceptron in its last hidden
 layer.
 
+The bases are small on purpose. Boosting: {TREES["classify"]} rounds of trees of depth {DEPTH}
+({TREES["regress"]} for numbers). Perceptron: one hidden layer of {HIDDEN["classify"]} units and at
+most {STEPS["classify"]} epochs ({HIDDEN["regress"]} and {STEPS["regress"]} for numbers,
+{HIDDEN["texts"]} and {STEPS["texts"]} for texts). Linear: logistic regression, C = 1, at most
+{LINEAR_STEPS} iterations. *k-NN alone*: scikit-learn's nearest neighbors on the scaled inputs,
+without any base; k is one of {", ".join(map(str, ALONE))}, chosen on the same rows set aside.
+{_against_neighbors(lines)}
 {table(head, rows, texts=3)}
+"""
+
+
+def _alone(line: Mapping[str, Any]) -> str:
+    """What neighbors alone answer right, and how many they are."""
+    return f"{percent(line['nearest'])} (k {line['nearest_k']})" if "nearest" in line else ""
+
+
+def _against_neighbors(lines: Sequence[Mapping[str, Any]]) -> str:
+    """How often neighbors alone do better than ResMem."""
+    known = [line for line in lines if "nearest" in line]
+    if not known:
+        return ""
+    better, above = (
+        sum(line["nearest"] > line[other] for line in known) for other in ("resmem", "base")
+    )
+    return f"""They do better than ResMem in {better} of these {len(known)} lines,
+and better than the base in {above}.
 """
 
 
@@ -282,14 +324,14 @@ def _language(facts: Mapping[str, Any]) -> str:
             line["chosen_by"].replace("_", " "),
             f"{line['perplexity']:.2f}",
             f"{line['nats_gained']:+.4f} ± {line['nats_error']:.4f}",
-            _percent(line["accuracy"], 2),
-            _gain(line),
-            _setting(line["setting"]),
+            percent(line["accuracy"], 2),
+            gain_with_error(line),
+            told_setting(line["setting"]),
         ]
         for line in facts["methods"]
     ]
     rows.insert(0, ["base", "", f"{facts['perplexity']:.2f}", "",
-                    _percent(facts["accuracy"], 2), "", ""])  # fmt: skip
+                    percent(facts["accuracy"], 2), "", ""])  # fmt: skip
     unknown = round(100 * facts["unknown"])
     epochs = facts["epochs"]
     if epochs < facts["planned_epochs"]:
@@ -307,8 +349,22 @@ were chosen on {facts["chosen_on"]:,} tokens of the validation part; the table i
 {facts["foretold"]:,} tokens of the test part, {unknown} % of them unknown words, which count as
 one word. ResMem keeps the 16 largest logits of a row, kNN-LM the next token alone;
 probabilities are the clipped scores.
-
+{_how_alike(facts)}
 {table(head, rows, texts=2)}
+"""
+
+
+def _how_alike(facts: Mapping[str, Any]) -> str:
+    """How hard the text settings were chosen on is, beside that of the table."""
+    known = facts.get("perplexity_chosen_on")
+    if known is None:
+        return ""
+    ratio = known / facts["perplexity"]
+    much = "much " if not 0.8 < ratio < 1.25 else ""
+    kind = f"{much}{'easier' if ratio < 1 else 'harder'}"
+    return f"""The base's perplexity is {known:.2f} on the tokens that settings were chosen on and
+{facts["perplexity"]:.2f} on those of the table: the validation piece is
+{kind} text.
 """
 
 
@@ -322,78 +378,6 @@ def _network_of(report: Mapping[str, Any]) -> str:
         if line["base"] == base
     ]
     return names[0] if len(names) == 1 else "One of these networks"
-
-
-def _shift(lines: Sequence[Mapping[str, Any]]) -> str:
-    rows = [
-        [
-            line["network"].removeprefix("cifar10_"),
-            f"{line['rows']:,}",
-            line["method"],
-            _percent(line["resmem"], 2),
-            _gain(line),
-            f"{line['seconds']:.1f}",
-            _setting(line["setting"]) if "k" in line["setting"] else f"C = {line['setting']['C']}",
-        ]
-        for line in lines
-    ]
-    head = ["network", "rows", "method", "accuracy", "gain", "seconds", "chosen"]
-    networks = {line["network"]: line["base"] for line in lines}
-    told = "; ".join(
-        f"`{name}` {_percent(base, 2)} % instead of the published {PUBLISHED.get(name, '?')}"
-        for name, base in networks.items()
-    )
-    return f"""## A shift of domain
-
-Public networks trained on lossless CIFAR-10 pictures, asked about the test file of the JPEG copy:
-{told}.
-Rows of the JPEG training file come into the memory; everything is chosen on these rows, by
-leaving each out in turn. Beside it the last layer is fitted anew on the same rows (logistic
-regression on the pooled features, its strength chosen in three folds). The network had seen the
-lossless originals of these rows. Seconds are those of teaching and choosing; the largest
-searches ask 10,000 rows about themselves.
-
-{table(head, rows, texts=3)}
-
-{_against_last_layer(lines)}
-
-![Accuracy by rows of the new domain](residual-memory-shift.png)
-"""
-
-
-def _against_last_layer(lines: Sequence[Mapping[str, Any]]) -> str:
-    """ResMem beside the layer fitted anew: above, below, and how often that is beyond the error."""
-    anew = {(line["network"], line["rows"]): line for line in lines if line["method"] == ANEW}
-    apart = [
-        (line, anew[line["network"], line["rows"]])
-        for line in lines
-        if line["method"] != ANEW and (line["network"], line["rows"]) in anew
-    ]
-    if not apart:
-        return ""
-    told = []
-    for rows in sorted({line["rows"] for line, _ in apart}):
-        pairs = [pair for pair in apart if pair[0]["rows"] == rows]
-        gaps = [line["gain"] - other["gain"] for line, other in pairs]
-        errors = [math.hypot(*(each["standard_error"] for each in pair)) for pair in pairs]
-        both = list(zip(gaps, errors, strict=True))
-        counts = (
-            sum(gap > 0 for gap in gaps),
-            sum(gap > 2 * error for gap, error in both),
-            sum(gap < 0 for gap in gaps),
-            sum(gap < -2 * error for gap, error in both),
-        )
-        told.append([f"{rows:,}", len(pairs), *counts])
-    head = ["rows", "comparisons", "above", "beyond error", "below", "beyond error"]
-    off = [line for line, _ in apart if not line["setting"]["active"]]
-    return f"""Against the layer fitted anew, all networks and places together; *beyond error*: by
-more than two standard errors, those of both gains added as if independent.
-
-{table(head, told, texts=0)}
-
-The memory is off in {len(off)} of these {len(apart)} comparisons: its gain on the rows themselves
-was not above one standard error. Why was not measured; likely the base, trained on the originals
-of these rows, gets fewer of them wrong than of the questions."""
 
 
 def _theory(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -414,22 +398,3 @@ draws, 1,000 questions each.
 
 ![Risks by training rows](residual-memory-theory.png)
 """
-
-
-def _percent(share: float, digits: int = 1) -> str:
-    return f"{100 * share:.{digits}f}"
-
-
-def _gain(line: Mapping[str, Any]) -> str:
-    mark = " `*`" if abs(line["gain"]) > 2 * line["standard_error"] > 0 else ""
-    gain = round(100 * line["gain"], 2) + 0.0  # no minus zero
-    return f"{gain:+.2f} ± {100 * line['standard_error']:.2f}{mark}"
-
-
-def _setting(chosen: Mapping[str, Any]) -> str:
-    if not chosen["active"]:
-        return "off"
-    return (
-        f"k {chosen['k']}, sigma {chosen['sigma']:.3g}, T {chosen['temperature']:g}, "
-        f"strength {chosen['strength']:g}"
-    )

@@ -108,7 +108,7 @@ def plot_shift(lines: Sequence[Mapping[str, Any]]) -> Figure:
 
     Args:
         lines: Dicts with ``network``, ``rows``, ``method``, ``base`` and ``resmem``, the accuracy
-            of the method.
+            of the method; where ``setting`` says that a memory is not active, its marker is hollow.
 
     Example:
         >>> line = {"network": "small", "method": "memory", "base": 0.81, "resmem": 0.83}
@@ -124,6 +124,9 @@ def plot_shift(lines: Sequence[Mapping[str, Any]]) -> Figure:
         _by_known_rows(axes, here, methods)
         _dress(axes, "rows of the new domain", network)
     panels[0].set_ylabel("accuracy (%)", color=INK)
+    if not all(map(_is_on, lines)):
+        panels[-1].scatter([], [], marker="o", facecolors="none", edgecolors=QUIET,
+                           label="hollow: memory off")  # fmt: skip
     panels[-1].legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     figure.suptitle("CIFAR-10: networks of lossless pictures on JPEG ones", color=INK,
                     fontsize=11, fontweight="bold")  # fmt: skip
@@ -131,7 +134,7 @@ def plot_shift(lines: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def _by_known_rows(axes: Axes, lines: Sequence[Mapping[str, Any]], methods: Sequence[str]) -> None:
-    """One network; every memory has its color, the layer that is fitted anew is dashed."""
+    """One network; every memory has its color, hollow markers where it is off."""
     memories = [method for method in methods if method.startswith("ResMem")]
     for method in methods:
         here = [line for line in lines if line["method"] == method]
@@ -141,12 +144,25 @@ def _by_known_rows(axes: Axes, lines: Sequence[Mapping[str, Any]], methods: Sequ
         else:
             color, marker, ls = INK, "x", "--"
         axes.plot([line["rows"] for line in here], [100 * line["resmem"] for line in here],
-                  label=method, color=color, marker=marker, ls=ls)  # fmt: skip
+                  label=method, color=color, marker=marker, ls=ls,
+                  markevery=[place for place, line in enumerate(here) if _is_on(line)])  # fmt: skip
+        off = [line for line in here if not _is_on(line)]
+        if off:
+            # Memories that are off answer as the base, so their markers lie around each other.
+            size = 6 + 2 * (memories.index(method) if method in memories else 0)
+            axes.scatter([line["rows"] for line in off], [100 * line["resmem"] for line in off],
+                         s=size**2, marker=marker, facecolors="none", edgecolors=color, lw=1.2,
+                         zorder=3)  # fmt: skip
     axes.axhline(100 * lines[0]["base"], color=QUIET, ls=":", lw=1.3, label="base, no row known")
     axes.set_xscale("log")
     ticks = sorted({line["rows"] for line in lines})
     axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
     axes.minorticks_off()
+
+
+def _is_on(line: Mapping[str, Any]) -> bool:
+    """False where the memory turned itself off; the layer fitted anew is always on."""
+    return bool(line.get("setting", {}).get("active", True))
 
 
 def _dress(axes: Axes, x: str, title: str) -> None:

@@ -75,6 +75,42 @@ def comparisons(report: Mapping[str, Any]) -> list[Compared]:
     return found
 
 
+def edges(report: Mapping[str, Any]) -> list[str]:
+    """Say how many memories chose the largest or least value tried; [] where that is not known."""
+    found = [
+        setting
+        for part in ("images", "layers", "tables", "language", "shift")
+        for setting in _settings(report.get(part, {}).get("figures") or [])
+        if setting["active"] and "tried" in setting
+    ]
+    if not found:
+        return []
+
+    def at(name: str, end: int) -> int:
+        """Of those that could choose."""
+        return sum(
+            setting[name] == setting["tried"][name][end]
+            for setting in found
+            if setting["tried"][name][0] < setting["tried"][name][1]
+        )
+
+    k, strength = at("k", 1), at("strength", 1)
+    cold, hot = (at("temperature", end) for end in (0, 1))
+    narrow, wide = (at("sigma", end) for end in (0, 1))
+    told = f"""Of {len(found)} active memories, those of the part on layers too, {k} chose the
+largest k that was tried (all rows, where there are fewer), {strength} the largest strength,
+{cold} the least and {hot} the greatest temperature, {narrow} the least and {wide} the greatest
+sigma. The grids were widened once, because settings that had been chosen lay at the edges of
+narrower ones, not for any figure of the questions.
+"""
+    return [told]
+
+
+def _settings(figures: Any) -> list[Mapping[str, Any]]:
+    lines = figures["methods"] if isinstance(figures, dict) else figures
+    return [line["setting"] for line in lines if "active" in line["setting"]]
+
+
 def _points(group: str, what: str, line: Mapping[str, Any]) -> Compared:
     return Compared(
         group, what, "points", 100 * line["gain"], 100 * line["standard_error"],

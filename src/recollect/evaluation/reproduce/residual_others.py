@@ -1,4 +1,4 @@
-"""Texts and tables, next tokens, a shift of domain, and the theory's linear problem."""
+"""Next tokens, a shift of domain, and the theory's linear problem."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache, partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recollect.evaluation.datasets import check_there, encoded, minilm, read_images, read_texts
+from recollect.evaluation.datasets import check_there, read_images
 from recollect.evaluation.linear_toy import toy_risks
-from recollect.evaluation.reproduce.residual_measures import Lines, compared, setting, squared
+from recollect.evaluation.reproduce.residual_measures import Lines, compared, setting
 from recollect.evaluation.small_language import (
     TextRecipe,
     make_vocabulary,
@@ -27,11 +26,11 @@ from recollect.evaluation.small_language import (
     train_language_model,
     unfinished,
 )
+from recollect.heads.residual_memory.tuning import ResidualTuning
 from recollect.types import Floats, Ids
 
 Say = Callable[[str], object]
 
-SEEDS = (0, 1, 2)
 REMEMBERED, CHOSEN_ON, FORETOLD = 200_000, 2000, 10_000
 TEXT_EPOCHS = 3
 SHIFTED = (100, 1000, 10_000, 50_000)
@@ -47,109 +46,8 @@ SHIFT_PLACES = {
     "stages 2 and 3": (("s2", "pooled"), False),
     "stages 2 and 3, whitened": (("s2", "pooled"), True),
 }
-TEMPERATURES = (0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
-STRENGTHS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5)
-
-
-# -- texts and tables ------------------------------------------------------------------------------
-
-
-def tables(data: Path, models: Path, lines: Lines) -> list[dict[str, Any]]:
-    """Gradient boosting and a perceptron on tables, a linear model and a perceptron on texts."""
-    from sklearn.datasets import load_breast_cancer, load_diabetes, load_digits
-
-    loads = {"digits": load_digits, "breast cancer": load_breast_cancer, "diabetes": load_diabetes}
-
-    @cache
-    def texts() -> tuple[Any, Any]:
-        """Encoded once, and only if a model of texts is still to be measured."""
-        encoder = minilm(models)
-        read = (read_texts(data, "banking77", part, label="category") for part in ("train", "test"))
-        train, test = (
-            (encoded(encoder, each.inputs).astype(np.float64), each.labels.astype(str))
-            for each in read
-        )
-        return train, test
-
-    def split(name: str, seed: int) -> tuple[Any, Any, Any]:
-        """Rows, held-out rows, questions; texts keep their test file, tables are shuffled."""
-        if name in loads:
-            table, truth = loads[name](return_X_y=True)
-            return _shuffled(table, truth, seed)
-        (keys, labels), test = texts()
-        order = np.random.default_rng(seed).permutation(len(keys))
-        held, rest = order[: len(order) // 5], order[len(order) // 5 :]
-        return (keys[rest], labels[rest]), (keys[held], labels[held]), test
-
-    found = []
-    for name in (*loads, "BANKING77"):
-        task = "texts" if name not in loads else "regress" if name == "diabetes" else "classify"
-        for base, seed in product(_models(task, 0), SEEDS):
-            measure = partial(_compared_base, name, base, task, seed, partial(split, name, seed))
-            for pair in lines.measured(f"{name}, {base}, seed {seed}", measure):
-                found += pair
-    return found
-
-
-def _shuffled(table: NDArray[Any], truth: NDArray[Any], seed: int) -> tuple[Any, Any, Any]:
-    """60 % to train on, 20 % to choose on, 20 % to ask."""
-    order = np.random.default_rng(seed).permutation(len(table))
-    first, second = int(0.6 * len(table)), int(0.8 * len(table))
-    parts = (order[:first], order[first:second], order[second:])
-    train, held, test = ((table[part], truth[part]) for part in parts)
-    return train, held, test
-
-
-def _models(task: str, seed: int) -> dict[str, Any]:
-    from sklearn.ensemble import GradientBoostingClassifier, GradientBoostingRegressor
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.neural_network import MLPClassifier, MLPRegressor
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    kinds: dict[str, Any]
-    if task == "texts":
-        kinds = {
-            "linear": LogisticRegression(C=1.0, max_iter=50),
-            "perceptron": MLPClassifier((64,), max_iter=15, random_state=seed),
-        }
-    elif task == "classify":
-        kinds = {
-            "boosting": GradientBoostingClassifier(n_estimators=30, max_depth=2, random_state=seed),
-            "perceptron": MLPClassifier((16,), max_iter=60, random_state=seed),
-        }
-    else:
-        kinds = {
-            "boosting": GradientBoostingRegressor(n_estimators=50, max_depth=2, random_state=seed),
-            "perceptron": MLPRegressor(
-                hidden_layer_sizes=(16,), max_iter=300, learning_rate_init=0.02, random_state=seed
-            ),
-        }
-    return {name: make_pipeline(StandardScaler(), model) for name, model in kinds.items()}
-
-
-def _compared_base(
-    name: str, base_name: str, task: str, seed: int, split: Callable[[], tuple[Any, Any, Any]]
-) -> list[dict[str, Any]]:
-    """One base, with residuals of both kinds."""
-    from recollect import ResidualMemoryClassifier, ResidualMemoryRegressor
-
-    kind = ResidualMemoryRegressor if task == "regress" else ResidualMemoryClassifier
-    train, held, test = split()
-    base, lines = _models(task, seed)[base_name], []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # few steps suffice for a small base
-        base.fit(*train)
-        for residuals in ("in-sample", "oof"):
-            head = kind(base, residuals=residuals).fit(*train)
-            report = head.tune(*held)
-            answers, plain = head.predict(test[0]), base.predict(test[0])
-            figures = (squared if task == "regress" else compared)(test[1], plain, answers)
-            lines.append(
-                {"data": name, "base_model": base_name, "residuals": residuals, "seed": seed}
-                | {**figures, "setting": setting(report)}
-            )
-    return lines
+TEMPERATURES = (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0, 12.0, 20.0)
+STRENGTHS = (0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 # -- next tokens -----------------------------------------------------------------------------------
@@ -232,11 +130,12 @@ def _foretold(
     begun = time.perf_counter()
     memory.teach(rows, source="brown.train")
     taught = time.perf_counter() - begun
+    chosen_on = texts["valid"][: CHOSEN_ON + 1]
     plain, methods = _without(memory, asked), []
     for scoring in ("log_loss", "accuracy"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            report = memory.tune(texts["valid"][: CHOSEN_ON + 1], scoring=scoring)
+            report = memory.tune(chosen_on, scoring=scoring)
         methods.append(
             {"method": name, "chosen_by": scoring, "seconds_to_teach": round(taught, 1)}
             | _beside(plain, memory.score(asked))
@@ -246,8 +145,9 @@ def _foretold(
     return {
         "rows": len(rows) - 1, "chosen_on": CHOSEN_ON, "foretold": plain.tokens, "epochs": epochs,
         "training_tokens": len(texts["train"]), "unknown": round(float((asked == 0).mean()), 4),
-        "perplexity": round(plain.perplexity, 3), "accuracy": round(plain.accuracy, 5),
-        "methods": methods,
+        "perplexity": round(plain.perplexity, 3),
+        "perplexity_chosen_on": round(_without(memory, chosen_on).perplexity, 3),
+        "accuracy": round(plain.accuracy, 5), "methods": methods,
     }  # fmt: skip
 
 
@@ -306,12 +206,27 @@ def _shifted(name: str, maps: Callable[[], Any], rows: int, place: str) -> dict[
     if whiten:
         keys, asked = _whitened(keys[:rows], keys, asked)
     begun = time.perf_counter()
-    answers, chosen = _adapted(keys[:rows], train, rows, asked, test["logits"])
+    head, report = _adapted(keys[:rows], train, rows)
+    answers = head.predict(None, embedding=asked, outputs=test["logits"])
     seconds = time.perf_counter() - begun
-    return {
+    known = train["logits"][:rows].argmax(axis=1) == train["y"][:rows]
+    base = test["logits"].argmax(axis=1)
+    line = {
         "network": name, "rows": rows, "method": f"ResMem, {place}",
-        **compared(test["y"], test["logits"].argmax(axis=1), answers),
-        "seconds": round(seconds, 1), "setting": chosen,
+        **compared(test["y"], base, answers),
+        "base_on_rows": round(float(known.mean()), 5),
+        "seconds": round(seconds, 1), "setting": setting(report),
+    }  # fmt: skip
+    if report.active:
+        return line
+    best = report.best
+    head.set_params(
+        k=best.k, sigma=best.sigma, temperature=best.temperature, strength=best.strength
+    )
+    figures = compared(test["y"], base, head.predict(None, embedding=asked, outputs=test["logits"]))
+    return line | {
+        "unguarded": figures["resmem"], "unguarded_gain": figures["gain"],
+        "unguarded_error": figures["standard_error"],
     }  # fmt: skip
 
 
@@ -395,9 +310,8 @@ def _whitened(rows: Floats, keys: Floats, asked: Floats) -> tuple[NDArray[Any], 
     return (keys - mean) @ turn, (asked - mean) @ turn
 
 
-def _adapted(
-    keys: NDArray[Any], train: Any, rows: int, asked: NDArray[Any], logits: Floats
-) -> tuple[NDArray[Any], dict[str, Any]]:
+def _adapted(keys: NDArray[Any], train: Any, rows: int) -> tuple[Any, ResidualTuning]:
+    """A head taught so many rows, tuned by leaving each of them out, and what it tried."""
     from recollect import ResidualMemoryClassifier
 
     head = ResidualMemoryClassifier(lambda x: x)
@@ -406,7 +320,7 @@ def _adapted(
         warnings.simplefilter("ignore")
         head.fit(None, train["y"][:rows], **given)
         report = head.tune(grid={"temperature": TEMPERATURES, "strength": STRENGTHS})
-    return head.predict(None, embedding=asked, outputs=logits), setting(report)
+    return head, report
 
 
 def _refitted(name: str, maps: Callable[[], Any], rows: int) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from recollect.errors import InvalidParameter
 from recollect.evaluation import metrics
 from recollect.evaluation.datasets import Labelled, cache_file, encoded, mobilenet, read_images
+from recollect.evaluation.earlier import make_folder
 from recollect.evaluation.reproduce.visual_memory_capabilities import read_parts
 from recollect.evaluation.reproduce.visual_memory_page import page
 from recollect.readout.voting import RULES
@@ -350,7 +351,7 @@ def _protocol(encoder: Encoder, split: Split, size: int) -> dict[str, Any]:
 def _write(out: Path, report: dict[str, Any]) -> None:
     from recollect.evaluation.plots import plot_accuracy_by_k
 
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report, read_parts(out)), encoding="utf-8")

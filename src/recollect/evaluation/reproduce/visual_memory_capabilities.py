@@ -6,13 +6,12 @@ folder; what has not been measured there is left blank.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recollect.errors import InputError
+from recollect.evaluation.earlier import read_earlier
 from recollect.evaluation.reproduce.visual_memory_choice_page import NAMES
 
 CHOICE, LIFE, SCALE = "visual-memory-choice", "visual-memory-lifelong", "visual-memory-scaling"
@@ -57,13 +56,7 @@ def read_parts(folder: Path) -> dict[str, Any]:
     for stem in PARTS:
         place = folder / f"{stem}.json"
         if place.is_file():
-            try:
-                parts[stem] = json.loads(place.read_text(encoding="utf-8"))
-            except ValueError as error:
-                raise InputError(
-                    f"{place} is not what an earlier run wrote",
-                    remedy="Delete it, or choose another folder.",
-                ) from error
+            parts[stem] = read_earlier(place)
     return parts
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from recollect.errors import InputError, InvalidParameter
+from recollect.errors import InvalidParameter
 from recollect.evaluation.datasets import (
     cache_file,
     encoded,
@@ -24,6 +24,7 @@ from recollect.evaluation.datasets import (
     read_images,
     read_texts,
 )
+from recollect.evaluation.earlier import make_folder, not_ours, read_earlier
 from recollect.evaluation.reproduce.choice_sections import (
     class_means,
     label_noise,
@@ -121,14 +122,11 @@ def _earlier(out: Path | None, rows: int, queries: int | None) -> dict[str, Any]
     if out is None or not (out / f"{STEM}.json").is_file():
         return fresh
     try:
-        before = json.loads((out / f"{STEM}.json").read_text(encoding="utf-8"))
+        before = read_earlier(out / f"{STEM}.json")
         same = before["protocol"] == protocol
         kept = before["sets"] if same else {}
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"{out / STEM}.json is not what an earlier run wrote",
-            remedy="Delete it, or choose another folder.",
-        ) from error
+    except KeyError as error:
+        raise not_ours(out / f"{STEM}.json", "protocol and sets", f"no {error}") from error
     return {"protocol": protocol, "sets": kept}
 
 
@@ -161,7 +159,7 @@ def _split(
 
 
 def _write(out: Path, report: dict[str, Any]) -> None:
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     text = json.dumps(report, indent=2, ensure_ascii=False)
     (out / f"{STEM}.json").write_text(text + "\n", encoding="utf-8")
     (out / f"{STEM}.md").write_text(page(report), encoding="utf-8")

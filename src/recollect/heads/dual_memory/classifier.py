@@ -387,6 +387,38 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         self.set_params(temperature=temperature)
         return temperature
 
+    def learn_offsets(self, X: Any, y: Any, training: Training | None = None) -> Offsets:
+        """Learn offsets by asking other pictures of the classes, such as crops of the shots.
+
+        As the released code does (section 3.4 of the paper): names and shots stay as they are, and
+        crops of the shots, several of each, are the questions. ``offsets=Training()`` asks the
+        shots themselves. The estimator stays as it is; set what comes back as ``offsets``.
+
+        What was learned does not follow the rows: after shots came or went, learn it again.
+
+        Args:
+            X: Pictures, or features ``(pictures, dim)``.
+            y: Labels ``(pictures,)``, each of a class that is here.
+            training: How; ``Training()`` when None. It cannot leave out what lies in no slot.
+
+        Returns:
+            Offsets of the classes in the order of ``classes_``.
+
+        Raises:
+            NotFitted: There is neither a name nor a shot.
+            InvalidLabel: A label of no class.
+            InvalidParameter: ``training`` cannot be used.
+            MissingExtra: torch is not installed.
+
+        Example:
+            >>> birds = DualMemoryClassifier([[1, 0], [0, 1]], ["crow", "owl"])
+            >>> birds = birds.fit([[0.9, 0.3], [0.2, 0.9]], ["crow", "owl"])
+            >>> learned = birds.learn_offsets([[0.8, 0.4]], ["crow"], rc.Training(epochs=2))
+            >>> birds.set_params(offsets=learned).predict([[1.0, 0.2]]).tolist()
+            ['crow']
+        """
+        return self._learn_offsets(X, y, training)
+
     @property
     def classes_(self) -> NDArray[Any]:
         """Labels that have a name or a shot, sorted."""

@@ -38,6 +38,7 @@ from recollect.heads.dual_memory.names import (
     require_names,
 )
 from recollect.heads.dual_memory.observation import Holders, Observation
+from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.parts import (
     PART,
     SEEN,
@@ -51,7 +52,7 @@ from recollect.heads.dual_memory.parts import (
 from recollect.heads.dual_memory.rejection import refused
 from recollect.heads.dual_memory.settings import check_options, check_weights
 from recollect.heads.dual_memory.state import Plan, State
-from recollect.heads.dual_memory.training import Training
+from recollect.heads.dual_memory.training import Training, check_askable
 from recollect.heads.dual_memory.tuning import Counts, LeftOut, codes_of, leave_out
 from recollect.heads.inputs import NotFitted, as_text
 from recollect.memory import checks
@@ -422,6 +423,13 @@ class DualMemory(Derived):
         state, x = self._asked_about(X)
         codes = codes_of(state.parts.classes, self._check_targets(X, y))
         return state.members(x), codes, state.counts()
+
+    @one_at_a_time
+    def _learn_offsets(self, X: Any, y: Any, training: Training | None) -> Offsets:
+        how = check_askable(training)
+        state, x = self._asked_about(X)
+        codes = codes_of(state.parts.classes, self._check_targets(X, y))
+        return self._learned_from(x, codes, state, how)
 
     @one_at_a_time
     def _novelty(self, X: Any) -> Doubles:

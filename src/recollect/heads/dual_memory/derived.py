@@ -26,11 +26,17 @@ from recollect.heads.dual_memory.offsets import Offsets
 from recollect.heads.dual_memory.parts import Names, Parts, read_parts
 from recollect.heads.dual_memory.settings import check_options
 from recollect.heads.dual_memory.state import Options, State
-from recollect.heads.dual_memory.training import Training, lesson_of, require_torch, train_offsets
+from recollect.heads.dual_memory.training import (
+    Training,
+    lesson_of,
+    lesson_with,
+    require_torch,
+    train_offsets,
+)
 from recollect.heads.inputs import check_labels
 from recollect.memory.memory import Memory
 from recollect.readout.attention import unit
-from recollect.types import ValueKind
+from recollect.types import Codes, Floats, ValueKind
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -136,6 +142,13 @@ class Derived(MemoryEstimator):
             return self._trained[1]
         self._require_offsets(len(parts.classes), parts.shots.shape[1])
         return offsets
+
+    def _learned_from(self, x: Floats, codes: Codes, state: State, how: Training) -> Offsets:
+        """What other pictures of these classes teach, asked of names and shots as they are."""
+        parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
+        lesson = lesson_with(lesson_of(parts, state.bank.channels), x, codes)
+        options = state.options
+        return train_offsets(lesson, how, beta=options.beta, scale=options.scale)[0]
 
     def _require_offsets(self, classes: int, dim: int) -> None:
         """Refuse, before they are written, classes that the settings have no place for."""

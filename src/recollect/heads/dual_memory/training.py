@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -41,8 +41,10 @@ class Training:
         batch: Shots in a step.
         weight_decay: Of AdamW, at most 1.
         epsilon: Of AdamW, from 1e-15 to 1.
-        leave_one_out: Mask each shot's own slot while it is the query. The released code does not,
-            so that a query always finds itself.
+        leave_one_out: Mask each shot's own slot while it is the query. Without it every shot finds
+            itself at cosine 1: at a scale of 100 the static logits have nothing left to learn, and
+            only the text's offset moves. The released code asks crops of the shots instead, which
+            :meth:`DualMemoryClassifier.learn_offsets` does.
         affine: Learn a residual linear map for query, key and value too, as the paper writes.
         tied: One offset for query, key and value, and one for output and text.
         precision: Of the arithmetic; float32 takes half the time.
@@ -113,6 +115,24 @@ class Lesson:
         return ".".join(parts)
 
 
+def check_askable(training: Training | None) -> Training:
+    """Return how offsets are learned from pictures that lie in no slot.
+
+    Raises:
+        InvalidParameter: It is no such setting.
+    """
+    how = Training() if training is None else training
+    if not isinstance(how, Training) or how.leave_one_out:
+        raise InvalidParameter(
+            "training cannot be used here",
+            expected="Training(...) that leaves nothing out",
+            got=f"{how!r:.80}",
+            remedy="These pictures lie in no slot; offsets=Training(leave_one_out=True) asks the "
+            "shots themselves.",
+        )
+    return how
+
+
 def train_offsets(
     lesson: Lesson, how: Training, *, beta: float, scale: float = SCALE
 ) -> tuple[Offsets, list[float]]:
@@ -176,6 +196,11 @@ def lesson_of(parts: Parts, channels: Mask | None = None) -> Lesson:
     memory[codes, own] = parts.shots[order]
     filled = np.arange(slots) < lead + counts[:, None]
     return Lesson(parts.shots[order], codes, parts.text, memory, filled, own, channels)
+
+
+def lesson_with(lesson: Lesson, features: NDArray[Any], codes: Codes) -> Lesson:
+    """The same static block, asked about other pictures, none of which lies in it itself."""
+    return replace(lesson, features=features, codes=codes, own=np.full(len(codes), -1))
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,7 +124,7 @@ def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, 
     for start in range(0, count, base.block):
         rows = min(base.block, count - start)
         part = _block(rows_of, start, rows, base.block)
-        with _naming_the_row(part, start):
+        with _telling_of(X, part, start):
             if base.both is not None and embedding and outputs:
                 first, second = base.both(part)
             else:
@@ -141,10 +141,21 @@ def ask(base: Base, X: Any, *, embedding: bool, outputs: bool) -> tuple[Floats, 
 
 
 @contextmanager
-def _naming_the_row(part: Any, start: int) -> Iterator[None]:
-    """Say which row of X it was that scikit-learn found not to be finite."""
+def _telling_of(X: Any, part: Any, start: int) -> Iterator[None]:
+    """Where scikit-learn refuses a block: say which row is not finite, or how X is shaped."""
     try:
         yield
+    except DimensionMismatch as error:
+        shape = np.shape(X) if np.ndim(part) == 1 else ()
+        if len(shape) != 1:
+            raise
+        # Its own words show the block, which is filled up with one value.
+        raise DimensionMismatch(
+            "X has the wrong shape",
+            expected="(rows, dim)",
+            got=f"{shape}: {_shown(X)}",
+            remedy="Pass features of shape (rows, dim); a single row as X.reshape(1, -1).",
+        ) from error
     except NonFinite as error:
         try:
             usable = np.isfinite(np.asarray(part, np.float64)).reshape(len(part), -1).all(axis=1)
@@ -205,6 +216,13 @@ def _refuse_unusable(array: Floats, what: str) -> None:
             got=f"NaN or infinity in {int((~usable).sum())} of {len(array)} rows",
             remedy="Look at the inputs of these rows, and at the base.",
         )
+
+
+def _shown(X: Any) -> str:
+    """The first of some numbers."""
+    values = np.asarray(X).tolist()
+    told = ", ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in values)
+    return f"[{told}]" if len(told) <= 80 else f"[{told[:60]}...]"
 
 
 def _plain(given: Any, rows: int | None, what: str) -> NDArray[Any]:

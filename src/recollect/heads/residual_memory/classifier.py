@@ -71,8 +71,8 @@ class ResidualMemoryClassifier(ClassifierMixin, ClassEstimator):
             not searched.
         memory: None: every ``fit`` starts a memory that lives in the estimator. A path: the memory
             there is opened, or created when first taught. A ``Memory`` of the Euclidean metric.
-        strength: What the correction is multiplied by; 1 as published, 0 leaves the base alone,
-            at a temperature of 1.
+        strength: What the correction is multiplied by, up to 1e6; 1 as published, 0 leaves the
+            base alone, at a temperature of 1.
         entries: How many logits a row keeps: ``"auto"`` all up to 256 classes, then 16; None all;
             0 none, so that the query's own probabilities stand for the row's (then
             ``strength`` interpolates between base and neighbors, as kNN-LM does).

@@ -25,7 +25,7 @@ from recollect.heads.residual_memory.bases import Base, Task, as_embedding, as_o
 from recollect.heads.residual_memory.recalled import Recalled, recall
 from recollect.memory.memory import Memory
 from recollect.memory.schema import Recorded
-from recollect.readout.kernel import check_above_zero, kernel_shares
+from recollect.readout.kernel import check_above_zero, check_strength, kernel_shares
 from recollect.readout.voting import check_k, distances
 from recollect.types import Doubles, Floats, Ids, Mask, Metric
 
@@ -179,7 +179,7 @@ class ResidualEstimator(MemoryEstimator):
             raise InvalidParameter("gate is out of range", expected="None, or in (0, 1]",
                                    got=self.gate, remedy="Let tune choose it.")  # fmt: skip
         if not (isinstance(self.strength, int | float) and self.strength == 0):
-            check_above_zero("strength", self.strength)
+            check_strength(self.strength)
         if not isinstance(self.folds, int | np.integer) or self.folds < 2:
             raise InvalidParameter("folds is out of range", expected="a whole number, at least 2",
                                    got=repr(self.folds), remedy="Leave it out for 5.")  # fmt: skip

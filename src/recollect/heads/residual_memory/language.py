@@ -29,7 +29,7 @@ from recollect.errors import (
 from recollect.heads.inputs import in_our_words
 from recollect.heads.residual_memory.bases import as_embedding, as_outputs, failing_in_our_words
 from recollect.heads.residual_memory.classifier import ResidualMemoryClassifier
-from recollect.heads.residual_memory.tuning import ResidualTuning
+from recollect.heads.residual_memory.tuning import ResidualTuning, read_grid
 from recollect.memory.memory import Memory
 from recollect.readout.kernel import clip_to_probabilities
 from recollect.types import Doubles, Explanation, Floats, Ids
@@ -39,7 +39,7 @@ Reader: TypeAlias = Callable[[Ids], tuple[Any, Any]]
 PIECE, REACH = 1024, 64
 # What a grid tries when none is given: corrections of a language model are weak and wide.
 GRID: dict[str, tuple[float, ...]] = {
-    "k": (8, 64, 256),
+    "k": (8, 64, 256, 1024),
     "sigma": (0.03, 0.1, 0.3, 1.0),
     "temperature": (1.0, 2.0),
     "strength": (0.05, 0.1, 0.2, 0.4, 0.7, 1.0),
@@ -202,14 +202,22 @@ class TokenMemory:
     ) -> ResidualTuning:  # fmt: skip
         """Choose k, sigma, temperature and strength on a text that is not in the memory.
 
-        Where rows keep next tokens alone, only a temperature of 1 and strengths below 1 are tried.
+        Where rows keep next tokens alone, only a temperature of 1 and strengths below 1 are tried;
+        of a grid that is given, too.
+
+        Args:
+            tokens: int64 ``(n,)``, at least two.
+            grid: Values to try by name; what is left out keeps those of ``GRID``.
+            scoring: ``"log_loss"`` of the clipped scores, or ``"accuracy"``.
+            guard: How many standard errors of the paired difference a gain must exceed.
+
+        Raises:
+            InvalidParameter: The grid cannot be used; nothing was read.
+            InputError: Tokens cannot be used, or the model fails.
         """
         text = _check_tokens(tokens)
+        chosen = _grid_of(grid, labels_only=self.head.entries == 0)
         read = list(self._read(text, len(text) - 1))
-        chosen = GRID | dict(grid or {})
-        if self.head.entries == 0:
-            less_than_one = tuple(each for each in chosen["strength"] if each < 1)
-            chosen |= {"temperature": (1.0,), "strength": less_than_one}
         return self.head.tune(
             None,
             text[1:],
@@ -316,6 +324,31 @@ def read_causal(model: Any, *, layer: int = -1) -> CausalReader:
     told = (getattr(config, name, None) for name in ("max_position_embeddings", "n_positions"))
     limits = [each for each in told if isinstance(each, int) and each > 0]
     return CausalReader(model, layer, min(limits, default=None))
+
+
+def _grid_of(
+    given: Mapping[str, Sequence[Any]] | None, *, labels_only: bool
+) -> dict[str, tuple[Any, ...]]:
+    """What to try, judged before a text is read."""
+    judged = read_grid(given)
+    chosen = {name: judged[name] if name in (given or {}) else GRID[name] for name in GRID}
+    if not labels_only:
+        return chosen
+    fits: dict[str, tuple[str, Callable[[float], bool]]] = {
+        "temperature": ("1 alone", lambda value: value == 1),
+        "strength": ("numbers below 1", lambda value: value < 1),
+    }
+    for name, (expected, fit) in fits.items():
+        fitting = tuple(filter(fit, chosen[name]))
+        if not fitting:
+            raise InvalidParameter(
+                f"rows that keep next tokens alone are not read at this {name}",
+                expected=expected,
+                got=", ".join(f"{value:g}" for value in chosen[name]),
+                remedy="Leave it out of the grid, or keep logits with entries=16.",
+            )
+        chosen[name] = fitting
+    return chosen
 
 
 def _whole(name: str, given: Any, least: int) -> int:

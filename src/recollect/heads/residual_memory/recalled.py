@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from recollect.errors import CorruptMemory, InvalidLabel
 from recollect.heads.residual_memory.layout import Layout
 from recollect.memory.memory import Memory
-from recollect.readout.kernel import add_dense, add_sparse, class_residuals
+from recollect.readout.kernel import add_dense, add_dense_many, add_sparse, class_residuals
 from recollect.types import Codes, Doubles, Ids, Rows
 
 TRUTH = "truth"
@@ -198,6 +198,17 @@ class Residuals:
             add_dense(scores, shares, self.parts, places)
         else:
             add_sparse(scores, shares, self.parts, self.columns, places)
+
+    def add_many(self, scores: Doubles, shares: Doubles, places: NDArray[np.intp]) -> None:
+        """Add the residuals in several weighings: ``(weighings, queries, width)``, in place.
+
+        Shares are ``(queries, weighings, k)``.
+        """
+        if self.columns is None:
+            add_dense_many(scores, shares, self.parts, places)
+            return
+        for weighing, each in enumerate(scores):
+            add_sparse(each, shares[:, weighing], self.parts, self.columns, places)
 
     def contribution(self, place: int, column: int) -> float:
         """What one row adds to one column, at a share of 1."""

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,15 +20,20 @@ from recollect.errors import InputError, InvalidParameter
 from recollect.heads.residual_memory.estimator import Found, median_distance
 from recollect.heads.residual_memory.recalled import Residuals
 from recollect.memory.memory import Memory
-from recollect.readout.kernel import check_above_zero, clip_to_probabilities
+from recollect.readout.kernel import (
+    check_above_zero,
+    check_not_negative,
+    check_strength,
+    clip_to_probabilities,
+)
 from recollect.readout.voting import check_k, distances
 from recollect.types import Doubles, Floats, Ids, Mask
 
 GRID: dict[str, tuple[float, ...]] = {
-    "k": (1, 3, 10, 30, 100),
+    "k": (1, 3, 10, 30, 100, 300),
     "sigma": (0.03, 0.1, 0.3, 1.0, 3.0, 10.0),
-    "temperature": (0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0),
-    "strength": (0.5, 1.0),
+    "temperature": (0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 8.0),
+    "strength": (0.5, 1.0, 1.5, 2.0),
 }
 # Rows of the memory that are asked about themselves, spread evenly over it.
 MOST_ASKED = 10_000
@@ -35,6 +41,7 @@ MOST_ASKED = 10_000
 FOLDS = 5
 # Scores held at once: 32 MiB.
 _CELLS = 2**22
+_GUARDS = "0 takes every gain, 1 those of more than one standard error."
 
 Judge: TypeAlias = Callable[[Doubles, slice], Doubles]
 
@@ -142,6 +149,32 @@ def lay_out(
             got=len(memory),
             remedy="Teach more rows.",
         )
+    known = read_grid(given, names)
+    ks = tuple(sorted({min(k, len(memory) - left_out) for k in known["k"]}))
+    unit = median_distance(memory, ks[-1])
+    return Grid(
+        ks,
+        tuple(check_above_zero("sigma", unit * each, infinite=True) for each in known["sigma"]),
+        known.get("temperature", (1.0,)),
+        known["strength"],
+    )
+
+
+def read_grid(
+    given: Mapping[str, Sequence[Any]] | None, names: Sequence[str] = tuple(GRID)
+) -> dict[str, tuple[Any, ...]]:
+    """Judge the values to try.
+
+    Args:
+        given: Values by name; what is left out keeps the default.
+        names: What there is to choose.
+
+    Returns:
+        Values by name, for every one of ``names``.
+
+    Raises:
+        InvalidParameter: An unknown name, nothing to try, or a value out of range.
+    """
     known = {name: GRID[name] for name in names}
     if given is not None and not isinstance(given, Mapping):
         raise InvalidParameter(
@@ -151,23 +184,24 @@ def lay_out(
             remedy="Leave it out for the default grid.",
         )
     for name, values in (given or {}).items():
-        sequence = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str)
-        if name not in known or not sequence or not len(values):
+        sequence = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
+        if name not in known or not sequence or not np.shape(values)[:1] > (0,):
             raise InvalidParameter(
                 f"the grid has no use for {name!r}",
                 expected=f"a sequence of values for one of {', '.join(known)}",
                 got=repr(values),
                 remedy="Leave a name out to keep its default values.",
             )
-        known[name] = tuple(values)
-    ks = tuple(sorted({min(check_k(k), len(memory) - left_out) for k in known["k"]}))
-    unit = median_distance(memory, ks[-1])
-    return Grid(
-        ks,
-        tuple(unit * check_above_zero("sigma", factor) for factor in known["sigma"]),
-        tuple(check_above_zero("temperature", t) for t in known.get("temperature", (1.0,))),
-        tuple(check_above_zero("strength", each) for each in known["strength"]),
-    )
+        known[name] = tuple(_CHECKS[name](value) for value in values)
+    return known
+
+
+_CHECKS: dict[str, Callable[[Any], float]] = {
+    "k": check_k,
+    "sigma": partial(check_above_zero, "sigma"),
+    "temperature": partial(check_above_zero, "temperature"),
+    "strength": check_strength,
+}
 
 
 def check_asked(rows: tuple[Any, Any], about: tuple[Any, Any]) -> bool:
@@ -254,7 +288,7 @@ def choose(
     Returns:
         The report; what the best setting and what the base scored, ``(queries,)`` each.
     """
-    _check_guard(guard)
+    guard = check_not_negative("guard", guard, _GUARDS)
     points, skipped = _scored(near, start, judge, grid, gate)
     base = judge(plain, slice(None))
     means = points.mean(axis=1, dtype=np.float64)
@@ -280,16 +314,6 @@ def choose(
     return report, points[order[0]].astype(np.float64), base
 
 
-def _check_guard(guard: Any) -> None:
-    if isinstance(guard, bool) or not isinstance(guard, int | float) or not guard >= 0:
-        raise InvalidParameter(
-            "guard is out of range",
-            expected="0 or more",
-            got=repr(guard),
-            remedy="0 takes every gain, 1 those of more than one standard error.",
-        )
-
-
 def _scored(
     near: Found,
     start: Callable[[float], tuple[Doubles, Residuals]],
@@ -298,14 +322,16 @@ def _scored(
     gate: float | None,
 ) -> tuple[Floats, dict[float, float]]:
     """Points ``(settings, queries)``, and by temperature the share that the gate skips."""
-    scored, skipped = [], {}
-    for temperature in grid.temperatures:
+    each = len(grid.sigmas) * len(grid.ks) * len(grid.strengths)
+    points = np.empty((len(grid.temperatures), each, len(near.ids)), np.float32)
+    skipped: dict[float, float] = {}
+    for place, temperature in enumerate(grid.temperatures):
         begun, table = start(temperature)
         sure = np.zeros(len(begun), bool) if gate is None else begun.max(axis=1) >= gate
         skipped[temperature] = float(sure.mean())
         counted = near if gate is None else replace(near, own=near.own * ~sure[:, None])
-        scored.append(_points(counted, begun, table, grid, judge))
-    return np.concatenate(scored), skipped
+        _fill(points[place], counted, begun, table, grid, judge)
+    return points.reshape(-1, len(near.ids)), skipped
 
 
 def _honest(points: Floats) -> Doubles:
@@ -356,22 +382,25 @@ def warn_if_off(report: ResidualTuning) -> None:
         )
 
 
-def _points(near: Found, base: Doubles, table: Residuals, grid: Grid, judge: Judge) -> Floats:
-    """What each query scores at every sigma, k and strength: ``(settings, queries)``."""
+def _fill(
+    points: Floats, near: Found, base: Doubles, table: Residuals, grid: Grid, judge: Judge
+) -> None:
+    """Write what each query scores at every sigma, k and strength: ``(settings, queries)``."""
     apart = distances(near.similarity, "euclidean")
-    step = max(1, _CELLS // base.shape[1])
-    shape = (len(grid.sigmas), len(grid.ks), len(grid.strengths), len(base))
-    points = np.empty(shape, np.float32)
+    several = len(grid.sigmas)
+    shaped = points.reshape(several, len(grid.ks), len(grid.strengths), -1)
+    step = max(1, _CELLS // (several * max(base.shape[1], grid.ks[-1])))
     for start in range(0, len(base), step):
         part = slice(start, min(start + step, len(base)))
-        for at, sigma in enumerate(grid.sigmas):
-            kernel = _kernel(apart[part], near.own[part], sigma)
-            for column, corrected in enumerate(
-                _by_k(base[part], kernel, near.places[part], table, grid)
-            ):
+        kernels = np.stack(
+            [_kernel(apart[part], near.own[part], sigma) for sigma in grid.sigmas], axis=1
+        )
+        summed = _by_k(kernels, near.places[part], table, base.shape[1], grid.ks)
+        for column, (sums, totals) in enumerate(summed):
+            for at in range(several):
+                corrected = _corrected(base[part], sums[at], totals[at], table, grid.strengths)
                 for place, scores in enumerate(corrected):
-                    points[at, column, place, part] = judge(scores, part)
-    return np.asarray(points.reshape(-1, len(base)))
+                    shaped[at, column, place, part] = judge(scores, part)
 
 
 def _kernel(apart: Doubles, own: Doubles, sigma: float) -> Doubles:
@@ -383,23 +412,33 @@ def _kernel(apart: Doubles, own: Doubles, sigma: float) -> Doubles:
 
 
 def _by_k(
-    base: Doubles, kernel: Doubles, places: NDArray[np.intp], table: Residuals, grid: Grid
-) -> Iterator[list[Doubles]]:
-    """Scores at every strength, for one k after the other."""
-    sums, total, done = np.zeros_like(base), np.zeros(len(base)), 0
-    for k in grid.ks:
+    kernels: Doubles, places: NDArray[np.intp], table: Residuals, width: int, ks: Sequence[int]
+) -> Iterator[tuple[Doubles, Doubles]]:
+    """Weighted sums ``(sigmas, queries, width)`` and their weights, for one k after the other.
+
+    The arrays are the same ones, filled further.
+    """
+    queries, several, _ = kernels.shape
+    sums, totals, done = np.zeros((several, queries, width)), np.zeros((several, queries)), 0
+    for k in ks:
         some = slice(done, k)
-        table.add(sums, kernel[:, some], places[:, some])
-        total += kernel[:, some].sum(axis=1)
+        table.add_many(sums, kernels[:, :, some], places[:, some])
+        totals += kernels[:, :, some].sum(axis=2).T
         done = k
-        mean = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=total[:, None] > 0)
-        taken = table.base_factor * (total > 0)
-        yield [
-            base * (1.0 - strength * taken[:, None]) + strength * mean
-            if table.base_factor
-            else base + strength * mean
-            for strength in grid.strengths
-        ]
+        yield sums, totals
+
+
+def _corrected(
+    base: Doubles, sums: Doubles, total: Doubles, table: Residuals, strengths: Sequence[float]
+) -> Iterator[Doubles]:
+    """Scores at one strength after the other."""
+    mean = np.divide(sums, total[:, None], out=np.zeros_like(sums), where=total[:, None] > 0)
+    taken = table.base_factor * (total > 0)
+    for strength in strengths:
+        if table.base_factor:
+            yield base * (1.0 - strength * taken[:, None]) + strength * mean
+        else:
+            yield base + strength * mean
 
 
 def by_accuracy(truth: NDArray[np.int64]) -> Judge:
