@@ -101,7 +101,7 @@ def edges(report: Mapping[str, Any]) -> list[str]:
 largest k that was tried (all rows, where there are fewer), {strength} the largest strength,
 {cold} the least and {hot} the greatest temperature, {narrow} the least and {wide} the greatest
 sigma. The grids were widened once, because settings that had been chosen lay at the edges of
-narrower ones, not for any figure of the questions.
+narrower ones; by then some answers to the questions with wider grids had been seen, too.
 """
     return [told]
 

@@ -413,7 +413,7 @@ class DualMemoryClassifier(ClassifierMixin, DualMemory):
         Example:
             >>> birds = DualMemoryClassifier([[1, 0], [0, 1]], ["crow", "owl"])
             >>> birds = birds.fit([[0.9, 0.3], [0.2, 0.9]], ["crow", "owl"])
-            >>> learned = birds.learn_offsets([[0.8, 0.4]], ["crow"], rc.Training(epochs=2))
+            >>> learned = birds.learn_offsets([[0.8, 0.4]], ["crow"], Training(epochs=2))
             >>> birds.set_params(offsets=learned).predict([[1.0, 0.2]]).tolist()
             ['crow']
         """
