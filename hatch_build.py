@@ -29,9 +29,12 @@ except ImportError:  # by hand: nothing but a compiler is needed
 NATIVE = Path(__file__).resolve().parent / "src" / "recollect" / "index" / "native"
 LIBRARY = "_kernel.so"
 # What one head alone uses has a library of its own; it chooses among processors when called.
-SMALL = {"_tables.so": "tables.c", "_refine.so": "refine.c"}
+SMALL = {"_tables.so": "tables.c", "_refine.so": "refine.c", "_holding.so": "holding.c"}
+# Headers that belong to the source of such a library.
+HEADERS = {"refine.c": ("fold.h",)}
 SOURCES = (
-    "kernel.h", "search.h", "tiles.h", "lanes.c", "threads.c", "intake.c", "search.c", "decide.c",
+    "kernel.h", "search.h", "tiles.h", "fold.h", "lanes.c", "threads.c", "intake.c", "search.c",
+    "decide.c",
 )  # fmt: skip
 FLAGS = ("-O3", "-std=gnu11", "-fPIC", "-fvisibility=hidden", "-fno-math-errno")
 # Products must not be contracted: similarities have NumPy's bits (src/recollect/index/scoring.py).
@@ -53,7 +56,11 @@ class BuildFailed(Exception):
 
 def source_mark() -> str:
     """Number of these sources; the library refuses a kernel that was built from others."""
-    text = b"".join((NATIVE / name).read_bytes().replace(b"\r\n", b"\n") for name in SOURCES)
+    return _mark(SOURCES)
+
+
+def _mark(names: tuple[str, ...]) -> str:
+    text = b"".join((NATIVE / name).read_bytes().replace(b"\r\n", b"\n") for name in names)
     return f"{zlib.crc32(text):08x}"
 
 
@@ -69,8 +76,7 @@ def compile_small(folder: Path) -> list[Path]:
 
 
 def _compile_one(source: Path, target: Path) -> None:
-    text = source.read_bytes().replace(b"\r\n", b"\n")
-    mark = f'-DSOURCE="{zlib.crc32(text):08x}"'
+    mark = f'-DSOURCE="{_mark((source.name, *HEADERS.get(source.name, ())))}"'
     compiler = shlex.split(os.environ.get("CC", "cc")) or ["cc"]
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder, target.name)

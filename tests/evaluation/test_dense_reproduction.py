@@ -45,6 +45,7 @@ def data(tmp_path, monkeypatch):
             folder / f"{split}.npz",
             names=np.array([f"sel{at}" for at in range(RECORDS)]),
             offsets=np.arange(RECORDS + 1) * LENGTH,
+            fs=np.int32(250),
             signal_uV=np.concatenate([signal for signal, _ in records]),
             labels=np.concatenate([wave for _, wave in records]),
         )
@@ -170,6 +171,28 @@ def test_baselines_learn_what_is_easy(tmp_path, monkeypatch):
         assert (shares.argmax(axis=1) == wanted.argmax(axis=1)).mean() > 0.8
 
 
+def test_flat_search_among_all_cells_finds_each_cell_itself(tmp_path, monkeypatch):
+    """Whether cells are drawn or all are held."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+    easy = task()
+
+    every = baselines.flat_search(easy.train, 2, None)
+    drawn = baselines.flat_search(easy.train, 2, 10**9)
+
+    levels = easy.train.pyramids[0]
+    assert every.answer(levels) == pytest.approx(drawn.answer(levels), abs=2e-2)
+
+
+def test_the_linear_head_ends_where_its_loss_is_flat(tmp_path, monkeypatch):
+    """Its gradient has all but vanished, and it says so."""
+    monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
+
+    trained = baselines.linear_head(task().train, 2, decay=1e-3)
+
+    assert trained.gradient < 1e-3
+    assert 20 < trained.rounds < baselines.MOST_STEPS
+
+
 def test_tasks_one_after_another(tmp_path, monkeypatch):
     """The memory's unlearning is exact; the table has a line for each method."""
     monkeypatch.setenv("RECOLLECT_CACHE", str(tmp_path))
@@ -225,19 +248,52 @@ def test_the_page_puts_the_decoder_beside_the_memory():
 
 def test_a_quicker_search_is_chosen_on_held_out_samples_and_put_beside_all_cells(monkeypatch):
     """A search that keeps all cells answers as flat search does."""
-    monkeypatch.setattr(dense_query, "NARROWER", ((50, 50), (2, 1)))
+    monkeypatch.setattr(dense_query, "SEARCHED", ((60, 60), (50, 50), (2, 1)))
+    monkeypatch.setattr(dense_query, "WIDER", (60, 60))
     monkeypatch.setattr(dense_query, "SHARES", (1, 2))
+    monkeypatch.setattr(dense_query, "TIMES", 1e-9)
     chosen = {"score": "path", "k": (500, 500), "position": 0.0}
 
     found = dense_query.measure_query(task(10), chosen)
 
     *tried, flat = found["tried"]
-    assert [each["options"].get("prefilter") for each in tried] == [None, 4, None, 4]
-    fine = [each["options"] for each in tried if each["miou"] >= flat["miou"]]
-    assert found["quick"] in (fine or [tried[0]["options"]])
+    assert [each["options"].get("prefilter") for each in tried] == [None, None, None, 4, 4]
+    best = max(each["miou"] for each in tried)
+    assert found["quick"] == next(each["options"] for each in tried if each["miou"] == best)
+    assert flat["processor_seconds"] >= 0
+    assert [line["name"] for line in found["lines"]] == ["chosen", "quick", "wide"]
     assert found["flat"]["miou"] == found["lines"][0]["few"]["miou"]
     report = {"parts": {"query": {"words": "Query", "kind": "query", "sets": {"one": found}}}}
     assert "| flat, all " in page(report)
+
+
+def test_the_quickest_search_is_taken_where_none_is_quick_enough(monkeypatch):
+    """The line of the quick search is never empty."""
+    monkeypatch.setattr(dense_query, "SEARCHED", ((50, 50), (2, 1)))
+    monkeypatch.setattr(dense_query, "SHARES", (1,))
+    monkeypatch.setattr(dense_query, "TIMES", 1e9)
+    known = task(10)
+
+    quick, tried = dense_query._quick(
+        known, {"position": 0.0}, *known.to_choose(), dense_answers.Steps(None)
+    )
+
+    least = min(each["processor_seconds"] for each in tried[:-1])
+    assert quick["k"] in [tuple(each["options"]["k"]) for each in tried[:-1]
+                          if each["processor_seconds"] == least]  # fmt: skip
+
+
+def test_settings_of_signals_are_chosen_by_leaving_each_record_out(data, tmp_path):
+    """Asked about itself a record would find itself; afterwards it is in the memory again."""
+    found = dense_memory.TASKS["ecg"](data, tmp_path)
+    head = dense_memory.taught(found, {"k": 1, "message_passing": None}, found.train)
+    tried = []
+
+    figure, _ = dense_memory._asked(found, head, {}, found.train, tried)
+
+    assert figure < 0.99
+    assert len(head.ids_) == RECORDS
+    assert tried[0]["figure"] == round(figure, 5)
 
 
 def test_the_page_shows_what_the_benchmark_measured_and_leaves_out_what_it_did_not():
@@ -253,7 +309,7 @@ def test_the_page_shows_what_the_benchmark_measured_and_leaves_out_what_it_did_n
 
     text = page({"parts": {}}, speed)
 
-    assert "| quick | 0.500 | 21.5x |  |" in text
+    assert "| quick |  | 0.500 | 21.5x |  |" in text
     assert "32 of 64 MiB" in text
     assert "linear head, " not in text
     assert "samples | cells" not in text

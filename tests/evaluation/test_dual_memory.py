@@ -133,11 +133,20 @@ def test_a_gap_counts_what_both_answered_the_same_way(report):
     assert (round(gap, 6), round(error, 6)) == (0.02, round(((0.04 - 0.0004) / 100) ** 0.5, 6))
 
 
+def test_crops_learn_at_the_rate_that_is_best_for_them_on_training_pictures(report):
+    """The rate of shots that ask themselves is not theirs, and the stream has no say."""
+    tried = report["decided rates"]["synthetic"]["crops"]
+
+    assert tried[f"{report['ways to learn']['synthetic']['rate of crops']:g}"] == max(
+        tried.values()
+    )
+
+
 def test_where_shots_ask_themselves_only_the_text_moves_and_crops_move_the_rest(report):
     """At a scale of 100 a picture that lies in the memory leaves nothing to learn there."""
     found = report["ways to learn"]["synthetic"]
 
-    own, crops = (found[f"{which}offsets"]["moved"] for which in ("", "crops: "))
+    own, crops = (found[which]["offsets"]["moved"] for which in ("shots", "crops"))
 
     others = ("query", "key", "value", "output")
     assert max(own[role] for role in others) < 0.01 * own["text"]

@@ -38,3 +38,16 @@ def test_a_file_is_no_folder_for_results(tmp_path):
         with pytest.raises(errors.InputError, match="cannot hold results"):
             make_folder(folder)
     assert make_folder(tmp_path / "a" / "b").is_dir()
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a\0b"])
+def test_a_folder_of_a_name_that_none_can_have_is_refused(tmp_path, name):
+    """The system's words, in one error of the tree."""
+    with pytest.raises(errors.InputError):
+        make_folder(tmp_path / name)
+
+
+def test_a_report_of_a_name_that_is_too_long_is_refused(tmp_path):
+    """Asking whether it is there already fails."""
+    with pytest.raises(errors.InputError):
+        read_earlier(tmp_path / ("x" * 300))

@@ -70,3 +70,22 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "bytes"):
         with pytest.raises(errors.InputError, match="is not what an earlier run wrote"):
             Notebook(path)
+
+
+def test_a_file_of_something_else_is_refused_and_left_as_it_is(tmp_path):
+    """One line without an end looks like a line that was cut off; it must not be dropped."""
+    path = tmp_path / "diary"
+    path.write_text("my diary, one line without an end", encoding="utf-8")
+
+    with pytest.raises(errors.InputError, match="diary"):
+        Notebook(path)
+
+    assert path.read_text(encoding="utf-8") == "my diary, one line without an end"
+
+
+def test_a_first_line_that_was_cut_off_counts_as_not_written(tmp_path):
+    """A run that was killed while it wrote leaves the beginning of a line."""
+    path = tmp_path / "notes"
+    path.write_text('["a", {"resu', encoding="utf-8")
+
+    assert Notebook(path).done == {}

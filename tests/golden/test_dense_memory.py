@@ -1,15 +1,18 @@
-"""Dense memory against reference values, for any folder of files of that form.
+"""Dense memory against reference values: any folder of files of that form, and some made here.
 
-Sizes, parameters and prefixes come from the files. Similarities are held to 1e-5; where two differ
+Sizes, parameters and prefixes come from the files; those made here have other sizes, ratios and
+numbers of levels, computed by plain loops. Similarities are held to 1e-5; where two differ
 by less than that, float32 may put either match first.
 """
 
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
+from dense_reference import SIZES, make_case
 from places import golden
 
 from recollect import DenseMemoryRegressor, DenseMemorySegmenter
@@ -21,11 +24,17 @@ CLOSE = 1e-5
 
 
 def files():
+    made = [pytest.param(name, id=name) for name in SIZES]
     try:
         found = sorted(golden("parmesan").glob("*.npz"))
     except pytest.skip.Exception:
-        return [pytest.param(None, id="absent")]
-    return [pytest.param(path, id=path.stem) for path in found]
+        return [*made, pytest.param(None, id="absent")]
+    return [*made, *(pytest.param(path, id=path.stem) for path in found)]
+
+
+@cache
+def made_case(name):
+    return make_case(*SIZES[name])
 
 
 @pytest.fixture(params=files())
@@ -33,6 +42,8 @@ def case(request):
     """The arrays of one file."""
     if request.param is None:
         golden("parmesan")
+    if isinstance(request.param, str):
+        return dict(made_case(request.param))
     with np.load(request.param) as arrays:
         return dict(arrays)
 

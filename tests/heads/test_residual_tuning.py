@@ -156,6 +156,8 @@ def test_few_logits_can_be_tuned_by_leaving_each_row_out():
         ({"scoring": "luck"}, "scoring is not known"),
         ({"grid": {"rule": [1]}}, "no use for 'rule'"),
         ({"grid": {"k": []}}, "no use for 'k'"),
+        ({"grid": {"k": bytearray(b"12")}}, "no use for 'k'"),
+        ({"grid": {"k": [[1], [1, 2]]}}, "k is out of range"),
         ({"grid": {"k": [0]}}, "k is out of range"),
         ({"grid": {"sigma": [0.0]}}, "sigma is out of range"),
         ({"guard": -1.0}, "guard is out of range"),

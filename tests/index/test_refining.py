@@ -88,6 +88,20 @@ def test_several_threads_find_what_one_finds(monkeypatch):
     assert np.array_equal(head.predict_proba([random_pyramid(9, 2)]), alone)
 
 
+@needs_library
+@pytest.mark.parametrize("samples", [3, 90])
+def test_cells_that_are_equally_similar_come_in_the_order_of_their_places(samples):
+    """The library ranks by counting, which knows no ties; few and many of them are sorted."""
+    head = DenseMemorySegmenter(k=200)
+    head.fit([random_pyramid(0, 2)] * samples, [random_mask(1, (4, 4))] * samples)
+
+    by_library, by_numpy = both_ways(
+        head, random_pyramid(9, 2), Plan((200, 200), "path", (1.0, 1.0))
+    )
+
+    assert by_library == by_numpy
+
+
 @pytest.mark.skipif(not (ROOT / "hatch_build.py").is_file(), reason="no sources here")
 def test_the_build_script_marks_small_libraries_as_the_loader_reads_them():
     """A library of another source is not used."""
@@ -95,7 +109,9 @@ def test_the_build_script_marks_small_libraries_as_the_loader_reads_them():
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
 
-    assert {f"{Path(source).stem}" for source in script.SMALL.values()} == {"tables", "refine"}
+    assert {f"{Path(source).stem}" for source in script.SMALL.values()} == {
+        "holding", "refine", "tables"
+    }  # fmt: skip
     for name in ("tables", "refine"):
         library = libraries.find_library(name, "")
         if library is not None:

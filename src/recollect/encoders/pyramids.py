@@ -259,7 +259,7 @@ class LocalStatistics:
         size = sample.shape[:-1]
         if sample.ndim != self.axes + 1 or min(size, default=0) < least or not sample.shape[-1]:
             raise DimensionMismatch(
-                f"a sample cannot be read as a {self.modality}, or is smaller than one cell",
+                f"a sample cannot be read as {self.modality}, or is smaller than one cell",
                 expected=f"{self.axes} axes (and one of channels), each {least} or longer",
                 got=f"shape {np.shape(source)}",
                 remedy="Give one sample at a time, channels last, or use fewer levels.",

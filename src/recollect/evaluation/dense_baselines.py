@@ -23,6 +23,8 @@ from recollect.readout.propagation import match_weights, unit_rows, weighted_mea
 from recollect.types import Floats
 
 K, TEMPERATURE = 30, 0.02  # of Hummingbird (arXiv 2306.01667)
+CONVERGED, MOST_STEPS = 1e-6, 2000  # of L-BFGS: change of the loss in ten steps; steps
+FAINT = 1e-5  # of the largest variance: axes with less count as noise
 Head = Callable[[Sequence[NDArray[Any]]], NDArray[Any]]
 
 
@@ -34,11 +36,14 @@ class Trained:
         answer: Pyramid -> ``(cells, width)``.
         seconds: Time to train it, features given.
         rounds: Epochs, or steps of the optimizer.
+        gradient: Length of the gradient in the end, as a share of that at the start; 0 where the
+            answer has a closed form, None where it is not known.
     """
 
     answer: Head
     seconds: float
     rounds: int
+    gradient: float | None = None
 
 
 def hypercolumns(levels: Sequence[NDArray[Any]]) -> Floats:
@@ -77,12 +82,22 @@ def gather(samples: Samples, labels: int, *, most: int | None = None) -> tuple[F
     return np.concatenate(features), np.concatenate(wanted)
 
 
-def flat_search(samples: Samples, labels: int, cells: int) -> Trained:
-    """Exact nearest neighbors among so many cells of the memory, read by softmax."""
+def flat_search(samples: Samples, labels: int, cells: int | None) -> Trained:
+    """Exact nearest neighbors among so many cells of the memory, or all, read by softmax.
+
+    All of them are held in float16, which leaves room for the memory they are compared with.
+    """
     begun = time.perf_counter()
-    features, wanted = gather(samples, labels, most=cells)
+    if cells is None:
+        each = [gather(samples.take([row]), labels) for row in range(len(samples))]
+        features = np.concatenate([unit_rows(some).astype(np.float16) for some, _ in each])
+        wanted = np.concatenate([truth for _, truth in each])
+        del each
+    else:
+        features, wanted = gather(samples, labels, most=cells)
+        features = unit_rows(features)
     index = ExactIndex(features.shape[1], "dot")
-    index.add(np.arange(len(features)), unit_rows(features))
+    index.attach(np.arange(len(features)), features)
 
     def answer(levels: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Mean truth of the ``K`` most similar cells, weighed by similarity."""
@@ -102,48 +117,72 @@ def linear_head(
     features -= center
     features /= spread
     if labels:
-        weights, offset, rounds = _softmax_regression(features, wanted, decay)
+        weights, offset, rounds, gradient = _softmax_regression(features, wanted, decay)
     else:
         offset = wanted.mean(axis=0)
         gram = features.T @ features + decay * len(features) * np.eye(features.shape[1], dtype="f")
         weights, rounds = np.linalg.solve(gram, features.T @ (wanted - offset)), 1
+        gradient = 0.0
 
     def answer(levels: Sequence[NDArray[Any]]) -> NDArray[Any]:
         """Shares of the labels, one row a cell; the numbers themselves without labels."""
         scores = (hypercolumns(levels) - center) / spread @ weights + offset
         return _softmax(scores) if labels else scores
 
-    return Trained(answer, time.perf_counter() - begun, rounds)
+    return Trained(answer, time.perf_counter() - begun, rounds, gradient)
 
 
 def _softmax_regression(
     features: Floats, wanted: Floats, decay: float
-) -> tuple[Floats, Floats, int]:
-    """L-BFGS until the loss moves by less than one part in 100,000 in ten steps."""
+) -> tuple[Floats, Floats, int, float]:
+    """L-BFGS until ten steps move the loss by less than one part in a million.
+
+    It works on the principal axes of the features, each scaled to variance 1, so that steps need
+    not creep along a narrow valley; the loss is that of the weights of the features themselves.
+
+    Returns:
+        Weights, offsets, steps, and the length of the gradient beside that at the start.
+    """
     torch = load_torch()
-    inputs, truth = torch.from_numpy(features), torch.from_numpy(wanted)
-    weights = torch.zeros(features.shape[1], wanted.shape[1], requires_grad=True)
+    axes = _principal(features)
+    inputs, truth = torch.from_numpy(features @ axes), torch.from_numpy(wanted)
+    back = torch.from_numpy(axes)
+    turned = torch.zeros(features.shape[1], wanted.shape[1], requires_grad=True)
     offset = torch.zeros(wanted.shape[1], requires_grad=True)
     solver = torch.optim.LBFGS(
-        [weights, offset], max_iter=10, history_size=10, line_search_fn="strong_wolfe"
-    )
+        [turned, offset], max_iter=10, history_size=20, line_search_fn="strong_wolfe",
+        tolerance_grad=0.0, tolerance_change=0.0,
+    )  # fmt: skip
 
     def loss() -> Any:
         """Cross-entropy with decay, and its gradients: L-BFGS calls it at every trial step."""
         solver.zero_grad()
-        scores = torch.log_softmax(inputs @ weights + offset, dim=1)
-        value = -(truth * scores).sum(dim=1).mean() + decay * weights.square().sum()
+        scores = torch.log_softmax(inputs @ turned + offset, dim=1)
+        value = -(truth * scores).sum(dim=1).mean() + decay * (back @ turned).square().sum()
         value.backward()
         return value
 
-    before, rounds = float("inf"), 0
-    while rounds < 300:
+    def steepness() -> float:
+        """Length of the gradient where the weights are now."""
+        loss()
+        return float(torch.cat([turned.grad.flatten(), offset.grad]).norm())
+
+    first, before, rounds = steepness(), float("inf"), 0
+    while rounds < MOST_STEPS:
         now = float(solver.step(loss).detach())
         rounds += 10
-        if before - now < 1e-5 * abs(now) and rounds > 20:
+        if before - now < CONVERGED * abs(now) and rounds > 20:
             break
         before = now
-    return weights.detach().numpy(), offset.detach().numpy(), rounds
+    weights = axes @ turned.detach().numpy()
+    return weights, offset.detach().numpy(), rounds, steepness() / max(first, 1e-30)
+
+
+def _principal(features: Floats) -> Floats:
+    """Axes on which the features have variance 1, ``(width, width)``; faint ones less."""
+    variance, axes = np.linalg.eigh(features.T @ features / len(features))
+    scaled: Floats = axes / np.sqrt(np.maximum(variance, FAINT * variance[-1]))
+    return scaled
 
 
 def conv_head(

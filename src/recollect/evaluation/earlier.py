@@ -20,11 +20,11 @@ def make_folder(folder: Path) -> Path:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} cannot hold results",
             expected="a folder, or a place for one",
-            got=error.strerror or type(error).__name__,
+            got=getattr(error, "strerror", None) or str(error),
             remedy="Choose another folder.",
         ) from error
     return folder
@@ -36,9 +36,9 @@ def read_earlier(path: Path) -> dict[str, Any]:
     Raises:
         InputError: Something else stands there.
     """
-    if not path.exists():
-        return {}
     try:
+        if not path.exists():
+            return {}
         whole = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise not_ours(path, "JSON", str(error)) from error

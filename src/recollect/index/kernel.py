@@ -23,7 +23,8 @@ from recollect.types import Doubles
 NATIVE = Path(__file__).with_name("native")
 LIBRARY = NATIVE / "_kernel.so"
 SOURCES = (
-    "kernel.h", "search.h", "tiles.h", "lanes.c", "threads.c", "intake.c", "search.c", "decide.c",
+    "kernel.h", "search.h", "tiles.h", "fold.h", "lanes.c", "threads.c", "intake.c", "search.c",
+    "decide.c",
 )  # fmt: skip
 SWITCH = "RECOLLECT_KERNEL"
 PAIR, GROUP = 32, 16  # rows that the kernel scores together, and of one group of codes

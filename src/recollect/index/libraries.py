@@ -1,4 +1,4 @@
-"""Small compiled libraries of one source each, where they were built: ``native/<name>.c``.
+"""Small compiled libraries, where they were built: ``native/<name>.c`` with its headers.
 
 Each is used by one head alone, and lies beside the kernel of the exact search so that a kernel
 that was built before stays good.
@@ -12,6 +12,9 @@ import zlib
 from typing import Any
 
 from recollect.index.kernel import NATIVE, SWITCH
+
+# Headers that belong to a source.
+HEADERS = {"refine": ("fold.h",)}
 
 
 def find_library(name: str, wish: str | None = None) -> Any:
@@ -36,6 +39,7 @@ def find_library(name: str, wish: str | None = None) -> Any:
 
 
 def source_mark(name: str) -> str:
-    """Number of the source that lies beside the library, as ``hatch_build.py`` forms it."""
-    text = (NATIVE / f"{name}.c").read_bytes().replace(bytes([13, 10]), bytes([10]))
+    """Number of the sources that lie beside the library, as ``hatch_build.py`` forms it."""
+    names = (f"{name}.c", *HEADERS.get(name, ()))
+    text = b"".join((NATIVE / file).read_bytes().replace(b"\r\n", b"\n") for file in names)
     return f"{zlib.crc32(text):08x}"

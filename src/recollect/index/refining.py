@@ -1,4 +1,4 @@
-"""The compiled step from coarse to fine, where there is one; see ``native/refine.c``."""
+"""The compiled step from coarse to fine, ``native/refine.c``, and reading, ``native/holding.c``."""
 
 from __future__ import annotations
 
@@ -39,6 +39,12 @@ class Step(ctypes.Structure):
 def find_refining() -> Any:
     """Load the library, once; None where it was not built, or with ``RECOLLECT_KERNEL=off``."""
     return find_library("refine")
+
+
+@cache
+def find_holding() -> Any:
+    """The same for reading what matches hold."""
+    return find_library("holding")
 
 
 def refine_compiled(
@@ -90,7 +96,7 @@ def refine_compiled(
 
 
 class Holding(ctypes.Structure):
-    """One call of ``refine_read``; the fields are explained in ``native/refine.c``."""
+    """One call of ``holding_mean``; the fields are explained in ``native/holding.c``."""
 
     _fields_ = (
         *((name, _WHOLE) for name in ("cells", "k", "wide", "classes")),
@@ -142,7 +148,7 @@ def _read(
         None if factors is None else factors.ctypes.data,
         None if mean is None else mean.ctypes.data,
     )  # fmt: skip
-    _spread(find_refining().refine_read, asked, len(places), 4 * places.size * len(columns))
+    _spread(find_holding().holding_mean, asked, len(places), 4 * places.size * len(columns))
 
 
 def _spread(function: Any, asked: ctypes.Structure, count: int, work: int) -> None:

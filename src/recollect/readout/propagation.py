@@ -6,6 +6,7 @@ Pure functions of arrays, after PARMESAN (Winter et al., arXiv 2403.11743).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
 import numpy as np
@@ -122,15 +123,16 @@ def message_graph(
         >>> idx.tolist(), weights.tolist()
         ([[1, -1], [0, 2], [1, -1]], [[1.0, 0.0], [0.5, 0.5], [1.0, 0.0]])
     """
-    unit = unit_rows(features.astype(np.float64, copy=False))
+    unit = unit_rows(features.astype(np.float64, copy=False)).reshape(*shape, -1)
     around = neighbors(shape, radius)
     similarity = np.full(around.shape, -np.inf)
+    grid = similarity.reshape(*shape, -1)
     # Places around a cell come in pairs, opposite each other: each product serves both cells.
-    for column in range(around.shape[1] // 2):
-        there = around[:, column] >= 0
-        others = around[there, column]
-        similarity[there, column] = np.einsum("nd,nd->n", unit[there], unit[others])
-        similarity[others, -1 - column] = similarity[there, column]
+    for column, step in enumerate(_steps(len(shape), radius)):
+        here, there = _overlap(shape, step)
+        products = np.einsum("...d,...d->...", unit[here], unit[there])
+        grid[here][..., column] = products
+        grid[there][..., -1 - column] = products
     order = np.argsort(-similarity, axis=1, kind="stable")[:, :k]
     kept = np.take_along_axis(similarity, order, axis=1)
     linked = np.where(kept > -np.inf, np.take_along_axis(around, order, axis=1), -1)
@@ -140,6 +142,23 @@ def message_graph(
         linked = np.pad(linked, ((0, 0), (0, missing)), constant_values=-1)
         weights = np.pad(weights, ((0, 0), (0, missing)))
     return linked, weights
+
+
+def _steps(axes: int, radius: int) -> list[tuple[int, ...]]:
+    """The first half of the steps to the cells around a cell, in the order of ``neighbors``."""
+    every = list(product(range(-radius, radius + 1), repeat=axes))
+    return every[: len(every) // 2]
+
+
+def _overlap(shape: Shape, step: tuple[int, ...]) -> tuple[Any, Any]:
+    """Slices of the cells that have a cell a step away, and of those cells."""
+    here = tuple(
+        slice(max(0, -by), max(0, n - max(0, by))) for n, by in zip(shape, step, strict=True)
+    )
+    there = tuple(
+        slice(max(0, by), max(0, n - max(0, -by))) for n, by in zip(shape, step, strict=True)
+    )
+    return here, there
 
 
 def unit_rows(rows: NDArray[Any]) -> NDArray[Any]:
@@ -217,12 +236,15 @@ def propagate(
     share = np.where(has_state, np.where(heard, alpha, 0.0), 1.0)[:, None]
     state, change, done = anchor, np.inf, 0
     held = own * anchor
+    # Laid out once: few columns at a time are slow to spread.
+    share = np.broadcast_to(share, held.shape).copy()
+    moved = np.empty(held.shape)
     while done < max_iterations and change >= tolerance and change > 0:
         following = matrix @ state
         following *= share
         following += held if mode == "anchored" else own * state
-        moved = np.subtract(following, state)
-        change = float(np.abs(moved, out=moved).max(initial=0.0))
+        np.subtract(following, state, out=moved)
+        change = float(max(moved.max(initial=0.0), -moved.min(initial=0.0)))
         state, done = following, done + 1
     return Propagated(state, has_state | heard, done, change < tolerance or change == 0)
 

@@ -88,6 +88,35 @@ def test_answers_of_the_network_replay_the_network():
     assert taught.predict(images).tolist() == [network.names[c] for c in runs.answers[:, -1]]
 
 
+def test_reading_the_state_is_reading_the_row_where_the_network_answers():
+    """The class of a network follows from its state, so the second table says the same."""
+    images, labels = noisy(60)
+    taught = make(answers="network").fit(images[:40], labels[:40])
+    by_row = taught.table_.answers
+
+    by_state = taught.set_params(readout="state").table_.answers
+
+    assert by_state.tolist() == by_row.tolist()
+
+
+@pytest.mark.parametrize("per_step", [True, False])
+def test_a_state_answers_as_most_runs_that_end_in_it(per_step):
+    """Rows that lead to one state give one answer, and forgetting leaves what was never taught."""
+    images, labels = noisy(60)
+    mixed = labels.copy()
+    mixed[::7] = labels[1::7][: len(mixed[::7])]  # some labels are wrong: rows disagree
+    taught = make(readout="state", per_step=per_step).fit(images, mixed)
+    table = taught.table_
+
+    for step in range(len(table.parts) - 1):
+        rows = table.part(step)
+        states = [bytes(state) for state in table.states[rows, :-2]]
+        named = dict(zip(states, table.answers[rows].tolist(), strict=True))
+        assert [named[state] for state in states] == table.answers[rows].tolist()
+    few = make(readout="state", per_step=per_step).fit(images[:30], mixed[:30])
+    assert taught.forget(taught.ids_[30:]).table_.answers.tolist() == few.table_.answers.tolist()
+
+
 def test_a_label_the_network_never_saw_is_answered():
     """A new class is taught by recording it; no training run."""
     images, labels = noisy(40)

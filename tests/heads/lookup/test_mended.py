@@ -254,7 +254,7 @@ def test_a_vote_of_more_rows_than_there_are_is_one_of_all():
         {"answers": ["labels"]}, {"per_step": "yes"}, {"seed": -1}, {"seed": None},
         {"glimpses": 0}, {"glimpses": "5"}, {"bits": 2}, {"bits": (2, 1, 1)}, {"bits": (2, 9)},
         {"recipe": {}}, {"growth": 4}, {"model": 5}, {"vote": "most"}, {"slack": 0}, {"slack": 1.5},
-        {"weights": "abc"}, {"weights": (1, 1)},
+        {"readout": "table"}, {"readout": ["row"]}, {"weights": "abc"}, {"weights": (1, 1)},
     ],
     ids=str,
 )  # fmt: skip

@@ -206,6 +206,26 @@ def test_a_wide_cluster_is_entered_before_one_whose_center_is_a_little_nearer(co
     assert found.comparisons.tolist() == [3]
 
 
+@pytest.mark.parametrize("compiled", [True, False])
+@pytest.mark.parametrize(
+    ("place", "slack", "comparisons"), [(15, 350, 4), (15, 349, 3), (10, 999, 3)]
+)
+def test_a_way_is_given_up_by_what_it_counts(place, slack, comparisons, compiled):
+    """Asked at 15: the clusters count 5 - 4 and 4 - 0.5, so 3.5 times; at 10: 0, and 8.5."""
+    table = table_of([[0, row, 0] for row in (10, 18, 19, 20)])
+    links = {"node_start": [0, 2], "child": [-1, -1], "leaf_start": [0, 2, 4],
+             "leaf_rows": [0, 1, 2, 3], "pivots": [0, 2]}  # fmt: skip
+    tree = Tree(table.keys[[0, 2]], **{name: np.array(link) for name, link in links.items()})
+    search = TreeSearch(
+        table.keys, table.parts, [tree], whole_costs([1, 1, 1], MOST), beam=2, slack=slack,
+        compiled=compiled,
+    )  # fmt: skip
+
+    found = search.nearest(np.array([[0, place, 0]], np.uint8), 0)
+
+    assert found.comparisons.tolist() == [comparisons]
+
+
 def test_a_beam_wide_enough_compares_every_row_once():
     """Centers that are rows: as many comparisons as there are rows, and every row is found."""
     random = np.random.default_rng(1)

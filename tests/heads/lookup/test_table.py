@@ -7,7 +7,7 @@ import pytest
 
 from recollect.errors import EmptyBatch, EmptyMemory, InvalidParameter, UnknownIds
 from recollect.heads.lookup.runs import Runs, record
-from recollect.heads.lookup.table import build, make_table
+from recollect.heads.lookup.table import answers_of_states, build, make_table
 
 NONE = np.zeros(1, np.uint8)
 
@@ -92,6 +92,24 @@ def test_forgetting_brings_back_the_value_that_was_outvoted():
     runs = one_step([7, 7, 7], [1, 2, 2])
 
     assert make_table(runs.without([1, 2])).answers.tolist() == [1]
+
+
+def test_a_state_means_the_class_it_is_seen_with_most_often():
+    """The two-table form: three runs end in state 1, two of them as class 5; state 2 is alone."""
+    states = np.array([[[1, 9]], [[1, 8]], [[1, 9]], [[2, 9]]], np.uint8)
+    runs = Runs(np.arange(4), states, states, np.array([[7], [5], [5], [7]]))
+
+    assert answers_of_states(runs, width=1).answers.tolist() == [[5], [5], [5], [7]]
+    assert answers_of_states(runs, width=2).answers.tolist() == [[7], [5], [7], [7]]
+
+
+def test_states_of_steps_are_kept_apart_where_rows_are():
+    """State 1 means 5 at the first step and 7 at the second; all in all 5, which is seen first."""
+    states = np.array([[[1], [1]]], np.uint8)
+    runs = Runs(np.arange(1), states, states, np.array([[5, 7]]))
+
+    assert answers_of_states(runs, width=1, per_step=True).answers.tolist() == [[5, 7]]
+    assert answers_of_states(runs, width=1).answers.tolist() == [[5, 5]]
 
 
 def test_the_first_rows_are_those_most_witnessed():

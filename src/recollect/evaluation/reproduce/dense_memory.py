@@ -12,7 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ SEARCHES: tuple[dict[str, Any], ...] = (
     {"score": "path", "k": (100, 60, 30), "position": 0.3},
     {"score": "path", "k": (100, 60, 30), "position": 1.0},
 )
+# Of a signal, whose cells are few, a wide search costs little.
+OF_SIGNALS: tuple[dict[str, Any], ...] = (
+    {"score": "path", "k": (400, 240, 100), "position": 0.0},
+    {"score": "path", "k": (400, 240, 100), "position": 0.3},
+)
 READINGS: dict[str, tuple[dict[str, Any], ...]] = {
     "labels": (
         {"temperature": 0.01}, {"temperature": 0.05}, {"temperature": 0.1},
@@ -52,7 +57,7 @@ PUBLISHED: dict[str, Any] = {"k": (32, 16, 8, 4), "score": "level"}
 FEW = (1, 5, 20)
 LINEAR_CELLS = 300_000
 SOME = 40  # test samples that variants and flat search are asked about
-FLAT = (10_000, 100_000)
+FLAT = (10_000, 100_000, None)  # cells that flat search goes through; None: all
 AT_ONCE = 10  # samples between two notes of how far a method has come
 
 Progress = Callable[[int, int], object]
@@ -119,11 +124,14 @@ def _measured(
         found = dense_decoder.measure(data, models, _line_of(out, "camvid", "chosen"), limit)
     elif name == "query":
         found = {"words": "What a query costs", "kind": "query", "sets": {}}
+        steps = Steps(None if out is None else out / f"{STEM}-query.part.json")
         for each in QUERIED:
             task = shortened(TASKS[each](data, models), limit)
             line = _line_of(out, each, "chosen") or {}
             known = line.get("miou" if task.labels else "rmse")
-            found["sets"][each] = dense_query.measure_query(task, _chosen(out, task), known)
+            chosen = _chosen(out, task)
+            found["sets"][each] = dense_query.measure_query(task, chosen, known, steps)
+        steps.finish()
     else:
         task = shortened(TASKS[name](data, models), limit)
         opened = time.perf_counter() - begun
@@ -166,7 +174,7 @@ def shortened(task: Task, limit: int | None) -> Task:
     validation = None if task.validation is None else some(task.validation)
     return Task(
         task.name, task.words, task.kind, task.labels, task.ignore, train, held, validation,
-        some(task.test),
+        some(task.test), task.one_left_out,
     )  # fmt: skip
 
 
@@ -184,7 +192,7 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     on_all = [(name, partial(_ours, task, name, o, task.test, steps)) for name, o in ours]
     on_all[1:1] = [
         (name, partial(_trained, task, name, head, task.test, steps))
-        for name, head in (*heads, *_flat(task)[-1:])
+        for name, head in (*heads, _flat(task)[1])
     ]
     lines = [steps.once(name, measured) for name, measured in on_all]
     on_some = [
@@ -193,6 +201,8 @@ def measure(task: Task, out: Path | None = None) -> dict[str, Any]:
     on_some += [(n, partial(_trained, task, n, head, some, steps)) for n, head in _flat(task)]
     fewer = [steps.once(f"{name} on some", measured) for name, measured in on_some]
     few = steps.once("few", lambda: _few(task, chosen))
+    linear = partial(_trained, task, *heads[0], some, steps)
+    fewer.append(steps.once("linear head on some", linear))
     if out is not None:
         save_pictures(task, taught(task, chosen, task.train), out)
     steps.finish()
@@ -261,14 +271,13 @@ def taught(task: Task, options: dict[str, Any], samples: Samples) -> Any:
 
 def choose(task: Task) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Choose search, then reading, then messages, on held-out samples, one after the other."""
-    memory, asked = task.to_choose()
-    asked = asked.take(spread(len(asked), MOST_TO_CHOOSE))
+    memory, asked = (task.train, task.train) if task.one_left_out else task.to_choose()
+    if not task.one_left_out:
+        asked = asked.take(spread(len(asked), MOST_TO_CHOOSE))
     tried: list[dict[str, Any]] = []
     best: tuple[float, dict[str, Any]] = (-np.inf, {})
     axes = memory.pyramids[0][0].ndim - 1
-    for search in SEARCHES:
-        if axes == 1 and search["position"]:
-            continue  # when a recording began says nothing of what a beat is
+    for search in (*SEARCHES, *(OF_SIGNALS if axes == 1 else ())):
         best = max(best, _tried(task, search, memory, asked, tried), key=lambda pair: pair[0])
     head = taught(task, best[1], memory)
     for reading in READINGS[task.kind]:
@@ -288,10 +297,16 @@ def _tried(
 def _asked(
     task: Task, head: Any, options: dict[str, Any], asked: Samples, tried: list[Any]
 ) -> tuple[float, dict[str, Any]]:
-    result = Answers(task)
-    for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
-        [answer] = head.answer([levels])
-        result.add(truth, values_of(answer, alone=False), head.classes_ if task.labels else None)
+    result, ids = Answers(task), head.ids_
+    for row in range(len(asked)):
+        one = asked.take([row])
+        if task.one_left_out:
+            head.forget(ids[row : row + 1])
+        [answer] = head.answer(one.pyramids)
+        classes = head.classes_ if task.labels else None
+        result.add(one.truth[0], values_of(answer, alone=False), classes)
+        if task.one_left_out:
+            head.partial_fit(one.pyramids, one.truth)
     figure = result.main()
     tried.append({"options": plain_options(options), "figure": round(figure, 5)})
     return (figure if task.kind == "labels" else -figure), options
@@ -372,7 +387,8 @@ def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained
         _ask(head, samples, answers)
         return answers.main() if labels else -answers.main()
 
-    linear = partial(baselines.linear_head, task.train, labels, most=LINEAR_CELLS)
+    # Asked twice, trained once.
+    linear = cache(partial(baselines.linear_head, task.train, labels, most=LINEAR_CELLS))
     conv = partial(baselines.conv_head, others, labels, held=few, score=score)
     return [("linear head", linear), ("small convolutional head", conv)]
 
@@ -380,7 +396,7 @@ def _trained_heads(task: Task) -> list[tuple[str, Callable[[], baselines.Trained
 def _flat(task: Task) -> list[tuple[str, Callable[[], baselines.Trained]]]:
     return [
         (
-            f"flat search, {cells:,} cells",
+            "flat search, all cells" if cells is None else f"flat search, {cells:,} cells",
             partial(baselines.flat_search, task.train, len(task.labels), cells),
         )
         for cells in FLAT
@@ -407,6 +423,7 @@ def _trained(
         **answers.figures(),
         "ready_seconds": round(trained.seconds, 2),
         "rounds": trained.rounds,
+        **({} if trained.gradient is None else {"gradient": float(f"{trained.gradient:.1e}")}),
         "query_seconds": round(seconds / len(samples), 4),
     }
 
@@ -428,7 +445,7 @@ def _few(task: Task, chosen: dict[str, Any]) -> list[dict[str, Any]]:
         for levels, truth in zip(asked.pyramids, asked.truth, strict=True):
             own.add(truth, values_of(head.answer([levels])[0], alone=False), classes)
         decay = 1e-4 if task.labels else 1e-2
-        linear = baselines.linear_head(some, len(task.labels), decay=decay, most=300_000)
+        linear = baselines.linear_head(some, len(task.labels), decay=decay, most=LINEAR_CELLS)
         theirs = Answers(task)
         _ask(linear.answer, asked, theirs)
         lines.append({

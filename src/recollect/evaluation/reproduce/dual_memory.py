@@ -69,7 +69,7 @@ ABLATED: dict[str, dict[str, Any]] = {
     **OPTIONS,
     "robust, logits": {"mode": "robust", "fusion": "logits"},
 }
-RATES = (1e-4, 1e-3, 1e-2)
+RATES = (3e-5, 1e-4, 1e-3, 1e-2)
 LEARNED = {
     "offsets": cells.LEARNING,
     "offsets, own slot hidden": replace(cells.LEARNING, leave_one_out=True),
@@ -223,14 +223,7 @@ def measure(
         name: book.note(f"masked {name} {few}", partial(cells.masked, Cell(each, few, 0)))
         for name, each in sets.items()
     }
-    report["decided rates"] = {
-        name: book.note(
-            f"rates {name} {few}", partial(cells.rated, Cell(each, few, DEVELOPED), RATES)
-        )
-        for name, each in sets.items()
-    }
-    report["crops"] = CROPS
-    report["ways to learn"] = _ways_to_learn(sets, book, few, crops)
+    report |= _ways_to_learn(sets, book, few, crops)
     report["learned"] = _learned(sets, book, seeds, shots)
     return report
 
@@ -352,13 +345,39 @@ def _viewed(
 def _ways_to_learn(
     sets: dict[str, NamedSet], book: Notebook, few: int, crops: Callable[[Cell], Floats]
 ) -> dict[str, Any]:
-    """The first two sets, one draw: settings of the training, asked by shots and by crops."""
-    table: dict[str, Any] = {}
-    for name, named in list(sets.items())[:2]:
-        cell = Cell(named, few, 0)
-        measured = partial(cells.variants, cell, LEARNED, partial(crops, cell))
-        table[name] = book.note(f"variants {name} {few}", measured)
-    return table
+    """Rates on training pictures, every set; settings of the training, the first two; one draw.
+
+    Crops of the shots ask on the first two sets, at the rate that is best for them there.
+    """
+    rates, ways = {}, {}
+    for number, (name, named) in enumerate(sets.items()):
+        tried, cell = Cell(named, few, DEVELOPED), Cell(named, few, 0)
+        rates[name] = {
+            "shots": book.note(f"rates {name} {few} shots", partial(cells.rated, tried, RATES))
+        }
+        if number > 1:
+            continue
+        by_rate = book.note(f"rates {name} {few} crops", partial(_rated, tried, crops))
+        rates[name]["crops"] = by_rate
+        rate = float(max(by_rate, key=by_rate.__getitem__))
+        ways[name] = {
+            "shots": book.note(f"ways {name} {few}", partial(cells.variants, cell, LEARNED)),
+            "crops": book.note(
+                f"ways {name} {few} crops {rate:g}", partial(_cropped, cell, crops, rate)
+            ),
+            "rate of crops": rate,
+        }
+    return {"decided rates": rates, "ways to learn": ways, "crops": CROPS}
+
+
+def _rated(cell: Cell, crops: Callable[[Cell], Floats]) -> dict[str, float]:
+    """Rates for crops, which are encoded only if this was not measured before."""
+    return cells.rated(cell, RATES, crops(cell))
+
+
+def _cropped(cell: Cell, crops: Callable[[Cell], Floats], rate: float) -> dict[str, Any]:
+    """Ways to learn from crops, likewise."""
+    return cells.cropped(cell, crops(cell), LEARNED, rate)
 
 
 def _channels(sets: dict[str, NamedSet], book: Notebook, shots: Sequence[int]) -> dict[str, Any]:

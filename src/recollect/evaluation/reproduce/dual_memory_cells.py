@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -146,27 +146,32 @@ def told_apart(cell: Cell, counts: Sequence[int | None]) -> dict[str, dict[str, 
     }
 
 
-def variants(
-    cell: Cell, how: dict[str, Training], crops: Callable[[], Floats] | None = None
-) -> dict[str, Any]:
-    """Accuracy of static memory and of all members, for several ways to learn offsets.
+def variants(cell: Cell, how: dict[str, Training]) -> dict[str, Any]:
+    """Accuracy of static memory and of all members, for several ways to learn offsets."""
+    return {name: _with_offsets(cell, training) for name, training in how.items()}
+
+
+def cropped(cell: Cell, crops: Floats, how: dict[str, Training], rate: float) -> dict[str, Any]:
+    """The same, asked by crops of the shots; ways that leave a slot out are passed over.
 
     Args:
         cell: What to learn from, and the stream.
+        crops: Of the shots, ``(shots, crops, dim)``.
         how: The ways.
-        crops: Gives crops of the shots, ``(shots, crops, dim)``; each way that leaves nothing out
-            is then tried with them as the questions, too.
+        rate: To learn at.
     """
-    found = {name: _with_offsets(cell, training) for name, training in how.items()}
-    if crops is not None:
-        asked, codes = crops(), cell.drawn()[1]
-        x, y = asked.reshape(-1, asked.shape[-1]), np.repeat(codes, asked.shape[1])
-        teacher = cell.head()
-        for name, training in how.items():
-            if not training.leave_one_out:
-                learned = teacher.learn_offsets(x, y, training)
-                found[f"crops: {name}"] = _with_offsets(cell, learned)
+    x, y = _asked_by(cell, crops)
+    teacher, found = cell.head(), {}
+    for name, training in how.items():
+        if not training.leave_one_out:
+            learned = teacher.learn_offsets(x, y, replace(training, rate=rate))
+            found[name] = _with_offsets(cell, learned)
     return found
+
+
+def _asked_by(cell: Cell, crops: Floats) -> tuple[Floats, Codes]:
+    codes = cell.drawn()[1]
+    return crops.reshape(-1, crops.shape[-1]), np.repeat(codes, crops.shape[1])
 
 
 def _with_offsets(cell: Cell, offsets: Training | Offsets) -> dict[str, Any]:
@@ -184,13 +189,21 @@ def _with_offsets(cell: Cell, offsets: Training | Offsets) -> dict[str, Any]:
     }
 
 
-def rated(cell: Cell, rates: Sequence[float]) -> dict[str, float]:
-    """Accuracy of all members on training pictures that are no shots, by learning rate."""
+def rated(cell: Cell, rates: Sequence[float], crops: Floats | None = None) -> dict[str, float]:
+    """Accuracy of all members on training pictures that are no shots, by learning rate.
+
+    Args:
+        cell: What to learn from.
+        rates: To try.
+        crops: Of the shots, ``(shots, crops, dim)``, which then ask in their place.
+    """
     x, truth = cell.others()
-    found = {}
+    teacher, found = cell.head(), {}
     for rate in rates:
-        training = replace(LEARNING, rate=rate)
-        said = cell.head(mode="robust", offsets=training, fusion="logits").observe(x)
+        offsets: Training | Offsets = replace(LEARNING, rate=rate)
+        if crops is not None:
+            offsets = teacher.learn_offsets(*_asked_by(cell, crops), replace(LEARNING, rate=rate))
+        said = cell.head(mode="robust", offsets=offsets, fusion="logits").observe(x)
         found[f"{rate:g}"] = _right(said.probability, truth)
     return found
 

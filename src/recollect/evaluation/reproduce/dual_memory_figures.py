@@ -65,10 +65,10 @@ def gap_between(
     gaps, variances = [], []
     for name in report["main"]:
         ours, theirs = (values(report, name, shots, (row[0], key)) for key in (row[1], member))
-        if not ours or len(ours) != len(theirs):
+        unlike = values(report, name, shots, (row[0], f"{row[1]}, unlike {member}"))
+        if not ours or not len(ours) == len(theirs) == len(unlike):
             return None
         gap = np.subtract(ours, theirs)
-        unlike = values(report, name, shots, (row[0], f"{row[1]}, unlike {member}"))
         asked = max(0.0, float(np.mean(unlike)) - gap.mean() ** 2) / report["sets"][name]["queries"]
         gaps.append(gap.mean())
         variances.append(asked + spread(gap) ** 2 / len(gap))

@@ -12,6 +12,7 @@ from recollect.evaluation.reproduce.dual_memory_figures import (
     LEARNED,
     PROPOSED,
     mean_over_sets,
+    spread,
     stream_gains,
     title,
     values,
@@ -79,7 +80,7 @@ def _by_order(report: Mapping[str, Any]) -> Figure:
                 np.arange(len(sets)) + 0.27 * place,
                 [each.mean() for each in drawn_gains],
                 0.25,
-                xerr=[each.std() for each in drawn_gains],
+                xerr=[spread(each) for each in drawn_gains],
                 color=color,
                 ecolor=plots.QUIET,
                 label=words,
@@ -167,7 +168,7 @@ def _unanswered(axes: Axes, report: Mapping[str, Any]) -> None:
         ]
         axes.bar(
             np.arange(len(names)) + 0.38 * place, [np.mean(each) for each in shares], 0.36,
-            yerr=[np.std(each) for each in shares], color=color, ecolor=plots.QUIET, label=words,
+            yerr=[spread(each) for each in shares], color=color, ecolor=plots.QUIET, label=words,
         )  # fmt: skip
     axes.axhline(10, color=plots.INK, lw=1, ls="--")
     axes.set_xticks(np.arange(len(names)) + 0.19, [title(name).split(",")[0] for name in names])

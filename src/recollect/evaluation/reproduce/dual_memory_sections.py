@@ -23,6 +23,9 @@ from recollect.evaluation.reproduce.markdown import table
 MARGIN = 0.003
 """How far below the text alone a stream may fall, as a share of the pictures."""
 
+_MOVED = 1e-6
+"""Smaller numbers are roundings."""
+
 _ORDERS = ("blocked", "drifting")
 
 
@@ -223,10 +226,14 @@ def viewed(report: Mapping[str, Any]) -> str:
 def rates(report: Mapping[str, Any]) -> str:
     """Learning rates on training pictures that are no shots."""
     found = report["decided rates"]
-    columns = list(next(iter(found.values())))
     lines = [
-        [title(name), *[f"{100 * found[name][rate]:.1f}" for rate in columns]] for name in found
+        [f"{title(name)}, {who} ask", *[f"{100 * share:.1f}" for share in by.values()]]
+        for name, each in found.items()
+        for who, by in each.items()
     ]
+    columns = list(next(iter(found.values()))["shots"])
+    means = [np.mean([each["shots"][rate] for each in found.values()]) for rate in columns]
+    lines.append(["mean, shots ask", *[f"{100 * mean:.1f}" for mean in means]])
     return table(["", *[f"rate {rate}" for rate in columns]], lines)
 
 
@@ -234,10 +241,14 @@ def learners(report: Mapping[str, Any]) -> str:
     """Ways to learn offsets, on the first sets: accuracy, and how far each offset went."""
     lines = []
     for name, found in report["ways to learn"].items():
-        for way, one in found.items():
-            moved = ", ".join(f"{role} {size:.2g}" for role, size in one["moved"].items() if size)
-            cells = [f"{100 * one[key]:.1f}" for key in ("static", "fused")]
-            lines.append([title(name), way, *cells, moved or "nothing"])
+        for who in ("shots", "crops"):
+            rate = f" (rate {found['rate of crops']:g})" if who == "crops" else ""
+            for way, one in found[who].items():
+                moved = ", ".join(
+                    f"{role} {size:.2g}" for role, size in one["moved"].items() if size >= _MOVED
+                )
+                cells = [f"{100 * one[key]:.1f}" for key in ("static", "fused")]
+                lines.append([title(name), f"{who}{rate}: {way}", *cells, moved or "nothing"])
     head = ["set", "", "static memory", "all members, logits", "largest number learned"]
     return table(head, lines, texts=2)
 

@@ -37,12 +37,9 @@ from recollect.heads.lookup.tuning import WeightReport, search_weights
 STEM = "lookup"
 EQUAL = (1.0, 1.0, 1.0)
 SHARES = (0.15, 0.3, 0.5, 0.7, 0.9, 1.0)
-BEAMS = (1, 2, 4)
 KS = (10, 20, 40, 80, 160)
 # Votes by distance: k while weights are chosen, and how far weights may be apart (published: 100).
 TUNING_K, TUNING_FACTOR = 80, 100.0
-# Ways farther than so many hundredths of the nearest are given up, in the last line of the trees.
-SLACK = 200
 NOISE = (0.0, 0.5, 1.0, 2.0, 4.0)
 PARTS = (
     "networks", "published", "beside", "ladder", "shares", "trees", "noise", "ablations",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from recollect.evaluation.reproduce.lookup_choices import CHOSEN
 from recollect.heads.lookup.cluster import Growth
 
 # Accuracy in percent from the first author's result files: share of the training data ->
@@ -33,6 +34,7 @@ def page(report: Mapping[str, Any]) -> str:
         "by_share": _BY_SHARE if "shares" in report else "",
         "by_comparisons": _BY_COMPARISONS if "trees" in report else "",
         "leaf": Growth().leaf,
+        "branches": Growth().branches,
         "promises": _promises(report),
         "constants": report["energy"]["lines"][0]["words"] if "energy" in report else "none",
     }
@@ -58,12 +60,20 @@ def _promises(report: Mapping[str, Any]) -> str:
                      _hundred(lines["ladder"][-1])))  # fmt: skip
     rows = [(what, f"{least:.2f}", f"{got:.2f}", _kept(got, least)) for what, least, got in told]
     if "trees" in lines:
-        flat, tree = lines["trees"][0], next(one for one in lines["trees"] if one["beam"] == 4)
-        below, share = _hundred(flat) - _hundred(tree), flat["comparisons"] / tree["comparisons"]
-        rows.append(("tree of 4 ways, points below all rows", "at most 1.00", f"{below:.2f}",
-                     _kept(1, below)))  # fmt: skip
-        rows.append(("tree of 4 ways, comparisons", "1/500", f"1/{share:.0f}", _kept(share, 500)))
+        for way in lines["trees"]:
+            if (way["beam"], way["slack"]) in {(4, None), (4, 300), CHOSEN}:
+                rows += _tree_promises(lines["trees"][0], way)
     return _table(("aim", "at least, %", "reached", ""), rows)
+
+
+def _tree_promises(flat: Line, tree: Line) -> list[tuple[str, str, str, str]]:
+    below = round(_hundred(flat) - _hundred(tree), 2)
+    share = flat["comparisons"] / tree["comparisons"]
+    words = f"tree of {tree['beam']} ways" if not tree["slack"] else f"tree, {_ways(tree)}"
+    return [
+        (f"{words}: points below all rows", "at most 1.00", f"{below:.2f}", _kept(1, below)),
+        (f"{words}: comparisons", "1/500", f"1/{share:.0f}", _kept(share, 500)),
+    ]
 
 
 def _hundred(line: Line) -> float:
@@ -157,7 +167,7 @@ def _trees(lines: list[Line]) -> str:
 def _ways(line: Line) -> str:
     if line["slack"] is None:
         return str(line["beam"] or "all rows")
-    return f"{line['beam']}, none farther than {line['slack'] / 100:g} times the nearest"
+    return f"up to {line['beam']} ways, none past {line['slack'] / 100:g} times the nearest"
 
 
 def _noise(lines: list[Line]) -> str:
@@ -247,8 +257,9 @@ that a run can go on later.
 - Weights, k and the tree were chosen on images that are no test images; the paper's weights were
   not, so its tuned figures are an oracle's. **How k and weights of the last table are chosen was
   changed twice after a test figure of it had been seen** (97.02 with k chosen up to 20 and weights
-  up to factor 16; 97.38 with k chosen on {choosing:,} images), and more variants of the tree were
-  tried, and left, after its figure. What was compared on the images set aside was much, so figures
+  up to factor 16; 97.38 with k chosen on {choosing:,} images). **The tree was chosen anew, on the
+  images set aside, after 96.11 had been seen for 4 ways of an earlier one** (clusters of 4, leaves
+  of 8, 1.33 points below all rows). What was compared on the images set aside was much, so figures
   on those would be optimistic; they are not on this page.
 - Key: 64 x 1 + 2 x 5 + 48 x 2 = 170 bits. Errors: {standard_error}. Seed {seed}.
 - Versions: recollect {recollect}, Python {python}.
@@ -289,8 +300,10 @@ nearer it is than the farthest of the k (McCann and Lowe, CVPR 2012).
 
 ## Tree
 
-Keys only. Clusters of 4; a center is the row nearest to the median of its cluster, so that every
-comparison is one with a row, which votes and may be the answer; leaves of {leaf}. All test images.
+Keys only. A node splits in {branches}; a center is the row nearest to the median of its cluster, so
+that every comparison is one with a row, which votes and may be the answer; leaves of {leaf}. A way
+counts by its distance less half the mean distance of the rows below from their center; with
+a bound, a way that counts as farther than so many times the nearest is given up. All test images.
 
 {by_comparisons}{trees}
 

@@ -12,19 +12,18 @@ from numpy.typing import NDArray
 
 from recollect.evaluation.earlier import read_earlier
 from recollect.evaluation.reproduce.lookup import (
-    BEAMS,
     CURVE,
     EQUAL,
     KS,
     NOISE,
     SHARES,
-    SLACK,
     TUNING_K,
     Lab,
     Subject,
     accuracy,
     figure,
 )
+from recollect.evaluation.reproduce.lookup_choices import CHOSEN, WAYS
 from recollect.evaluation.reproduce.lookup_larger import larger
 from recollect.heads.lookup.energy import estimate_lookup, estimate_network
 from recollect.heads.lookup.predictor import LookupPredictor
@@ -183,7 +182,7 @@ def final(lab: Lab, *, upto: int | None = None) -> LookupPredictor:
     made = lab.predictor(subject, upto=upto, **chosen(lab, subject))
     if upto is not None:
         return made
-    path = lab.work / "tree.table"
+    path = lab.work / f"tree-{made.growth.branches}-{made.growth.leaf}.table"
     if path.is_file():
         kept = LookupPredictor.load(path)
         if np.array_equal(kept.table.keys, made.table.keys) and kept.weights == made.weights:
@@ -214,7 +213,7 @@ def _share(lab: Lab, share: float) -> dict[str, Any]:
         "ours": best,
     }
     if share in GROWN:
-        made["ours, tree of 4 ways"] = replace(best, beam=BEAMS[-1])
+        made[f"ours, tree of up to {CHOSEN[0]} ways"] = _by_tree(best, *CHOSEN)
     return {"share": share, "bytes": _bytes(best)} | {
         name: figure(accuracy(one, asked, truth), len(truth)) for name, one in made.items()
     }
@@ -228,9 +227,11 @@ def _bytes(made: LookupPredictor) -> int:
 def trees(lab: Lab) -> list[dict[str, Any]]:
     """Flat and by tree: accuracy against comparisons and bytes read."""
     flat = final(lab)
-    ways = [flat, *(replace(flat, beam=beam) for beam in BEAMS)]
-    ways += [replace(flat, beam=BEAMS[-1], slack=SLACK), replace(flat, beam=2 * BEAMS[-1])]
-    return [_way(lab, made) for made in ways]
+    return [_way(lab, made) for made in (flat, *(_by_tree(flat, *ways) for ways in WAYS))]
+
+
+def _by_tree(flat: LookupPredictor, beam: int, slack: int | None) -> LookupPredictor:
+    return replace(flat, beam=beam, slack=slack)
 
 
 def _way(lab: Lab, made: LookupPredictor) -> dict[str, Any]:
@@ -353,8 +354,12 @@ def energy(lab: Lab) -> list[dict[str, Any]]:
     table = final(lab)
     asked = lab.digits.queries[:200]
     lines = []
-    for words, beam in (("flat", None), ("tree, 1 way", 1), ("tree, 4 ways", 4)):
-        made = replace(table, beam=beam)
+    up_to = f"tree, up to {CHOSEN[0]} ways"
+    for words, beam, slack in (
+        ("flat", None, None), ("tree, 1 way", 1, None), ("tree, 4 ways", 4, None),
+        (up_to, *CHOSEN),
+    ):  # fmt: skip
+        made = replace(table, beam=beam, slack=slack)
         rows = round(float(made.trail(asked).comparisons.sum(axis=1).mean()))
         depth = 0 if beam is None else sum(tree.depth for tree in made.grown)
         lines.append(_estimate(estimate_lookup(layout, rows, name=words, depth=depth)))

@@ -53,11 +53,15 @@ def _by_comparisons(report: dict[str, Any]) -> Figure:
     lines = report["trees"]["lines"]
     own = [line for line in lines if line["beam"] and not line["slack"]]
     own = sorted(own, key=lambda line: float(line["comparisons"]))
+    bound = [line for line in lines if line["slack"]]
     compared = [line["comparisons"] for line in own]
     across, every = [compared[0], compared[-1]], 100 * lines[0]["accuracy"]
     curves = {
         f"tree of {', '.join(str(line['beam']) for line in own)} ways": (
             compared, [100 * line["accuracy"] for line in own],
+        ),
+        "far ways given up": (
+            [line["comparisons"] for line in bound], [100 * line["accuracy"] for line in bound],
         ),
         "all rows": (across, [every] * 2),
         "all rows, less 1 point": (across, [every - 1] * 2),

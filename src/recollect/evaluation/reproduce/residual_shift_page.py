@@ -44,9 +44,9 @@ Public networks trained on lossless CIFAR-10 pictures, asked about the test file
 Rows of the JPEG training file come into the memory; everything is chosen on these rows, by
 leaving each out in turn. Beside it the last layer is fitted anew on the same rows (logistic
 regression on the pooled features, its strength chosen in three folds). The network had seen the
-lossless originals of these rows. In the picture a hollow marker is a memory that is off.
-Seconds are those of teaching and choosing; the largest searches ask 10,000 rows about
-themselves.
+lossless originals of these rows.{_grid(lines)}
+In the picture a hollow marker is a memory that is off. Seconds are those of teaching and choosing;
+the largest searches ask 10,000 rows about themselves.
 
 {table(head, rows, texts=3)}
 
@@ -143,3 +143,15 @@ def _spread(gains: Sequence[float]) -> list[str]:
     if not gains:
         return ["", "", ""]
     return [f"{each:+.2f}" for each in (sum(gains) / len(gains), min(gains), max(gains))]
+
+
+def _grid(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Between which edges strengths and temperatures were tried, if the lines tell."""
+    tried = next((each["setting"]["tried"] for each in lines if "tried" in each["setting"]), None)
+    if tried is None:
+        return ""
+    strength, temperature = tried["strength"], tried["temperature"]
+    return (
+        f"\nThe grid is one of its own: strengths from {strength[0]:g} to {strength[1]:g}, "
+        f"temperatures\nfrom {temperature[0]:g} to {temperature[1]:g}."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from threading import RLock
 from typing import Any
 
@@ -17,12 +18,13 @@ from recollect.heads.dense_memory.pyramids import Pyramid, StoredLevel, unpack
 from recollect.heads.dense_memory.settings import Settings
 from recollect.index.exact import ExactIndex
 from recollect.index.policy import Approximate
-from recollect.index.refining import find_refining, mean_of_shares
+from recollect.index.refining import find_holding, mean_of_shares
 from recollect.memory.memory import Memory
 from recollect.readout.grids import Shape, chain
 from recollect.readout.propagation import unit_rows, weighted_mean
 from recollect.types import Doubles, Floats, Ids, Mask
 
+SMALL, LARGE = 1e-15, 1e15  # lengths whose squares float32 holds with all digits
 READ_AT_ONCE = 8  # rows read from the memory at a time: few stay in memory that is there already
 FOLLOWED = frozenset({"add", "remove", "compact"})  # operations that leave other rows as they were
 
@@ -40,13 +42,40 @@ def describe(features: Floats, shape: Shape, cells: Ids | None, position: float)
     Returns:
         float32 ``(cells, width)``, or ``(cells, width + axes)`` with positions.
     """
-    unit = unit_rows(features)
+    features = np.ascontiguousarray(features)
     if not position:
-        return unit
+        return _scaled(features, np.ones(len(features)))
+    where = _places(shape, position)
+    where = where if cells is None else where[cells]
+    own = features.any(axis=1)  # a cell without features is told by its place alone
+    length = np.sqrt(own + np.square(where).sum(axis=1))
+    length[length == 0] = 1.0
+    # The place is written beside the features, not joined to them, which would copy all of them.
+    found = np.empty((len(features), features.shape[1] + len(shape)), np.float32)
+    _scaled(features, length, into=found[:, : features.shape[1]])
+    found[:, features.shape[1] :] = where / length[:, None]
+    return found
+
+
+def _scaled(features: Floats, length: Doubles, into: Floats | None = None) -> Floats:
+    """Give rows a length of 1 divided by ``length``; a row of zeros stays one."""
+    size = np.sqrt(np.einsum("nd,nd->n", features, features))
+    with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+        found: Floats = np.multiply(features, (1 / (size * length)).astype("f")[:, None], out=into)
+    # Squares beyond the range of float32, or near its lower end, are no measure of a length.
+    far = np.flatnonzero(~((size > SMALL) & (size < LARGE)))
+    if len(far):
+        found[far] = unit_rows(features[far]) / length[far, None]
+    return found
+
+
+@lru_cache(maxsize=64)
+def _places(shape: Shape, position: float) -> Doubles:
+    """Where the cells of a grid lie, ``(cells, axes)``: from -position to position on each axis."""
     places = np.indices(shape).reshape(len(shape), -1).T
-    places = places if cells is None else places[cells]
-    where = ((places + 0.5) / np.array(shape) * 2 - 1) * position
-    return unit_rows(np.concatenate([unit, where.astype(np.float32)], axis=1))
+    found: Doubles = ((places + 0.5) / np.array(shape) * 2 - 1) * position
+    found.flags.writeable = False  # one array serves every caller
+    return found
 
 
 class Layout(ABC):
@@ -181,7 +210,7 @@ class Layout(ABC):
                 self._append(id_, arrays, float(rows.weights[at]))
                 if len(self._at) == 1:
                     self._reserve(len(new))
-                self._take_whole(rows.keys[at], rows.sources[at])
+            self._take_whole(rows.keys, rows.sources)
         if self.cells is not None:
             self.cells.flush()
 
@@ -190,11 +219,11 @@ class Layout(ABC):
         assert self.cells is not None
         self.cells.reserve(rows)
 
-    def _take_whole(self, key: Floats, source: str | None) -> None:
+    def _take_whole(self, keys: Floats, sources: Sequence[str | None]) -> None:
         if self._whole is None:
-            self._whole = ExactIndex(len(key), "dot")
-        self._whole.add(np.array([len(self.sources)]), key[None])
-        self.sources.append(source)
+            self._whole = ExactIndex(keys.shape[1], "dot")
+        self._whole.add(len(self.sources) + np.arange(len(keys)), keys)
+        self.sources += sources
 
     def _changes(self, frozen: Memory, ids: list[int]) -> list[int] | None:
         """Drop what is gone and return what is new; None where everything must be read again."""
@@ -351,7 +380,7 @@ class LabelLayout(Layout):
             weights: ``(cells, k)``; rows sum to 1, or to 0.
             settings: Says how much rare labels are raised.
         """
-        if find_refining() is not None:
+        if find_holding() is not None:
             rarity = self.rarity(settings) if settings.balance else None
             counts, columns = self._counts.values, self._summary()[1]
             return mean_of_shares(counts, columns, rarity, places, weights)

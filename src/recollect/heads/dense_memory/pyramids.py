@@ -237,9 +237,9 @@ def unpack(arrays: Mapping[str, NDArray[Any]]) -> list[StoredLevel]:
     """Read the levels of a sample back from the value of its row."""
     levels = []
     for at, shape in enumerate(arrays["shapes"].tolist()):
-        features = arrays[f"features_{at}"].astype(np.float32)
+        features = arrays[f"features_{at}"].astype(np.float32, copy=False)
         if f"scale_{at}" in arrays:
-            features *= arrays[f"scale_{at}"][:, None]
+            features = features * arrays[f"scale_{at}"][:, None]
         cells = arrays.get(f"cells_{at}")
         kept = None if cells is None else cells.astype(np.int64)
         levels.append(StoredLevel(tuple(shape), kept, features))

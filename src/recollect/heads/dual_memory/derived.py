@@ -145,8 +145,7 @@ class Derived(MemoryEstimator):
 
     def _learned_from(self, x: Floats, codes: Codes, state: State, how: Training) -> Offsets:
         """What other pictures of these classes teach, asked of names and shots as they are."""
-        parts = read_parts(self.memory_, self._given_names(), self.memory_.dim)
-        lesson = lesson_with(lesson_of(parts, state.bank.channels), x, codes)
+        lesson = lesson_with(lesson_of(state.parts, state.bank.channels), x, codes)
         options = state.options
         return train_offsets(lesson, how, beta=options.beta, scale=options.scale)[0]
 

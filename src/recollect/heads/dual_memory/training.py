@@ -42,9 +42,9 @@ class Training:
         weight_decay: Of AdamW, at most 1.
         epsilon: Of AdamW, from 1e-15 to 1.
         leave_one_out: Mask each shot's own slot while it is the query. Without it every shot finds
-            itself at cosine 1: at a scale of 100 the static logits have nothing left to learn, and
-            only the text's offset moves. The released code asks crops of the shots instead, which
-            :meth:`DualMemoryClassifier.learn_offsets` does.
+            itself at cosine 1: at a scale of 100 the static logits have hardly anything left to
+            learn, and little but the text's offset moves. The released code asks crops of the
+            shots instead, which :meth:`DualMemoryClassifier.learn_offsets` does.
         affine: Learn a residual linear map for query, key and value too, as the paper writes.
         tied: One offset for query, key and value, and one for output and text.
         precision: Of the arithmetic; float32 takes half the time.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from recollect.heads.lookup.compiled import limits_of
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.predictor import LookupPredictor
 from recollect.heads.lookup.readout import VOTES
-from recollect.heads.lookup.tree import TreeSearch
+from recollect.heads.lookup.tree import Tree, TreeSearch
+from recollect.types import Codes, Ids
 
 _MOST_VOTERS = 1000
+_LINK = 16  # bytes of what is said about a center of a tree
 _LINE = 4000  # bytes of one string literal; compilers join them
 
 
@@ -46,39 +49,26 @@ def write_c(
     layout, table = predictor.layout, predictor.table
     _check(layout, name)
     _check_answers(predictor)
-    key, value = (layout.key_width, layout.state + 2)
-    rows = _rows(table.keys, layout)
-    values = np.concatenate(
-        [_planes(table.states[:, :-2], layout.h_bits), table.states[:, value - 2 :],
-         _bytes_of(table.answers, _answer_bytes(predictor))],
-        axis=1,
-    )  # fmt: skip
-    assert table.keys.shape[1] == key
-    arrays = {"keys": rows, "values": values}
-    numbers = {"parts": table.parts}
-    tree: dict[str, NDArray[Any]] = {}
+    records, numbers, linked = _records(table.keys, layout), {"parts": table.parts}, 0
     if predictor.beam is not None:
-        tree = _joined_trees(predictor)
-        if "pivots" not in tree:
-            centers = np.concatenate([t.centers for t in predictor.grown])
-            arrays |= {"centers": _rows(centers, layout)}
-    text = _text(predictor, name, arrays, numbers | tree, pivots="pivots" in tree)
+        records, numbers, linked = _laid_out(predictor)
+    arrays = {
+        "records": records,
+        "fronts": _fronts(table.states, layout),
+        "answers": _bytes_of(table.answers, _answer_bytes(predictor)),
+    }
+    text = _text(predictor, name, arrays, numbers)
     try:
         Path(path).write_text(text, encoding="ascii")
     except OSError as error:
         raise WriteFailed(f"the header could not be written: {error}") from error
-    linked = sum(4 * block.size for block in tree.values())
-    return {
-        "rows": len(table),
-        "table": rows.size + values.size,
-        "tree": linked + arrays.get("centers", np.zeros(0)).size,
-        "header": len(text),
-    }
+    whole = sum(block.size for block in arrays.values())
+    return {"rows": len(table), "table": whole - linked, "tree": linked, "header": len(text)}
 
 
 def _text(
     predictor: LookupPredictor, name: str, arrays: dict[str, NDArray[np.uint8]],
-    numbers: dict[str, NDArray[Any]], *, pivots: bool,
+    numbers: dict[str, NDArray[Any]],
 ) -> str:  # fmt: skip
     layout, costs = predictor.layout, predictor.costs.columns
     defines = {
@@ -89,7 +79,7 @@ def _text(
         "COST_PHI": costs[-1], "K": _voters(predictor), "BEAM": predictor.beam or 0,
         "CLASSES": len(predictor.classes), "ANSWER_BYTES": _answer_bytes(predictor),
         "PER_STEP": int(predictor.table.per_step), "VOTE": VOTES.index(predictor.vote),
-        "SLACK": predictor.slack or 0, "PIVOTS": int(pivots),
+        "SLACK": predictor.slack or 0, "PIVOTS": _pivots(predictor),
     }  # fmt: skip
     big, labels = name.upper(), ", ".join(_quoted(str(label)) for label in predictor.classes)
     lines = [
@@ -116,51 +106,143 @@ def _text(
     return "\n".join(lines) + "\n"
 
 
-def _joined_trees(predictor: LookupPredictor) -> dict[str, NDArray[Any]]:
-    """Lay the trees of all parts one after the other, so that every number is one array."""
-    trees, parts = predictor.grown, predictor.table.parts
-    nodes = np.cumsum([0, *(len(t.node_start) - 1 for t in trees)])
-    centers = np.cumsum([0, *(len(t.centers) for t in trees)])
-    leaves = np.cumsum([0, *(len(t.leaf_rows) for t in trees)])
-    each = list(zip(trees, nodes, centers, leaves, parts, strict=False))
-    end = np.array([centers[-1]]), np.array([leaves[-1]])
-    return {
-        "roots": nodes[:-1],
-        "node_start": np.concatenate([*(t.node_start[:-1] + c for t, _, c, _, _ in each), end[0]]),
-        "child": np.concatenate([np.where(t.child < 0, -1, t.child + n) for t, n, *_ in each]),
-        "leaf_start": np.concatenate(
-            [*(t.leaf_start[:-1] + at for t, _, _, at, _ in each), end[1]]
-        ),
-        "leaf_rows": np.concatenate([t.leaf_rows + first for t, _, _, _, first in each]),
-    } | _joined_pivots(predictor)
+def _pivots(predictor: LookupPredictor) -> int:
+    """Say whether centers are rows."""
+    return int(all(tree.pivots is not None for tree in predictor.grown))
 
 
-def _joined_pivots(predictor: LookupPredictor) -> dict[str, NDArray[Any]]:
-    trees, parts = predictor.grown, predictor.table.parts
-    rows = [
-        tree.pivots + first
-        for tree, first in zip(trees, parts, strict=False)
-        if tree.pivots is not None
-    ]
-    if len(rows) < len(trees) or not isinstance(predictor.search, TreeSearch):
-        return {}
-    return {"pivots": np.concatenate(rows), "reach": np.concatenate(predictor.search.reach)}
+def _laid_out(predictor: LookupPredictor) -> tuple[NDArray[np.uint8], dict[str, Codes], int]:
+    """Lay the trees of all parts one after the other, so that a way down reads side by side.
+
+    Returns:
+        Lines and records as bytes; ``roots``, where each root begins and its centers; how many of
+        the bytes are lines and centers that are no rows.
+    """
+    assert isinstance(predictor.search, TreeSearch)
+    table, layout = predictor.table, predictor.layout
+    size = _records(table.keys[:1], layout).shape[1] + 4
+    blocks, roots, begin = [], [], 0
+    for part, (tree, reach) in enumerate(zip(predictor.grown, predictor.search.reach, strict=True)):
+        within = table.part(part)
+        walk = _walk(tree, size, begin)
+        lines = np.stack([walk.below, walk.count, walk.own, reach], axis=1).astype("<i4")
+        # What is no row is the number of a center, less 1, below 0.
+        own = tree.centers[-1 - np.minimum(walk.met, -1)].astype(table.keys.dtype)
+        keys = np.where((walk.met >= 0)[:, None], table.keys[within][walk.met], own)
+        rows = np.where(walk.met >= 0, walk.met + within.start, 0).astype("<u4")
+        records = np.concatenate([_records(keys, layout), _four_bytes(rows)], axis=1)
+        block = np.zeros(_LINK * len(lines) + records.size, np.uint8)
+        block[walk.line[:, None] - begin + np.arange(_LINK)] = _four_bytes(lines)
+        block[walk.record[:, None] - begin + np.arange(size)] = records
+        blocks.append(block)
+        roots += [begin, int(tree.node_start[1])]
+        begin += len(block)
+    if begin >= 1 << 31:
+        raise InvalidParameter(
+            "the table is too large for one header", expected="less than 2 GiB", got=begin
+        )
+    linked = begin - size * len(table)
+    return np.concatenate(blocks), {"roots": np.array(roots)}, linked
 
 
-def _rows(keys: NDArray[Any], layout: Layout) -> NDArray[np.uint8]:
-    h, phi = keys[:, : layout.state], keys[:, layout.state + 2 :]
-    places = keys[:, layout.state : layout.state + 2].astype(np.uint8)
-    return np.concatenate(
-        [_planes(h, layout.h_bits), places, _planes(phi, layout.phi_bits)], axis=1
-    )
+def _four_bytes(numbers: NDArray[Any]) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(numbers).view(np.uint8).reshape(len(numbers), -1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """Where everything of a tree lies, in bytes, and what it says.
+
+    Attributes:
+        line: int64 ``(centers,)``: where the line of each center is.
+        below: int64 ``(centers,)``: where the node below begins, or the rows of the leaf.
+        count: int64 ``(centers,)``: its centers, or -1 less the rows.
+        own: int64 ``(centers,)``: where the record of the center is.
+        met: int64 ``(records,)``: the row of each record, or -1 less the center that is no row.
+        record: int64 ``(records,)``: where it is.
+    """
+
+    line: Codes
+    below: Codes
+    count: Codes
+    own: Codes
+    met: Ids
+    record: Codes
+
+
+def _walk(tree: Tree, size: int, begin: int) -> _Walk:
+    """Lay out a tree with records of so many bytes, from ``begin`` on.
+
+    Nodes come before what is below them, one subtree after the other; rows of a leaf stand with
+    the node above it. A row that is the center of clusters within one another has one record.
+    """
+    starts, child, leaves = tree.node_start.tolist(), tree.child.tolist(), tree.leaf_start.tolist()
+    rows, n = tree.leaf_rows.tolist(), len(child)
+    pivots = range(-1, -1 - n, -1) if tree.pivots is None else tree.pivots.tolist()
+    line, below, count = [0] * n, [0] * n, [0] * n
+    node_at: dict[int, int] = {}
+    place: dict[int, int] = {}  # of each row that was met
+
+    def meet(row: int) -> None:
+        nonlocal begin
+        place[row] = begin
+        begin += size
+
+    for node in _downward(starts, child):
+        node_at[node] = begin
+        within = range(starts[node], starts[node + 1])
+        for center in within:
+            line[center] = begin
+            begin += _LINK
+        for center in within:
+            if pivots[center] not in place:
+                meet(pivots[center])
+        for center in within:
+            if child[center] >= 0:
+                count[center] = starts[child[center] + 1] - starts[child[center]]
+                continue
+            held = [row for row in rows[leaves[center] : leaves[center + 1]]
+                    if row != pivots[center]]  # fmt: skip
+            below[center], count[center] = begin, -1 - len(held)
+            for row in held:
+                meet(row)
+    for center in range(n):
+        below[center] = node_at.get(child[center], below[center])
+    own = [place[pivot] for pivot in pivots]
+    numbers = (line, below, count, own, list(place), list(place.values()))
+    return _Walk(*(np.array(column, np.int64) for column in numbers))
+
+
+def _downward(starts: list[int], child: list[int]) -> list[int]:
+    """Return the nodes of a tree, each before those below it, one subtree after the other."""
+    order, left = [], [0]
+    while left:
+        node = left.pop()
+        order.append(node)
+        left += [child[center] for center in range(starts[node + 1] - 1, starts[node] - 1, -1)
+                 if child[center] >= 0]  # fmt: skip
+    return order
+
+
+def _records(keys: NDArray[Any], layout: Layout) -> NDArray[np.uint8]:
+    front = _fronts(keys[:, : layout.state + 2], layout)
+    phi = _planes(keys[:, layout.state + 2 :], layout.phi_bits)
+    return np.concatenate([front[:, :-2], phi, front[:, -2:]], axis=1)
+
+
+def _fronts(states: NDArray[Any], layout: Layout) -> NDArray[np.uint8]:
+    planes = _planes(states[:, : layout.state], layout.h_bits)
+    return np.concatenate([planes, states[:, layout.state :].astype(np.uint8)], axis=1)
 
 
 def _planes(codes: NDArray[Any], bits: int) -> NDArray[np.uint8]:
-    """Pack each bit of the codes in bytes of its own, the highest bit first."""
-    planes = [codes >> bit & 1 for bit in range(bits - 1, -1, -1)]
-    return np.concatenate(
-        [np.packbits(plane.astype(np.uint8), axis=1, bitorder="little") for plane in planes], axis=1
-    )
+    """Pack each bit of the codes in words of its own, the highest bit first."""
+    spread = np.zeros((len(codes), -(-codes.shape[1] // 64) * 64), np.uint8)
+    planes = []
+    for bit in range(bits - 1, -1, -1):
+        spread[:, : codes.shape[1]] = codes >> bit & 1
+        planes.append(np.packbits(spread, axis=1, bitorder="little"))
+    return np.concatenate(planes, axis=1)
 
 
 def _voters(predictor: LookupPredictor) -> int:

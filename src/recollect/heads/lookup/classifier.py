@@ -24,13 +24,13 @@ from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.network import Network
 from recollect.heads.lookup.options import check_options, sorted_labels
 from recollect.heads.lookup.predictor import LookupPredictor
-from recollect.heads.lookup.readout import Vote, shares_of
+from recollect.heads.lookup.readout import Readout, Vote, shares_of
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.recorder import RunEstimator
 from recollect.heads.lookup.replay import Trail
 from recollect.heads.lookup.rows import write_weights
-from recollect.heads.lookup.table import Table, make_table
-from recollect.heads.lookup.teaching import Progress, answering, run_images
+from recollect.heads.lookup.table import Table
+from recollect.heads.lookup.teaching import Progress, recorded_table, run_images
 from recollect.heads.lookup.tuning import WeightReport, search_weights
 from recollect.memory.memory import Memory
 from recollect.types import Doubles, Ids, Mask, Metric
@@ -59,13 +59,16 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         answers: ``"labels"``: a row answers with the label its image was taught with.
             ``"network"``: with the class that the network named, as published.
         recipe: How a network is trained; None for the defaults of ``Recipe``.
-        growth: How the tree is grown; None for the published branching of 4, leaves of 8 and
-            centers that are rows.
+        growth: How the tree is grown; None for a branching of 6, leaves of 6 (published: 4 and 4)
+            and centers that are rows.
         vote: ``"last"``: the rows of the last look vote by rank, as published. ``"all"``: those of
             every look do. ``"distance"``: at every look the nearest row of each class votes by how
             much nearer it is than the farthest of the k; best with k = 20 and more.
-        slack: With a tree of several ways: a way farther than so many hundredths of the nearest is
-            given up, which saves comparisons; None gives up none.
+        slack: With a tree of several ways: a way that counts as farther (its distance less the
+            reach of its cluster) than so many hundredths of the nearest is given up, which saves
+            comparisons; None gives up none.
+        readout: ``"row"``: a row answers as the runs that went through it. ``"state"``: as those
+            that share its next state, the two-table form of the paper.
         memory: None: ``fit`` starts a memory that lives in the estimator. A path or a ``Memory``
             as in ``MemoryClassifier``; one that holds runs answers without ``fit`` and without a
             network.
@@ -109,6 +112,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         growth: Growth | None = None,
         vote: Vote = "last",
         slack: int | None = None,
+        readout: Readout = "row",
         memory: Memory | str | Path | None = None,
     ) -> None:
         self.model = model
@@ -125,6 +129,7 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         self.growth = growth
         self.vote = vote
         self.slack = slack
+        self.readout = readout
         self.memory = memory
 
     # -- teaching ------------------------------------------------------------------------------
@@ -403,10 +408,10 @@ class LookupClassifier(ClassifierMixin, RunEstimator):
         rest = np.delete(np.arange(len(pixels)), held)
         runs = run_images(network, pixels[rest])
         names, codes = np.unique(labels, return_inverse=True)
-        table = make_table(
-            answering(runs, codes[rest] if self.answers == "labels" else None),
-            per_step=self.per_step,
-        )
+        table = recorded_table(
+            runs, codes[rest] if self.answers == "labels" else None, per_step=self.per_step,
+            readout=self.readout,
+        )  # fmt: skip
         score = self._accuracy_by_weights(
             table, names.tolist(), network.layout, pixels[held], labels[held]
         )

@@ -30,8 +30,8 @@ class Growth:
         seed: Of the random starts.
     """
 
-    branches: int = 4
-    leaf: int = 8
+    branches: int = 6
+    leaf: int = 6
     starts: int = 2
     iterations: int = 20
     seed: int = 0

@@ -30,8 +30,7 @@ def check_options(head: LookupClassifier) -> None:
     if head.weights is not None:
         check_weights(head.weights)
     check_reading(head.k, head.tree, head.vote, head.slack)
-    if not isinstance(head.answers, str) or head.answers not in {"labels", "network"}:
-        raise _refused("answers", "'labels' or 'network'", head.answers)
+    _check_words(head)
     if not isinstance(head.per_step, bool | np.bool_):
         raise _refused("per_step", "True or False", head.per_step)
     if head.fallback is not None and not _is_distance(head.fallback):
@@ -50,6 +49,13 @@ def check_options(head: LookupClassifier) -> None:
         if value is not None and not isinstance(value, known):
             words = " or ".join(kind.__name__ for kind in known)
             raise _refused(name, f"{words}, or None", value)
+
+
+def _check_words(head: LookupClassifier) -> None:
+    for name, first, other in (("answers", "labels", "network"), ("readout", "row", "state")):
+        value = getattr(head, name)
+        if not isinstance(value, str) or value not in {first, other}:
+            raise _refused(name, f"'{first}' or '{other}'", value)
 
 
 def sorted_labels(labels: list[Label]) -> NDArray[Any]:

@@ -49,7 +49,8 @@ class LookupPredictor:
         k: Rows of a step that vote.
         beam: Ways down the tree that are kept; None compares with every row.
         vote: How rows vote; see :func:`recollect.heads.lookup.readout.votes_of_rows`.
-        slack: Ways farther than so many hundredths of the nearest are given up; None gives up none.
+        slack: Ways that count as farther than so many hundredths of the nearest are given up; None
+            gives up none.
         growth: How the tree is grown.
         trees: Trees that were grown before, one per part; grown when first needed otherwise.
     """

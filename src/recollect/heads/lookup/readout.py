@@ -12,6 +12,7 @@ from recollect.types import Codes, Doubles
 
 Vote = Literal["last", "all", "distance"]
 VOTES = ("last", "all", "distance")
+Readout = Literal["row", "state"]
 
 # Votes are whole numbers, so that every language adds them up alike.
 _SCALE = 1 << 20

@@ -17,6 +17,7 @@ from recollect.heads.keeper import empty_memory
 from recollect.heads.lookup.images import check_images
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.network import Network
+from recollect.heads.lookup.readout import Readout
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.rows import (
     layout_of,
@@ -28,8 +29,8 @@ from recollect.heads.lookup.rows import (
     unpack_runs,
 )
 from recollect.heads.lookup.runs import Runs
-from recollect.heads.lookup.table import Table, make_table
-from recollect.heads.lookup.teaching import Progress, answering, run_images, train_network
+from recollect.heads.lookup.table import Table
+from recollect.heads.lookup.teaching import Progress, recorded_table, run_images, train_network
 from recollect.types import ValueKind
 
 
@@ -43,6 +44,7 @@ class RunEstimator(MemoryEstimator):
     seed: int
     per_step: bool
     answers: Literal["labels", "network"]
+    readout: Readout
     # The model that was given, and the network it means; trained here where the model is None.
     _network: tuple[Network | str | Path | None, Network]
 
@@ -134,7 +136,7 @@ class RunEstimator(MemoryEstimator):
         memory.check_encoder(self.encoder)
         version = memory.version
         held: tuple[tuple[Any, ...], Recorded] | None = self.__dict__.get("_recorded_rows")
-        wanted = (memory, version, self.per_step, self.answers)
+        wanted = (memory, version, self.per_step, self.answers, self.readout)
         if held is not None and held[0] == wanted:
             return held[1]
         rows = memory.at(version).rows()
@@ -144,7 +146,9 @@ class RunEstimator(MemoryEstimator):
         labels = names.astype(str) if names.dtype == object else names
         runs = unpack_runs(rows.ids, rows.keys, self.layout_)
         by_label = self.answers == "labels"
-        table = make_table(answering(runs, codes if by_label else None), per_step=self.per_step)
+        table = recorded_table(
+            runs, codes if by_label else None, per_step=self.per_step, readout=self.readout
+        )
         answers = labels.tolist() if by_label else self._network_names()
         found = Recorded(version, table, answers, labels, read_weights(rows.metadata))
         self._recorded_rows = (wanted, found)

@@ -161,6 +161,36 @@ def make_table(runs: Runs, *, per_step: bool = False) -> Table:
     )
 
 
+def answers_of_states(runs: Runs, *, width: int, per_step: bool = False) -> Runs:
+    """Let every step answer with the class that its next state is seen with most often.
+
+    The two-table form: a second table says which class a state means. A state that is recorded is
+    found in it exactly, so that its answer can be written beside the row. Where the class follows
+    from the state, as a network's does, this changes nothing.
+
+    Args:
+        runs: What was recorded.
+        width: How many numbers of a state count, from the first.
+        per_step: Whether each step has states of its own, as the table has rows.
+
+    Returns:
+        The runs with these answers; ties go to the class seen first.
+
+    Example:
+        >>> states = np.array([[[0]], [[0]], [[0]], [[1]]], np.uint8)
+        >>> runs = Runs(np.arange(4), states, states, np.array([[7], [5], [5], [7]]))
+        >>> answers_of_states(runs, width=1).answers.tolist()
+        [[5], [5], [5], [7]]
+    """
+    n, steps = runs.answers.shape
+    answers = runs.answers.reshape(-1)
+    step = np.tile(np.arange(steps), n) if per_step else np.zeros(n * steps, np.int64)
+    states = runs.states.reshape(n * steps, -1)[:, :width]
+    _, group = _distinct(np.concatenate([_as_bytes(states), _as_bytes(step[:, None])], axis=1))
+    chosen, _ = _favorites(group, answers[:, None], answers)
+    return Runs(runs.ids, runs.keys, runs.states, answers[chosen][group].reshape(n, steps))
+
+
 def _favorites(
     group: Codes, states: NDArray[Any], answers: NDArray[np.int64]
 ) -> tuple[Codes, Codes]:

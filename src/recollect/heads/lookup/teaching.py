@@ -15,8 +15,10 @@ from recollect.heads.lookup.glimpse import integral
 from recollect.heads.lookup.images import check_images
 from recollect.heads.lookup.layout import Layout
 from recollect.heads.lookup.network import Network
+from recollect.heads.lookup.readout import Readout
 from recollect.heads.lookup.recipe import Recipe
 from recollect.heads.lookup.runs import Runs, record
+from recollect.heads.lookup.table import Table, answers_of_states, make_table
 
 Progress = Callable[[int, int], object]
 _BLOCK = 1000
@@ -93,6 +95,25 @@ def _bright(low: float, high: float, share: float) -> float:
     """Pixel value of the highest code; whole where the pixels are bytes."""
     value = low + share * (high - low)
     return float(round(value)) if high > 1 else value
+
+
+def recorded_table(
+    runs: Runs, codes: NDArray[Any] | None, *, per_step: bool, readout: Readout = "row"
+) -> Table:
+    """Make the table of runs of a recurrent attention model.
+
+    Args:
+        runs: What was recorded.
+        codes: Codes of their labels, to answer with; None for the network's own answers.
+        per_step: Whether each step has rows of its own.
+        readout: ``"row"``: a row answers as its runs do. ``"state"``: as the runs that share its
+            next state do, the location aside.
+    """
+    answered = answering(runs, codes)
+    if readout == "state":
+        width = runs.states.shape[2] - 2
+        answered = answers_of_states(answered, width=width, per_step=per_step)
+    return make_table(answered, per_step=per_step)
 
 
 def answering(runs: Runs, codes: NDArray[Any] | None) -> Runs:

@@ -67,7 +67,8 @@ class TreeSearch:
         trees: One tree per part.
         costs: What differences cost.
         beam: Ways down that are kept at every level.
-        slack: Ways farther than so many hundredths of the nearest way are given up; None keeps all.
+        slack: Ways that count as farther than so many hundredths of what the nearest way counts
+            are given up; None keeps all.
         compiled: Whether the compiled search may be used; NumPy finds the same rows.
 
     Attributes:
@@ -174,8 +175,11 @@ class TreeSearch:
                     met.extend(new)
             ways = sorted(following, key=lambda way: way[0] - reach[way[1]])[: self.beam]
             if self.slack:
-                limit = self.slack * ways[0][0]
-                ways = [ways[0], *(way for way in ways[1:] if 100 * way[0] <= limit)]
+                # Nearer than at the center of a cluster that reaches as far is nearest there is.
+                counts = [max(0, apart - int(reach[center])) for apart, center in ways]
+                limit = self.slack * counts[0]
+                ways = [ways[0], *(w for w, c in zip(ways[1:], counts[1:], strict=True)
+                                   if 100 * c <= limit)]  # fmt: skip
 
     def _below(
         self, query: NDArray[Any], part: int, node: int, above: tuple[int, int]

@@ -184,8 +184,7 @@ def read_grid(
             remedy="Leave it out for the default grid.",
         )
     for name, values in (given or {}).items():
-        sequence = isinstance(values, Sequence | np.ndarray) and not isinstance(values, str | bytes)
-        if name not in known or not sequence or not np.shape(values)[:1] > (0,):
+        if name not in known or not _is_list(values):
             raise InvalidParameter(
                 f"the grid has no use for {name!r}",
                 expected=f"a sequence of values for one of {', '.join(known)}",
@@ -194,6 +193,14 @@ def read_grid(
             )
         known[name] = tuple(_CHECKS[name](value) for value in values)
     return known
+
+
+def _is_list(values: Any) -> bool:
+    """Whether there is a sequence with something in it; text is none."""
+    if isinstance(values, np.ndarray):
+        return values.ndim > 0 and len(values) > 0
+    text = isinstance(values, str | bytes | bytearray)
+    return isinstance(values, Sequence) and not text and len(values) > 0
 
 
 _CHECKS: dict[str, Callable[[Any], float]] = {

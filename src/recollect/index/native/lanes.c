@@ -7,6 +7,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "fold.h"
 #include "kernel.h"
 
 #if defined(LANES_avx512vnni) || defined(LANES_avx512) || defined(LANES_avx2)
@@ -49,12 +50,6 @@
 #define SPELLED(name) #name
 #define QUOTED(name) SPELLED(name)
 
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define INDEPENDENT _Pragma("GCC ivdep")
-#endif
-
 #define UNIT 0x1p-24    /* as in ../coarse.py */
 #define FLOOR 1e-30
 #define WIDER (1 + 1e-6) /* covers the float32 arithmetic on bounds */
@@ -94,19 +89,6 @@ static const char *key_at(const void *keys, int64_t dtype, int64_t dim, int64_t 
 }
 
 /* ---- the similarity that decides: ../scoring.py ------------------------------------------ */
-
-static double fold(double *terms, int64_t width)
-{
-    while (width > 8) {
-        int64_t half = width / 2, kept = width - half;
-        INDEPENDENT
-        for (int64_t j = 0; j < half; j++) terms[j] += terms[kept + j];
-        width = kept;
-    }
-    double total = terms[0];
-    for (int64_t j = 1; j < width; j++) total += terms[j];
-    return total;
-}
 
 #define DOT_TERM(j) ((double)query[j] * (double)key[j])
 #define SQUARE_TERM(j) (((double)query[j] - (double)key[j]) * ((double)query[j] - (double)key[j]))

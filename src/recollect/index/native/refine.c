@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fold.h"
+
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define WIDE __attribute__((target("avx2,fma,avx512f,avx512bw,avx512vl")))
@@ -14,8 +16,6 @@
 #endif
 
 #define PUBLIC __attribute__((visibility("default")))
-#define INLINE static inline __attribute__((always_inline))
-#define INDEPENDENT _Pragma("GCC ivdep")
 
 enum { LANES = 16, SPARE = 4 };        /* widths are padded to a multiple of LANES */
 
@@ -41,29 +41,35 @@ typedef struct { int64_t place; double path; } Candidate;
 typedef struct { int64_t place; float similarity, score; } Found;
 
 typedef struct {
-    Candidate *candidates;             /* [most] */
-    float *rows;                       /* [most][padded] */
+    Candidate *candidates, *following; /* [most]: of a parent, and of the next one */
+    const float **rows;                /* [most] */
+    float *copies;                     /* [most][padded], where rows are not read in place */
     float *asked;                      /* [children][padded] */
     float *rough;                      /* [children][most] */
     double *terms;                     /* [width] */
     Found *found, *spare;              /* [most] */
+    float *scores;                     /* [most] */
     int64_t padded, most;
 } Room;
 
 /* What is compiled once for each set of instructions. */
 typedef struct {
-    void (*multiply)(const float *rows, int64_t count, const float *asked, int64_t queries,
-                     int64_t padded, float *out, int64_t apart);
+    void (*multiply)(const float *const *rows, int64_t count, const float *asked, int64_t queries,
+                     int64_t width, int64_t padded, float *out, int64_t apart);
     int64_t (*reaching)(const float *numbers, int64_t count, float least);
+    void (*range)(const float *numbers, int64_t count, float *least, float *most);
     float (*similarity)(const float *query, const float *row, int64_t width, double *terms);
+    int in_place;                      /* rows need not be padded */
 } Ways;
 
 /* ---- rough products ---------------------------------------------------------------------- */
 
 #define MULTIPLY(name, instructions, bytes)                                                      \
-    instructions static void name(const float *rows, int64_t count, const float *asked,          \
-                                  int64_t queries, int64_t padded, float *out, int64_t apart)    \
+    instructions static void name(const float *const *rows, int64_t count, const float *asked,   \
+                                  int64_t queries, int64_t width, int64_t padded, float *out,    \
+                                  int64_t apart)                                                 \
     {                                                                                            \
+        (void)width;                                                                             \
         typedef float Vector __attribute__((vector_size(bytes), aligned(4), may_alias));         \
         typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));              \
         enum { WIDTH = (bytes) / 4, QUARTERS = (bytes) / 16 };                                   \
@@ -71,7 +77,7 @@ typedef struct {
             for (int64_t n = 0; n < queries; n++) {                                              \
                 union { Vector whole; Four part[QUARTERS]; } sum = {{0}};                        \
                 for (int64_t j = 0; j < padded; j += WIDTH)                                      \
-                    sum.whole += *(const Vector *)(rows + row * padded + j) *                    \
+                    sum.whole += *(const Vector *)(rows[row] + j) *                              \
                                  *(const Vector *)(asked + n * padded + j);                      \
                 Four all = sum.part[0];                                                          \
                 for (int i = 1; i < QUARTERS; i++) all += sum.part[i];                           \
@@ -88,9 +94,12 @@ WIDE static inline __m256 halves(__m512 sums)
 }
 
 /* Four queries at a time share the row, and the last additions. */
-WIDE static void multiply_512(const float *rows, int64_t count, const float *asked,
-                              int64_t queries, int64_t padded, float *out, int64_t apart)
+WIDE static void multiply_512(const float *const *rows, int64_t count, const float *asked,
+                              int64_t queries, int64_t width, int64_t padded, float *out,
+                              int64_t apart)
 {
+    const int64_t whole = width / LANES * LANES;
+    const __mmask16 tail = (__mmask16)((1u << (width - whole)) - 1);
     for (int64_t n = 0; n < queries; n += 4) {
         const float *query[4];
         for (int64_t i = 0; i < 4; i++)
@@ -98,10 +107,15 @@ WIDE static void multiply_512(const float *rows, int64_t count, const float *ask
         for (int64_t row = 0; row < count; row++) {
             __m512 sums[4] = {_mm512_setzero_ps(), _mm512_setzero_ps(), _mm512_setzero_ps(),
                               _mm512_setzero_ps()};
-            for (int64_t j = 0; j < padded; j += 16) {
-                __m512 part = _mm512_loadu_ps(rows + row * padded + j);
+            for (int64_t j = 0; j < whole; j += LANES) {
+                __m512 part = _mm512_loadu_ps(rows[row] + j);
                 for (int i = 0; i < 4; i++)
                     sums[i] = _mm512_fmadd_ps(part, _mm512_loadu_ps(query[i] + j), sums[i]);
+            }
+            if (tail) {
+                __m512 part = _mm512_maskz_loadu_ps(tail, rows[row] + whole);
+                for (int i = 0; i < 4; i++)
+                    sums[i] = _mm512_fmadd_ps(part, _mm512_loadu_ps(query[i] + whole), sums[i]);
             }
             __m256 four = _mm256_hadd_ps(_mm256_hadd_ps(halves(sums[0]), halves(sums[1])),
                                          _mm256_hadd_ps(halves(sums[2]), halves(sums[3])));
@@ -115,19 +129,6 @@ WIDE static void multiply_512(const float *rows, int64_t count, const float *ask
 #endif
 
 /* ---- the similarity that decides --------------------------------------------------------- */
-
-INLINE double fold(double *restrict terms, int64_t width)
-{
-    while (width > 8) {
-        int64_t half = width / 2, kept = width - half;
-        INDEPENDENT
-        for (int64_t j = 0; j < half; j++) terms[j] += terms[kept + j];
-        width = kept;
-    }
-    double total = terms[0];
-    for (int64_t j = 1; j < width; j++) total += terms[j];
-    return total;
-}
 
 INLINE float similarity_of(const float *restrict query, const float *restrict row, int64_t width,
                            double *restrict terms)
@@ -151,7 +152,33 @@ INLINE int64_t reaching_of(const float *numbers, int64_t count, float least)
     return found;
 }
 
+INLINE void range_of(const float *numbers, int64_t count, float *least, float *most)
+{
+    float low[LANES], high[LANES];
+    for (int i = 0; i < LANES; i++) low[i] = INFINITY, high[i] = -INFINITY;
+    int64_t at = 0;
+    for (; at + LANES <= count; at += LANES)
+        for (int i = 0; i < LANES; i++) {
+            low[i] = numbers[at + i] < low[i] ? numbers[at + i] : low[i];
+            high[i] = numbers[at + i] > high[i] ? numbers[at + i] : high[i];
+        }
+    for (int i = 0; at < count; at++, i++) {
+        low[i] = numbers[at] < low[i] ? numbers[at] : low[i];
+        high[i] = numbers[at] > high[i] ? numbers[at] : high[i];
+    }
+    *least = INFINITY, *most = -INFINITY;
+    for (int i = 0; i < LANES; i++) {
+        *least = low[i] < *least ? low[i] : *least;
+        *most = high[i] > *most ? high[i] : *most;
+    }
+}
+
 #define COMPILED(name, instructions)                                                             \
+    instructions static void range##name(const float *numbers, int64_t count, float *least,      \
+                                         float *most)                                            \
+    {                                                                                            \
+        range_of(numbers, count, least, most);                                                   \
+    }                                                                                            \
     instructions static int64_t reaching##name(const float *numbers, int64_t count, float least) \
     {                                                                                            \
         return reaching_of(numbers, count, least);                                               \
@@ -176,10 +203,11 @@ static Ways quickest(void)
     __builtin_cpu_init();
     if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
         __builtin_cpu_supports("avx512vl"))
-        return (Ways){multiply_512, reaching_512, similarity_512};
-    if (__builtin_cpu_supports("avx2")) return (Ways){multiply_256, reaching_256, similarity_256};
+        return (Ways){multiply_512, reaching_512, range_512, similarity_512, 1};
+    if (__builtin_cpu_supports("avx2"))
+        return (Ways){multiply_256, reaching_256, range_256, similarity_256, 0};
 #endif
-    return (Ways){multiply, reaching, similarity};
+    return (Ways){multiply, reaching, range, similarity, 0};
 }
 
 /* ---- candidates -------------------------------------------------------------------------- */
@@ -233,22 +261,28 @@ static int64_t gather(const Step *step, int64_t parent, Candidate *into, int64_t
             if (cell >= 0) count += reach(step, cell, path, into + count);
         }
     }
-    /* They lie far apart: ask for all before the first is read. */
+    if (step->around) count = distinct(into, count, scratch);
+    /* They lie far apart: ask for all long before the first is read. */
     for (int64_t i = 0; i < count; i++) {
         const char *row = (const char *)step->vectors + into[i].place * bytes;
         if (step->valid) __builtin_prefetch(step->valid + into[i].place);
         for (int64_t byte = 0; byte < bytes && byte < 1024; byte += 64)
             __builtin_prefetch(row + byte);
+        __builtin_prefetch(row + bytes - 1);
     }
-    if (step->valid) {
-        int64_t kept = 0;
-        for (int64_t i = 0; i < count; i++) {
-            into[kept] = into[i];
-            kept += step->valid[into[i].place];
-        }
-        count = kept;
+    return count;
+}
+
+/* Leave out the candidates that take no part. */
+static int64_t only_valid(const Step *step, Candidate *some, int64_t count)
+{
+    int64_t kept = 0;
+    if (!step->valid) return count;
+    for (int64_t i = 0; i < count; i++) {
+        some[kept] = some[i];
+        kept += step->valid[some[i].place];
     }
-    return step->around ? distinct(into, count, scratch) : count;
+    return kept;
 }
 
 /* Ask for what gather reads first of a parent. */
@@ -268,13 +302,17 @@ static float from_half(uint16_t half)
     return one.number;
 }
 
-static void copy_rows(const Step *step, const Room *room, int64_t count)
+/* Say where candidates' vectors are; copy those that cannot be read there. */
+static void find_rows(const Step *step, Room *room, int64_t count, int in_place)
 {
     const int64_t width = step->width, padded = room->padded, bytes = width * (step->half ? 2 : 4);
     for (int64_t i = 0; i < count; i++) {
         const char *from = (const char *)step->vectors + room->candidates[i].place * bytes;
-        float *into = room->rows + i * padded;
-        if (!step->half)
+        float *into = room->copies + i * padded;
+        room->rows[i] = into;
+        if (!step->half && in_place)
+            room->rows[i] = (const float *)from;
+        else if (!step->half)
             memcpy(into, from, (size_t)bytes);
         else
             for (int64_t j = 0; j < width; j++) into[j] = from_half(((const uint16_t *)from)[j]);
@@ -286,11 +324,8 @@ static void copy_rows(const Step *step, const Room *room, int64_t count)
 /* A number that at least k reach, and few more where they lie apart. */
 static float bar(const float *numbers, int64_t count, int64_t k, const Ways *ways)
 {
-    float low = INFINITY, high = -INFINITY;
-    for (int64_t i = 0; i < count; i++) {
-        low = numbers[i] < low ? numbers[i] : low;
-        high = numbers[i] > high ? numbers[i] : high;
-    }
+    float low, high;
+    ways->range(numbers, count, &low, &high);
     for (int round = 0; round < 20; round++) {
         float middle = low + (high - low) / 2;
         if (!(middle > low && middle < high)) break;
@@ -333,6 +368,22 @@ static void sort(Found *some, Found *spare, int64_t count)
         }
 }
 
+/* Order some: each goes to the place that the number of those before it says. Several equal scores
+   would say the same place; they, and many, are sorted. Returns where the result is. */
+static Found *order(const Room *room, int64_t count, const Ways *ways)
+{
+    enum { COUNTED = 256 };
+    int64_t said = 0;
+    for (int64_t i = 0; count <= COUNTED && i < count; i++) {
+        int64_t place = ways->reaching(room->scores, count, room->scores[i]) - 1;
+        room->spare[place] = room->found[i];
+        said += place;
+    }
+    if (count <= COUNTED && said == count * (count - 1) / 2) return room->spare;
+    sort(room->found, room->spare, count);
+    return room->found;
+}
+
 static void decide(const Step *step, const Room *room, int64_t child, int64_t query, int64_t count,
                    const Ways *ways)
 {
@@ -343,32 +394,33 @@ static void decide(const Step *step, const Room *room, int64_t child, int64_t qu
     int64_t held = 0;
     for (int64_t i = 0; i < count; i++) {
         if (!(rough[i] >= least)) continue;
-        const float *row = room->rows + i * room->padded;
-        float exact = ways->similarity(asked, row, step->width, room->terms), score = exact;
+        float exact = ways->similarity(asked, room->rows[i], step->width, room->terms);
+        float score = exact;
         if (step->path) {
             float own = step->own * exact;
             score = (float)((double)own + step->carried * room->candidates[i].path);
         }
+        room->scores[held] = score;
         room->found[held++] = (Found){room->candidates[i].place, exact, score};
     }
-    sort(room->found, room->spare, held);
+    const Found *best = order(room, held, ways);
     for (int64_t i = 0; i < held && i < step->k; i++) {
-        step->places[query * step->k + i] = room->found[i].place;
-        step->similarity[query * step->k + i] = room->found[i].similarity;
-        step->score[query * step->k + i] = room->found[i].score;
+        step->places[query * step->k + i] = best[i].place;
+        step->similarity[query * step->k + i] = best[i].similarity;
+        step->score[query * step->k + i] = best[i].score;
     }
 }
 
-static void answer(const Step *step, Room *room, int64_t parent, const Ways *ways)
+static void answer(const Step *step, Room *room, int64_t parent, int64_t count, const Ways *ways)
 {
     const int64_t padded = room->padded, *below = step->below + parent * step->children;
-    int64_t count = gather(step, parent, room->candidates, (int64_t *)room->spare);
-    copy_rows(step, room, count);
+    find_rows(step, room, count, ways->in_place);
     for (int64_t child = 0; child < step->children; child++)
         if (below[child] >= 0)
             memcpy(room->asked + child * padded, step->queries + below[child] * step->width,
                    (size_t)step->width * sizeof *room->asked);
-    ways->multiply(room->rows, count, room->asked, step->children, padded, room->rough, room->most);
+    ways->multiply(room->rows, count, room->asked, step->children, step->width, padded, room->rough,
+                   room->most);
     for (int64_t child = 0; child < step->children; child++) {
         if (below[child] < 0) continue;
         float *rough = room->rough + child * room->most;
@@ -383,104 +435,61 @@ static void answer(const Step *step, Room *room, int64_t parent, const Ways *way
 static void leave(Room *room)
 {
     free(room->candidates);
+    free(room->following);
     free(room->rows);
+    free(room->copies);
     free(room->asked);
     free(room->rough);
     free(room->terms);
     free(room->found);
     free(room->spare);
+    free(room->scores);
 }
 
-static int enter(Room *room, const Step *step)
+static int enter(Room *room, const Step *step, int in_place)
 {
     room->padded = (step->width + LANES - 1) / LANES * LANES;
     room->most = step->above * step->fan * (1 + step->around);
     size_t most = (size_t)room->most + 1, padded = (size_t)room->padded;
     room->candidates = malloc(most * sizeof *room->candidates);
-    room->rows = calloc(most * padded, sizeof *room->rows);
+    room->following = malloc(most * sizeof *room->following);
+    room->rows = malloc(most * sizeof *room->rows);
+    room->copies = calloc(in_place && !step->half ? 1 : most * padded, sizeof *room->copies);
     room->asked = calloc((size_t)step->children * padded, sizeof *room->asked);
     room->rough = malloc((size_t)step->children * most * sizeof *room->rough);
     room->terms = malloc(padded * sizeof *room->terms);
     room->found = malloc(most * sizeof *room->found);
     room->spare = malloc(most * sizeof *room->spare);
-    return room->candidates && room->rows && room->asked && room->rough &&
-           room->terms && room->found && room->spare;
+    room->scores = malloc(most * sizeof *room->scores);
+    return room->candidates && room->following && room->rows && room->copies && room->asked &&
+           room->rough && room->terms && room->found && room->spare && room->scores;
 }
 
 /* Answer the children of some of the parents; places and scores must hold what says "none". */
 PUBLIC int refine_some(const Step *step, int64_t first, int64_t stop)
 {
     Room room = {0};
-    int ready = enter(&room, step);
+    Ways ways = quickest();
+    int ready = enter(&room, step, ways.in_place);
 #if defined(__x86_64__)
     /* Numbers below the normal range count here, whatever the caller has set. */
     unsigned int before = _mm_getcsr();
     _mm_setcsr(0x1f80);
 #endif
-    Ways ways = quickest();
+    int64_t count = 0, more = 0, *scratch = (int64_t *)room.spare;
+    if (ready && first < stop) more = gather(step, first, room.following, scratch);
     for (int64_t parent = first; ready && parent < stop; parent++) {
-        if (parent + 1 < stop) announce(step, parent + 1);
-        answer(step, &room, parent, &ways);
+        Candidate *swapped = room.candidates;
+        room.candidates = room.following, room.following = swapped, count = more;
+        if (parent + 2 < stop) announce(step, parent + 2);
+        if (parent + 1 < stop) more = gather(step, parent + 1, room.following, scratch);
+        answer(step, &room, parent, only_valid(step, room.candidates, count), &ways);
     }
 #if defined(__x86_64__)
     _mm_setcsr(before);
 #endif
     leave(&room);
     return ready ? 0 : -1;
-}
-
-/* ---- what the matches hold --------------------------------------------------------------- */
-
-typedef struct {
-    int64_t cells, k, wide, classes;
-    const uint32_t *counts;            /* [cells of the memory][wide] */
-    const int64_t *columns;            /* [classes]: columns of counts, in the order wanted */
-    const double *raised;              /* [classes]: what a share is multiplied with; or NULL */
-    const int64_t *places;             /* [cells][k], -1 where there is none */
-    const double *weights;             /* [cells][k], 0 where there is none */
-    double *factors;                   /* out: [cells][k], sums of raised shares; or NULL */
-    double *mean;                      /* out, without factors: [cells][classes], zeros before */
-} Holding;
-
-/* Shares of classes among what a match holds, raised; returns their sum. */
-INLINE double shares_of(const Holding *all, int64_t place, double *restrict shares)
-{
-    const uint32_t *counts = all->counts + place * all->wide;
-    uint64_t total = 0;
-    double sum = 0;
-    for (int64_t c = 0; c < all->classes; c++) total += counts[all->columns[c]];
-    double held = total ? (double)total : 1;
-    for (int64_t c = 0; c < all->classes; c++)
-        shares[c] = (double)counts[all->columns[c]] / held * (all->raised ? all->raised[c] : 1);
-    for (int64_t c = 0; c < all->classes; c++) sum += shares[c];
-    return sum;
-}
-
-/* Mean of the classes' shares over the matches of some cells, or only what weights grow by. */
-PUBLIC int refine_read(const Holding *all, int64_t first, int64_t stop)
-{
-    double *shares = malloc(((size_t)all->classes + 1) * sizeof *shares);
-    if (!shares) return -1;
-    for (int64_t cell = first; cell < stop; cell++)
-        for (int64_t i = 0; i < all->k; i++) {
-            double weight = all->weights[cell * all->k + i];
-            if (weight == 0) continue;
-            int64_t place = all->places[cell * all->k + i];
-            if (i + 3 < all->k && all->places[cell * all->k + i + 3] >= 0)
-                __builtin_prefetch(all->counts + all->places[cell * all->k + i + 3] * all->wide);
-            double sum = shares_of(all, place < 0 ? 0 : place, shares);
-            if (all->factors) {
-                all->factors[cell * all->k + i] = sum;
-                continue;
-            }
-            double *mean = all->mean + cell * all->classes;
-            if (all->raised && sum > 0)
-                for (int64_t c = 0; c < all->classes; c++) mean[c] += shares[c] / sum * weight;
-            else
-                for (int64_t c = 0; c < all->classes; c++) mean[c] += shares[c] * weight;
-        }
-    free(shares);
-    return 0;
 }
 
 PUBLIC const char *refine_source(void) { return SOURCE; }

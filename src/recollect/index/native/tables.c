@@ -108,12 +108,12 @@ INLINE int64_t open_way(Path *ways, int64_t total, int64_t beam, Path one)
     return total < beam ? total + 1 : total;
 }
 
-/* Give up ways that are farther than so many hundredths of the first. */
+/* Give up ways that count as farther than so many hundredths of the first. */
 INLINE int64_t near_ways(Path *ways, int64_t total, int64_t slack)
 {
-    int64_t left = 1;
+    int64_t left = 1, limit = ways[0].counts > 0 ? ways[0].counts * slack : 0;
     for (int64_t i = 1; i < total; i++)
-        if (ways[i].distance * 100 <= ways[0].distance * slack) ways[left++] = ways[i];
+        if (ways[i].counts <= 0 || ways[i].counts * 100 <= limit) ways[left++] = ways[i];
     return left;
 }
 

@@ -26,8 +26,6 @@ static int64_t virtual_in(const Queries *queries, int64_t tile)
 
 /* ---- int8 tiles: 32 rows times up to VIRTUAL virtual queries ------------------------------ */
 
-#define INLINE static inline __attribute__((always_inline))
-
 #if defined(LANES_avx512vnni) || defined(LANES_avx512)
 
 /* Written as assembly because GCC 12 copies the sums around the intrinsic: half the speed. */
