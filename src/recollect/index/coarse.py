@@ -234,6 +234,19 @@ class Coarse:
             elif terms is not None:
                 np.subtract(out, terms[:, None], out=out)
 
+    def pairs(self, rows: Floats, terms: Floats | None, scaled: Floats) -> Floats:
+        """Return the coarse score of each row and its own query: float32 ``(n,)``.
+
+        Args:
+            rows: float32 ``(n, dim)``, regular.
+            terms: What ``terms`` gave for them.
+            scaled: float32 ``(n, dim)``, rows of what ``scaled`` gave. Not for Manhattan.
+        """
+        products = np.vecdot(rows, scaled)
+        if terms is None:
+            return np.asarray(products)
+        return np.asarray(products * terms if self.metric == "cosine" else products - terms)
+
     def _products(self, rows: Floats, prepared: Floats, out: Floats) -> None:
         queries = prepared.shape[1]
         small = self._small_rows(queries)

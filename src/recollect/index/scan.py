@@ -143,7 +143,8 @@ class Search:
         """Answer regular queries with torch; return those that have too many candidates."""
         assert isinstance(self._engine, TensorEngine)
         shortlist = Shortlist(len(batch), self._k, self._limits.room)
-        found = self._rescored(batch, *self._engine.candidates(self._scope, batch, shortlist))
+        some = self._engine.candidates(self._scope, batch, shortlist)
+        found = self._rescored(batch, *self._narrowed(batch, *some))
         ids[which[found[0]], found[1]] = found[2]
         similarity[which[found[0]], found[1]] = found[3]
         return which[shortlist.given_up]
@@ -279,12 +280,36 @@ class Search:
         order = np.argsort(places)
         return places[order], query[order]
 
+    def _narrowed(self, batch: Batch, query: Ids, slots: Places) -> tuple[Ids, Places]:
+        """Leave out candidates by float32 products, whose bound is far tighter than of codes."""
+        scores = np.empty(len(slots), np.float32)
+        error = np.empty(len(slots), np.float32)
+        scaled = self._coarse.scaled(batch.queries, batch.sizes)
+
+        def score(part: slice) -> None:
+            """Write one part of both only: parts run side by side."""
+            keys, sizes = self._snapshot.gather(slots[part])
+            asked = query[part]
+            scores[part] = self._coarse.pairs(keys, self._coarse.terms(sizes), scaled[asked])
+            error[part] = self._error(sizes, batch.sizes[asked])
+
+        self._in_parts(score, len(slots))
+        left = Shortlist(len(batch), self._k, len(slots))
+        left.offer(query, slots, scores, error)
+        return left.finish()
+
+    def _in_parts(self, work: Callable[[slice], None], pairs: int) -> None:
+        """Go through pairs of rows and queries, some at a time, on all cores."""
+        step = max(1, scoring.CHUNK // self._coarse.dim)
+        starts = range(0, pairs, step)
+        shares: Shares = deque(partial(work, slice(at, at + step)) for at in starts)
+        _work_off(shares, self._limits.cores)
+
     def _rescored(
         self, batch: Batch, query: Ids, slots: Places
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], Ids, Floats]:
         """Give candidates their similarity; return query, rank, id and similarity of the best."""
         similarity = np.empty(len(slots), np.float32)
-        step = max(1, scoring.CHUNK // self._coarse.dim)
 
         def score(part: slice) -> None:
             """Write one part of the similarities only: parts run side by side."""
@@ -293,9 +318,7 @@ class Search:
                 batch.queries[query[part]], batch.sizes[query[part]], keys, sizes
             )
 
-        starts = range(0, len(slots), step)
-        shares: Shares = deque(partial(score, slice(at, at + step)) for at in starts)
-        _work_off(shares, self._limits.cores)
+        self._in_parts(score, len(slots))
         ids = self._snapshot.ids(slots)
         order = np.lexsort((ids, -similarity, query))
         query = query[order]

@@ -40,7 +40,8 @@ class Shortlist:
         """Take candidates in, all ``(n,)``, each pair of query and place once."""
         self._parts.append((query, place, score - error, score + error))
         self._new += len(query)
-        if self._new > max(self.k * len(self.threshold), 4096):
+        # Every sort goes over all that is kept: so as much as half of that must be new.
+        if self._new > max(self.k * len(self.threshold), 4096, self._kept // 2):
             self._prune()
 
     def finish(self) -> tuple[Ids, Ids]:

@@ -31,7 +31,7 @@ FEWEST = 32  # queries of a GPU's product, at least
 GROUP = 32  # rows of which the best sets the first bar
 EXACT = 1024  # 127 * 127 * 1024 < 2^24
 CHUNK = 1 << 20  # numbers quantized at a time
-TABLE = {"cpu": 1 << 19, "cuda": 1 << 26}  # scores held at a time
+TABLE = {"cpu": 1 << 20, "cuda": 1 << 26}  # scores held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,12 +142,13 @@ class TensorEngine:
         center = self._center
         asked = self._asked(batch, center)
         step = max(GROUP, TABLE[self.device] // len(batch) // GROUP * GROUP)
+        tables = self._tables(min(step, scope.snapshot.slots), asked)
         begun = False
         for block, start in zip(scope.snapshot.blocks, scope.snapshot.starts, strict=False):
             rows = self._coded(block, center)
             for first in range(0, len(block), step):
                 part = slice(first, min(first + step, len(block)))
-                scores = self._scores(rows, part, asked)
+                scores = self._scores(rows, part, asked, tables)
                 self._bar(scope, batch, scores, int(start) + first)
                 self._offer(shortlist, scores, rows, part, asked, int(start), begun=begun)
                 begun = True
@@ -238,15 +239,24 @@ class TensorEngine:
     def _sent(self, array: NDArray[Any]) -> Any:
         return self._torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
 
-    def _scores(self, rows: _Rows, part: slice, asked: _Asked) -> Any:
+    def _tables(self, rows: int, asked: _Asked) -> tuple[Any, Any]:
+        """Make room for the products and scores of a tile; memory that is new each time is slow."""
+        torch, queries = self._torch, asked.codes.shape[1]
+        whole = torch.int32 if self._whole else torch.float32
+        products = torch.empty((rows, queries), dtype=whole, device=self.device)
+        return products, torch.empty((rows, queries), device=self.device)
+
+    def _scores(self, rows: _Rows, part: slice, asked: _Asked, tables: tuple[Any, Any]) -> Any:
         """Score rows, float32 ``(rows, queries)`` on the device."""
         torch, codes = self._torch, rows.codes[part]
+        products, scores = (table[: len(codes)] for table in tables)
         if self._whole:
-            products = torch._int_mm(codes, asked.codes)  # noqa: SLF001 - probed before
+            torch._int_mm(codes, asked.codes, out=products)  # noqa: SLF001 - probed before
         else:
-            products = codes.float() @ asked.codes.float()
-        scaled = torch.mul(products, rows.alpha[part, None])
-        return torch.addcmul(rows.term[part, None], scaled, asked.beta)
+            torch.mm(codes.float(), asked.codes.float(), out=products)
+        # A copy turns whole numbers into floats several times as fast as a product of both.
+        scores.copy_(products).mul_(rows.alpha[part, None])
+        return torch.addcmul(rows.term[part, None], scores, asked.beta, out=scores)
 
     def _bar(self, scope: Scope, batch: Batch, scores: Any, start: int) -> None:
         """Lower the scores of rows that take no part below all others."""
@@ -281,13 +291,13 @@ class TensorEngine:
         with np.errstate(over="ignore"):
             limit = (shortlist.threshold - error).astype(np.float32)
             limit = np.nextafter(limit, np.float32(-np.inf))
-        # Whatever the bound, rows that take no part stay out.
-        hits = scores[:, :queries] >= self._sent(np.maximum(limit, LOWEST))
-        if self.device == "cpu":
-            place, query = np.divmod(np.flatnonzero(hits.numpy()), queries)
-            found = scores.numpy()[place, query]
+        limit = np.maximum(limit, LOWEST)  # whatever the bound, rows that take no part stay out
+        if self.device == "cpu":  # where NumPy compares and looks faster
+            table = scores.numpy()
+            place, query = np.divmod(np.flatnonzero(table >= limit), queries)
+            found = table[place, query]
         else:
-            where = torch.nonzero(hits)
+            where = torch.nonzero(scores[:, :queries] >= self._sent(limit))
             found = scores[where[:, 0], where[:, 1]].cpu().numpy()
             place, query = where.cpu().numpy().T
         rho, sigma, tau = rows.bounds[:, part.start + place].astype(np.float64)
